@@ -1,0 +1,41 @@
+"""Image datasets by name, as uint8 arrays with a fixed training and held-out part."""
+
+import difflib
+import importlib
+from collections.abc import Callable
+
+from data.dataset import Dataset, DatasetError
+
+__all__ = ["DATASETS", "Dataset", "DatasetError", "load_dataset"]
+
+# Values are "module:function", resolved on use, so that importing this package pulls in no dataset library.
+DATASETS: dict[str, str] = {
+    "mnist5k": "data.mnist5k:load_mnist5k",
+    "mnist": "data.torchvision_sets:load_mnist",
+    "fashion_mnist": "data.torchvision_sets:load_fashion_mnist",
+    "cifar10": "data.torchvision_sets:load_cifar10",
+}
+
+
+def load_dataset(name: str, *, root: str | None = None, download: bool = False) -> Dataset:
+    """Load one dataset of ``DATASETS``.
+
+    Args:
+        name: a key of ``DATASETS``.
+        root: folder that holds the dataset's files; ``None`` means ``datasets`` in the current working directory.
+            The embedded ``mnist5k`` takes no folder.
+        download: whether files that are not under ``root`` may be fetched from the network.
+
+    Returns:
+        The dataset: uint8 images (N, H, W, C) with values 0 to 255 and int32 labels (N,).
+
+    Raises:
+        DatasetError: unknown name, missing or damaged files, failed download, or an argument the dataset refuses.
+    """
+    if name not in DATASETS:
+        # A cutoff of 0 always yields a nearest name, however far off the given one is.
+        nearest = difflib.get_close_matches(name.lower(), list(DATASETS), n=1, cutoff=0.0)[0]
+        raise DatasetError(f"unknown dataset {name!r}: nearest is {nearest!r}, valid names are {', '.join(DATASETS)}")
+    module, function = DATASETS[name].split(":")
+    loader: Callable[..., Dataset] = getattr(importlib.import_module(module), function)
+    return loader(root=root, download=download)

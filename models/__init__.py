@@ -1,0 +1,50 @@
+"""The networks, and the equations that they state.
+
+``MODELS`` maps the names used in configs and checkpoints to classes, resolved on use: "module:class". Adding a model is
+one file, one line here and a config.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from common.lookup import resolve
+from common.names import unknown
+from common.options import build_options
+
+MODELS: dict[str, str] = {
+    "made": "models.made:MADE",
+}
+
+
+class ModelError(ValueError):
+    """A model that does not exist, or options that it does not take."""
+
+
+def model_class(name: str) -> Any:
+    """The class of a model. Raises ModelError, naming the nearest, where there is none."""
+    if name not in MODELS:
+        raise ModelError(unknown("model", name, MODELS))
+    return resolve(MODELS[name])
+
+
+def model_config(options: Mapping[str, Any]) -> Any:
+    """A model's architecture from a mapping with its ``name``, checked. Raises ModelError."""
+    rest = dict(options)
+    if "name" not in rest:
+        raise ModelError(f"a model needs a name; valid: {', '.join(MODELS)}")
+    name = rest.pop("name")
+    try:
+        return build_options(model_class(name).Config, rest)
+    except ValueError as error:
+        raise ModelError(f"model {name}: {error}") from None
+
+
+def describe_config(name: str, config: Any) -> dict[str, Any]:
+    """The mapping that ``model_config`` reads, with lists for tuples."""
+    plain = {
+        key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(config).items()
+    }
+    return {"name": name, **plain}

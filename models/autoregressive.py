@@ -1,0 +1,152 @@
+"""Sampling as a triangular system: one adapter for every autoregressive network.
+
+With the noise fixed, ancestral sampling x_t ~ p(x_t | x_0 .. x_{t-1}) becomes the equation
+
+    x_t = head.sample(network(x_0 .. x_{t-1})_t, noise_t)
+
+(Song et al., "Accelerating Feedforward Computation via Parallel Nonlinear Equation Solving", ICML 2021, section 4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Int
+
+from common.blocks import Start, take_block
+from common.pytree import pytree
+
+Noise: TypeAlias = dict[str, Array]  # leaves (T, batch, ...), named as the model documents
+
+
+@runtime_checkable
+class Head(Protocol):
+    """An output distribution, with sampling as a function of noise. A frozen dataclass: static under jit."""
+
+    def sample(self, params: Any, noise: Noise) -> Array:
+        """Values (size, batch, ...) from the network's outputs and noise of the same equations."""
+
+    def log_prob(self, params: Any, values: Array) -> Array:
+        """Log-likelihood of each value, in nats."""
+
+    def draw_noise(self, key: Array, num_equations: int, batch_size: int) -> Noise:
+        """Noise for a batch of sequences."""
+
+    def initial_guess(self, noise: Noise) -> Array:
+        """What parallel solvers begin with, (T, batch, ...)."""
+
+
+@runtime_checkable
+class CausalNetwork(Protocol):
+    """A network ready for solving: parameters folded, one definition for all block sizes.
+
+    Its cache stands for a prefix x_0 .. x_{start-1}. It reads x_{t-1} and before, and gives the parameters of x_t.
+    """
+
+    @property
+    def num_equations(self) -> int:
+        """T."""
+
+    @property
+    def block_unit(self) -> int:
+        """Blocks start at multiples of this."""
+
+    def init_cache(self, batch_size: int, dtype: Any) -> Any:
+        """The cache of the empty prefix."""
+
+    def conditionals(self, x: Array, cache: Any, start: Start, size: int) -> tuple[Any, Any]:
+        """Parameters of equations [start, start + size), and the cache with the block's features in it.
+
+        ``x`` (size, batch, ...) are the guesses inside the block; ``record`` adds the block's values to the cache.
+        """
+
+    def record(self, values: Array, cache: Any, start: Start) -> Any:
+        """The cache with the block's output values in it."""
+
+    def prefix_caches(self, x: Array, block_size: int) -> Any:
+        """Caches at all multiples of block_size, with a leading axis of blocks, from one sweep over x."""
+
+    def open_block(self, cache: Any, start: Start, size: int) -> Any:
+        """Everything in a block that depends on the prefix alone, computed at once, ready for ``step_block``."""
+
+    def step_block(self, block: Any, i: Int[Array, ""]) -> tuple[Any, Any]:
+        """Parameters of the block's equation i (leading axis 1), once those before it are recorded; and the block."""
+
+    def record_step(self, block: Any, value: Array, i: Int[Array, ""]) -> Any:
+        """The block with the value (1, batch, ...) of its equation i."""
+
+    def close_block(self, cache: Any, block: Any) -> tuple[Array, Any]:
+        """The block's values and the cache after it."""
+
+
+@pytree
+@dataclass(frozen=True)
+class AutoregressiveSystem:
+    """The equations of a sample for given noise. Satisfies BlockSystem and ForwardSubstitution."""
+
+    network: Any  # a CausalNetwork
+    head: Any = field(metadata={"static": True})  # a Head
+    noise: Noise
+
+    @property
+    def num_equations(self) -> int:
+        """T."""
+        return int(self.network.num_equations)
+
+    @property
+    def block_unit(self) -> int:
+        """The network's."""
+        return int(self.network.block_unit)
+
+    def initial_guess(self) -> Array:
+        """The head's."""
+        guess: Array = self.head.initial_guess(self.noise)
+        return guess
+
+    def init_cache(self) -> Any:
+        """The cache of the empty prefix."""
+        guess = self.initial_guess()
+        return self.network.init_cache(guess.shape[1], guess.dtype)
+
+    def sweep(self, x: Array) -> Array:
+        """All conditionals on the guesses x, and a value from each: the block update of everything."""
+        return self.update(x, self.init_cache(), 0, self.num_equations)[0]
+
+    def update(self, x: Array, cache: Any, start: Start, size: int) -> tuple[Array, Any]:
+        """Equations [start, start + size); see BlockSystem."""
+        params, cache = self.network.conditionals(x, cache, start, size)
+        values = self.head.sample(params, take_block(self.noise, start, size))
+        return values, self.network.record(values, cache, start)
+
+    def prefix_caches(self, x: Array, block_size: int) -> Any:
+        """Caches at all block starts; see BlockSystem."""
+        return self.network.prefix_caches(x, block_size)
+
+    def forward_substitution(self, cache: Any, start: Start, size: int) -> tuple[Array, Any]:
+        """The exact values of a block: the prefix's part at once, then one short step an equation."""
+        noise = take_block(self.noise, start, size)
+
+        def body(i: Int[Array, ""], block: Any) -> Any:
+            params, block = self.network.step_block(block, i)
+            value = self.head.sample(params, jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, i, 1), noise))
+            return self.network.record_step(block, value, i)
+
+        block = lax.fori_loop(0, size, body, self.network.open_block(cache, start, size))
+        values, cache = self.network.close_block(cache, block)
+        return values, cache
+
+
+def log_likelihood(network: CausalNetwork, head: Head, x: Array) -> Array:
+    """Log p(x) of each equation, for given sequences x (T, batch, ...): one sweep."""
+    cache = network.init_cache(x.shape[1], x.dtype)
+    params, _ = network.conditionals(x, cache, 0, network.num_equations)
+    return head.log_prob(params, x)
+
+
+def cast_floats(tree: Any, dtype: Any) -> Any:
+    """Every floating-point leaf in another precision."""
+    return jax.tree.map(lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)

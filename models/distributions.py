@@ -1,0 +1,47 @@
+"""Output distributions: log-likelihood and sampling from given noise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from models.autoregressive import Noise
+
+
+class LocationScale(NamedTuple):
+    """Parameters of a location-scale family."""
+
+    mean: Float[Array, "S B"]
+    log_scale: Float[Array, "S B"]
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """The logistic distribution; samples are clamped to [-bound, bound].
+
+    x = mean + exp(log_scale) * logit(u), with the noise ``logistic_noise`` = logit(u), u uniform in (0, 1).
+    """
+
+    bound: float = math.inf
+
+    def sample(self, params: LocationScale, noise: Noise) -> Float[Array, "S B"]:
+        """Values (size, batch)."""
+        return jnp.clip(params.mean + jnp.exp(params.log_scale) * noise["logistic_noise"], -self.bound, self.bound)
+
+    def log_prob(self, params: LocationScale, values: Float[Array, "S B"]) -> Float[Array, "S B"]:
+        """Log density: -z - log s - 2 softplus(-z), z = (x - mean) / s, in nats."""
+        z = (values - params.mean) * jnp.exp(-params.log_scale)
+        return -z - params.log_scale - 2.0 * jax.nn.softplus(-z)
+
+    def draw_noise(self, key: Array, num_equations: int, batch_size: int) -> Noise:
+        """{"logistic_noise": (T, batch)}."""
+        return {"logistic_noise": jax.random.logistic(key, (num_equations, batch_size))}
+
+    def initial_guess(self, noise: Noise) -> Float[Array, "T B"]:
+        """Zeros: mid-gray for images in logit space."""
+        return jnp.zeros_like(noise["logistic_noise"])

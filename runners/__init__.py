@@ -1,0 +1,22 @@
+"""Experiments: config -> data, model, system, solvers -> results.
+
+``RUNNERS`` maps the names that users know to classes, resolved on use: "module:class".
+"""
+
+from __future__ import annotations
+
+RUNNERS: dict[str, str] = {
+    "MADESamplerRunner": "runners.sampling:MADESamplerRunner",
+    "TrainRunner": "runners.training:TrainRunner",
+}
+
+# Names that are taken, of experiments that are still to come.
+NOT_BUILT: tuple[str, ...] = (
+    "BackpropRunner",
+    "DenseNetRunner",
+    "PixelCNNPPSamplerRunner",
+    "CachedPixelCNNPPSamplerRunner",
+    "JacobiGSPixelCNNPPSamplerRunner",
+    "GSJacobiPixelCNNPPSamplerRunner",
+    "WaveNetSamplerRunner",
+)

@@ -1,0 +1,151 @@
+"""The command line: parse, load and check the config, look the runner up, run, exit code.
+
+Exit codes: 0 done, 1 the run failed, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from common.lookup import resolve
+from common.names import nearest, unknown
+from data.dataset import DatasetError
+from runners import NOT_BUILT, RUNNERS
+from runners.config import UsageError, apply_overrides, check_config, find_config, read_config
+from runners.run import RunContext, RunFailure, Runner
+
+ROOT = Path(__file__).resolve().parent.parent
+LEVELS = ("debug", "info", "warning", "error")
+DEVICES = ("cpu", "gpu", "tpu")
+
+# Flags of the published code bases, and what took their place.
+_OLD_FLAGS = {
+    "--doc": "--out",
+    "--run": "--out",
+    "--image_folder": "--out",
+    "--exp": "--out",
+    "--comment": "--out",
+    "--test": "--runner",
+    "--sample": "--runner",
+    "--resume_training": "nothing: TrainRunner resumes by itself",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with one sentence for a mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The program; returns the exit code."""
+    console = Console(stderr=True)
+    try:
+        return _main(sys.argv[1:] if arguments is None else arguments, console)
+    except (UsageError, DatasetError) as error:
+        return _complain(error, 2)
+    except RunFailure as error:
+        return _complain(error, 1)
+    except KeyboardInterrupt:
+        return _complain("interrupted; nothing was written that was not complete", 130)
+    except OSError as error:
+        return _complain(error, 1)
+
+
+def _complain(message: object, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+def _main(arguments: Sequence[str], console: Console) -> int:
+    options = _parse(arguments)
+    if options.list:
+        from runners.listing import print_listing
+
+        print_listing()
+        return 0
+    if options.runner is None or options.config is None:
+        raise UsageError("--runner and --config are needed (or --list, to see what there is)")
+    path = find_config(options.config)
+    runner = _find_runner(options.runner)
+    config = apply_overrides(read_config(path), options.set)
+    if options.seed is not None:
+        config["seed"] = options.seed
+    _choose_device(options.device)
+    checked = check_config(runner.Config, config, path.name)
+    _check_device(options.device)
+    out = Path(options.out) if options.out else ROOT / "plot_data" / path.stem
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file; expected a folder, or a path where one can be made")
+    context = RunContext(runner=options.runner, name=path.stem, out=out, console=console, verbose=options.verbose)
+    runner(checked, context).run()
+    return 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(
+        prog="main.py", description=__doc__, allow_abbrev=False, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--runner", metavar="NAME", help="which experiment; see --list")
+    parser.add_argument("--config", metavar="FILE", help="a name in configs/ or a path")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="override config keys"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="override the config's seed")
+    parser.add_argument("--out", metavar="DIR", help="where results go; default plot_data/<config name>/")
+    parser.add_argument("--device", metavar="KIND", help=f"one of {', '.join(DEVICES)}; default: JAX's choice")
+    parser.add_argument("--verbose", metavar="LEVEL", default="info", help=f"one of {', '.join(LEVELS)}")
+    parser.add_argument(
+        "--list", action="store_true", help="runners, configs, solvers and which goes with which system"
+    )
+    options, rest = parser.parse_known_args(arguments)
+    if rest:
+        flag = rest[0].split("=")[0]
+        if flag in _OLD_FLAGS:
+            raise UsageError(f"flag {flag} belongs to an older code base; its successor is {_OLD_FLAGS[flag]}")
+        flags = [flag for action in parser._actions for flag in action.option_strings]
+        raise UsageError(unknown("argument", flag, flags))
+    if options.verbose not in LEVELS:
+        raise UsageError(unknown("level", options.verbose, LEVELS))
+    if options.device is not None and options.device not in DEVICES:
+        raise UsageError(unknown("device", options.device, DEVICES))
+    return options
+
+
+def _find_runner(name: str) -> type[Runner]:
+    if name in NOT_BUILT:
+        raise UsageError(f"runner {name} is not built yet; built: {', '.join(RUNNERS)}")
+    if name not in RUNNERS:
+        raise UsageError(unknown("runner", name, RUNNERS if nearest(name, RUNNERS) else [*RUNNERS, *NOT_BUILT]))
+    kind: type[Runner] = resolve(RUNNERS[name])
+    return kind
+
+
+def _choose_device(device: str | None) -> None:
+    """JAX reads the platform when its backend starts."""
+    if device is not None:
+        os.environ["JAX_PLATFORMS"] = {"gpu": "cuda", "cpu": "cpu", "tpu": "tpu"}[device]
+    else:
+        # Without this JAX probes for accelerators that are not there, and says so on every run.
+        os.environ.setdefault("JAX_PLATFORMS", "")
+
+
+def _check_device(device: str | None) -> None:
+    import jax
+
+    try:
+        jax.devices()
+    except RuntimeError:
+        os.environ.pop("JAX_PLATFORMS", None)
+        raise UsageError(
+            f"device {device} is not available to JAX on this machine; use --device cpu"
+            + (" or install requirements-gpu.txt" if device == "gpu" else "")
+        ) from None

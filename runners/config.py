@@ -1,0 +1,152 @@
+"""Configs: YAML files, overrides, and schemas that answer mistakes with the nearest valid choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from common.names import unknown
+from common.options import explain
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+# Keys of the two published code bases, and what took their place.
+SUCCESSORS: dict[str, str] = {
+    "algo": "solvers (a list of {name: ...})",
+    "algorithm": "solvers (a list of {name: ...})",
+    "ckpt_path": "checkpoint",
+    "sample_batch_size": "batch_size",
+    "max_rows": "block_size (an option of the solver gs_jacobi, in equations)",
+    "block_size": "block_size inside an entry of solvers",
+    "n_iters": "max_steps",
+    "num_iters": "max_steps",
+    "image_folder": "the flag --out",
+    "doc": "the flag --out",
+    "run": "the flag --out",
+}
+
+
+class UsageError(ValueError):
+    """The command line or the config asks for something that cannot be had (exit code 2)."""
+
+
+class RunConfig(BaseModel):
+    """What every config has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 1234
+
+
+class DataConfig(BaseModel):
+    """Which dataset, and where its files are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = "mnist5k"
+    root: str | None = None
+    download: bool = False
+
+
+C = TypeVar("C", bound=RunConfig)
+
+
+def find_config(reference: str) -> Path:
+    """The file that a name in configs/ or a path means. Raises UsageError with the nearest name."""
+    candidates = [Path(reference), CONFIGS / reference, CONFIGS / f"{reference}.yml"]
+    for path in candidates:
+        if path.is_file():
+            return path
+    names = sorted(path.name for path in CONFIGS.glob("*.yml"))
+    raise UsageError(unknown("config", reference, names))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A YAML file's mapping. Raises UsageError where it is no such thing."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"config {path} cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"config {path} should be a mapping of keys to values, not {type(content).__name__}")
+    return {str(key): value for key, value in content.items()}
+
+
+def apply_overrides(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A config with ``key=value`` applied; a dot steps into a mapping or, with a number, into a list.
+
+    Raises UsageError where an override has no ``=``, no valid value, or steps into what is not there.
+    """
+    result: dict[str, Any] = yaml.safe_load(yaml.safe_dump(config))
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator or not key:
+            raise UsageError(f"override {override!r} should be key=value, for example batch_size=16")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UsageError(f"override {override!r}: the value is not valid YAML") from None
+        _set(result, key.split("."), value, override)
+    return result
+
+
+def _set(config: dict[str, Any], path: Sequence[str], value: Any, override: str) -> None:
+    node: Any = config
+    for depth, part in enumerate(path):
+        last = depth == len(path) - 1
+        if isinstance(node, list):
+            if not part.isdigit() or int(part) >= len(node):
+                raise UsageError(
+                    f"override {override!r}: {'.'.join(path[:depth])} is a list of {len(node)}; "
+                    f"expected a number from 0 to {len(node) - 1}, not {part!r}"
+                )
+            index: Any = int(part)
+        elif isinstance(node, dict):
+            if not last and part not in node:
+                raise UsageError(f"override {override!r}: {unknown('config key', part, map(str, node))}")
+            index = part
+        else:
+            raise UsageError(f"override {override!r}: {'.'.join(path[:depth])} is a plain value, nothing to step into")
+        if last:
+            node[index] = value
+        else:
+            node = node[index]
+
+
+def check_config(schema: type[C], config: Mapping[str, Any], source: str) -> C:
+    """Build the schema's instance. Raises UsageError: one sentence, with the valid keys, near misses first."""
+    try:
+        return schema.model_validate(dict(config))
+    except ValidationError as error:
+        raise UsageError(f"{source}: {_explain(schema, error)}") from None
+
+
+def _explain(schema: type[BaseModel], error: ValidationError) -> str:
+    problems = error.errors()
+    extra = [problem for problem in problems if problem["type"] == "extra_forbidden"]
+    if not extra:
+        return explain(error)
+    location = [str(part) for part in extra[0]["loc"]]
+    key, fields = location[-1], _fields_at(schema, location[:-1])
+    if key in SUCCESSORS:
+        return f"config key {'.'.join(location)!r} belongs to an older code base; its successor is {SUCCESSORS[key]}"
+    inside = f" in {'.'.join(location[:-1])}" if location[:-1] else ""
+    return unknown(f"config key{inside}", key, fields)
+
+
+def _fields_at(schema: type[BaseModel], location: Sequence[str]) -> list[str]:
+    current = schema
+    for part in location:
+        field = current.model_fields.get(part)
+        if field is None:
+            continue  # an index into a list
+        kinds = [field.annotation, *get_args(field.annotation)]
+        nested = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        current = nested[0] if nested else current
+    return list(current.model_fields)

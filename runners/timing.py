@@ -1,0 +1,120 @@
+"""Times: compiling apart from running, warmed up, blocked until ready, medians and quartiles.
+
+A solve runs in compiled slices of about half a second, so that a progress bar, Ctrl-C and a time limit can act between
+them; a solve shorter than that is one slice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from solvers import Progress, Solution, Solver, Status, TraceOptions, advance, finish, start
+
+SLICE_S = 0.5
+
+
+@dataclass(frozen=True)
+class Times:
+    """Repeated measurements of one thing, in seconds."""
+
+    median: float
+    q1: float
+    q3: float
+    n: int
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> Times:
+        """Median and quartiles of ``seconds``."""
+        q1, median, q3 = np.percentile(seconds, [25, 50, 75])
+        return cls(float(median), float(q1), float(q3), len(seconds))
+
+
+def time_calls(function: Callable[[], Any], repeats: int) -> Times:
+    """Time a compiled function after one warm-up call."""
+    jax.block_until_ready(function())
+    seconds = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        jax.block_until_ready(function())
+        seconds.append(time.perf_counter() - begin)
+    return Times.of(seconds)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A solve after some of its steps."""
+
+    progress: Progress
+    iteration: int
+    seconds: float  # time spent solving since the start, without what the reader of slices did in between
+
+
+class CompiledSolve:
+    """One solver on one system, compiled once and run many times."""
+
+    def __init__(
+        self, system: Any, solver: Solver, *, max_steps: int | None = None, trace: TraceOptions | None = None
+    ) -> None:
+        """Compile; ``compile_s`` is the time that it took."""
+        begin = time.perf_counter()
+        self.system = system
+        first = jax.jit(lambda system: start(system, solver, max_steps=max_steps, trace=trace)).lower(system).compile()
+        self._start: Callable[[Any], Progress] = first
+        progress = self._start(system)
+        self._advance = advance.lower(system, solver, progress, jnp.int32(0)).compile()
+        self.compile_s = time.perf_counter() - begin
+        self._per_slice = 0  # steps that take about SLICE_S; 0: not known yet
+
+    def slices(self, steps: int | None = None) -> Iterator[Slice]:
+        """Run, yielding after every slice of ``steps`` iterations (default: as many as take about half a second)."""
+        seconds, iteration = 0.0, 0
+        begin = time.perf_counter()
+        progress = jax.block_until_ready(self._start(self.system))
+        seconds += time.perf_counter() - begin
+        size = steps or self._per_slice or 1
+        while bool(progress.unfinished):
+            begin = time.perf_counter()
+            progress = jax.block_until_ready(self._advance(self.system, progress, np.int32(iteration + size)))
+            took = time.perf_counter() - begin
+            seconds += took
+            done = int(progress.iteration) - iteration
+            iteration += done
+            if steps is None:
+                size = max(1, min(2 * size, int(SLICE_S * done / max(took, 1e-9))))
+                self._per_slice = max(self._per_slice, size)
+            yield Slice(progress, iteration, seconds)
+
+    def run(
+        self, on_slice: Callable[[Slice], None] = lambda _: None, time_limit_s: float | None = None
+    ) -> tuple[Solution[Any], float]:
+        """Run to the end, or to the time limit. Returns the solution and the seconds that solving took."""
+        last = Slice(self._start(self.system), 0, 0.0)
+        unfinished = Status.MAX_STEPS_REACHED
+        for last in self.slices():
+            on_slice(last)
+            if time_limit_s is not None and last.seconds > time_limit_s and bool(last.progress.unfinished):
+                unfinished = Status.TIME_LIMIT_REACHED
+                break
+        return finish(self.system, last.progress, unfinished), last.seconds
+
+    def peak_memory_bytes(self) -> int | None:
+        """What the device reports as its peak, or else what the compiled program's analysis says it holds at once."""
+        stats = jax.devices()[0].memory_stats()
+        if stats and "peak_bytes_in_use" in stats:
+            return int(stats["peak_bytes_in_use"])
+        analysis = self._advance.memory_analysis()
+        if analysis is None:
+            return None
+        return int(
+            analysis.argument_size_in_bytes
+            + analysis.output_size_in_bytes
+            + analysis.temp_size_in_bytes
+            - analysis.alias_size_in_bytes
+        )

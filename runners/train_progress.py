@@ -1,0 +1,74 @@
+"""The progress bar of a training run: epoch, time left, bits/dim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+_LINES = 10  # printed in all where there is no terminal
+
+
+class TrainProgress:
+    """A bar on a terminal; elsewhere a line now and then."""
+
+    def __init__(self, console: Console, epochs: int, num_steps: int) -> None:
+        """``num_steps`` are the steps of all ``epochs``."""
+        self.console, self.epochs, self.num_steps = console, epochs, num_steps
+        self.bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(bar_width=30),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[bits]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.task: TaskID | None = None
+        self.reported = 0  # epochs that have been printed about
+
+    def __enter__(self) -> TrainProgress:
+        """Show the bar."""
+        self.bar.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave the bar as it stands."""
+        self.bar.__exit__(kind, error, traceback)
+
+    def say(self, message: str) -> None:
+        """Print a line."""
+        self.console.print(message, highlight=False, soft_wrap=True)
+
+    def at(self, step: int, history: Sequence[Mapping[str, Any]]) -> None:
+        """``step`` steps are done, and the epochs of ``history``."""
+        epoch = f"{min(len(history) + 1, self.epochs)}/{self.epochs}"
+        bits = _bits(history[-1]) if history else ""
+        if self.task is None:  # made here, so that the time left is reckoned from a resumed run's first step
+            self.task = self.bar.add_task("", total=self.num_steps, completed=step, epoch=epoch, bits=bits)
+            self.reported = len(history)
+        self.bar.update(self.task, completed=step, epoch=epoch, bits=bits)
+        last = len(history) == self.epochs
+        fresh = len(history) - self.reported
+        if not self.console.is_terminal and (fresh >= self.epochs / _LINES or (fresh and last)):
+            self.reported = len(history)
+            self.say(f"epoch {len(history)}/{self.epochs}: {bits}")
+
+
+def _bits(row: Mapping[str, Any]) -> str:
+    return f"bits/dim: train {row['train_bits_per_dim']:.3f}, held-out {row['held_out_bits_per_dim_ema']:.3f}"

@@ -1,0 +1,117 @@
+"""What a training run leaves behind: results.json, the curve, weights and samples, in a folder that appears whole."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, UInt8
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from common.files import replaced_folder, write_atomically
+from models.autoregressive import AutoregressiveSystem
+from models.checkpoints import save_checkpoint
+from runners.environment import describe_environment
+from runners.figures import FAINT, GRID, INK, sample_grid
+from runners.run import RunContext, RunFailure
+from runners.train_step import Trainer
+from runners.train_store import Snapshot
+from solvers import Jacobi, solve
+
+SCHEMA = 1
+WEIGHTS = "weights.safetensors"
+_SAMPLES = 64
+_CURVES = (
+    ("train_bits_per_dim", "training, mean over the epoch", "#8a8a8a", "-"),
+    ("held_out_bits_per_dim", "held out", "#0072b2", (0, (5, 2))),
+    ("held_out_bits_per_dim_ema", "held out, averaged weights", "#d55e00", "-"),
+)
+
+
+def write_training_report(
+    context: RunContext, trainer: Trainer, snapshot: Snapshot, held_out: UInt8[Array, "M H W C"]
+) -> dict[str, Any]:
+    """Write everything to ``context.out``, which keeps its old content until all of the new is there.
+
+    Returns what results.json says. Raises RunFailure where the weights do not survive their rounding.
+    """
+    config = trainer.config
+    weights = jax.tree.map(lambda a: a.astype(config.weights_dtype).astype(a.dtype), snapshot.state.ema)
+    bits = trainer.evaluate(weights, held_out)
+    if not np.isfinite(bits):
+        raise RunFailure(f"the held-out bits/dim is not finite with {config.weights_dtype} weights; try float32")
+    model = trainer.model(weights)
+    images, num_steps = _draw_samples(model, trainer.sample_key)
+    record = {
+        "schema": SCHEMA,
+        "name": context.name,
+        "runner": context.runner,
+        "config": config.model_dump(mode="json"),
+        "seed": config.seed,
+        **describe_environment(),
+        "history": snapshot.history,
+        "held_out_bits_per_dim": bits,
+        "samples": {"batch_size": _SAMPLES, "solver": "jacobi", "num_steps": num_steps},
+        "wall_s": snapshot.elapsed_s,
+    }
+    info = {
+        "dataset": config.data.name,
+        "bits_per_dim": bits,
+        "epochs": config.epochs,
+        "seed": config.seed,
+        "config": context.name,
+    }
+    with replaced_folder(context.out) as folder:
+        text = json.dumps(record, indent=2, allow_nan=False)
+        (folder / "results.json").write_text(text + "\n", encoding="utf-8")
+        save_checkpoint(folder / WEIGHTS, config.model["name"], model, info, np.dtype(config.weights_dtype))
+        sample_grid(folder / "samples.png", images)
+        _training_curve(folder / "training.png", snapshot.history, context.name)
+    return record
+
+
+def _draw_samples(model: Any, key: Array) -> tuple[UInt8[np.ndarray, "N H W C"], int]:
+    """Samples as images, and the number of Jacobi steps until all were exact."""
+    system = AutoregressiveSystem(model.fold(), model.head, model.draw_noise(key, _SAMPLES))
+    solution = solve(system, Jacobi())
+    images = model.to_images(jnp.moveaxis(solution.value, 0, 1))
+    return np.asarray(images), int(solution.stats.num_steps)
+
+
+def _training_curve(path: Path, history: Sequence[Mapping[str, Any]], title: str) -> None:
+    """Write bits/dim by epoch as a PNG."""
+    figure = Figure(figsize=(7, 4.2), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    epochs = [row["epoch"] for row in history]
+    for key, label, colour, dashes in _CURVES:
+        values = [row[key] for row in history]
+        marker = "o" if len(values) == 1 else None
+        axes.plot(epochs, values, color=colour, linestyle=dashes, lw=1.6, label=label, marker=marker)
+    axes.set(xlabel="epoch", ylabel="bits/dim", ylim=_limits(history))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.grid(color=GRID, lw=0.8)
+    axes.set_axisbelow(True)
+    axes.legend(frameon=False, fontsize=9)
+    last = history[-1]["held_out_bits_per_dim_ema"]
+    axes.annotate(f"{last:.3f}", (epochs[-1], last), (0, -14), textcoords="offset points", ha="right", color=FAINT)
+    axes.set_title(title, fontsize=12.5, fontweight="bold", color=INK, loc="left")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
+    write_atomically(path, buffer.getvalue())
+
+
+def _limits(history: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """The range of bits/dim without the first twentieth of the epochs, beside whose fall all else would look flat."""
+    rows = history[len(history) // 20 :]
+    values = [row[key] for row in rows for key, *_ in _CURVES]
+    margin = 0.08 * (max(values) - min(values)) + 1e-3
+    return min(values) - margin, max(values) + margin

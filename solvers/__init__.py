@@ -1,0 +1,68 @@
+"""Solvers of triangular systems of nonlinear equations.
+
+    solution = solve(system, Jacobi())
+
+``SOLVERS`` maps the names used in configs and results to the classes; adding a solver is one file and one line of it.
+"""
+
+from __future__ import annotations
+
+from solvers.anderson import Anderson
+from solvers.function import NotTriangularError, from_function
+from solvers.gs_jacobi import GSJacobi
+from solvers.jacobi import Jacobi
+from solvers.jacobi_gs import JacobiGS
+from solvers.pairing import PairingError, check_pairing, fits
+from solvers.sequential import CachedSequential, Sequential
+from solvers.solution import Solution, SolveError, Stats, Status, Trace
+from solvers.solve import Progress, TraceOptions, advance, finish, solve, start
+from solvers.solver import Solver, StepInfo
+from solvers.system import BlockSystem, ForwardSubstitution, MarkovSystem, TriangularSystem
+
+SOLVERS: dict[str, type[Solver]] = {
+    "sequential": Sequential,
+    "cached_sequential": CachedSequential,
+    "jacobi": Jacobi,
+    "gs_jacobi": GSJacobi,
+    "jacobi_gs": JacobiGS,
+    "anderson": Anderson,
+}
+
+
+def solver_name(solver: Solver) -> str:
+    """The name of a solver in configs and results (of one that is not in the table: its class's)."""
+    return next((name for name, kind in SOLVERS.items() if kind is type(solver)), type(solver).__name__)
+
+
+__all__ = [
+    "SOLVERS",
+    "Anderson",
+    "BlockSystem",
+    "CachedSequential",
+    "ForwardSubstitution",
+    "GSJacobi",
+    "Jacobi",
+    "JacobiGS",
+    "MarkovSystem",
+    "NotTriangularError",
+    "PairingError",
+    "Progress",
+    "Sequential",
+    "Solution",
+    "SolveError",
+    "Solver",
+    "Stats",
+    "Status",
+    "StepInfo",
+    "Trace",
+    "TraceOptions",
+    "TriangularSystem",
+    "advance",
+    "check_pairing",
+    "finish",
+    "fits",
+    "from_function",
+    "solve",
+    "solver_name",
+    "start",
+]

@@ -1,0 +1,150 @@
+"""Arithmetic on states by equation: compare and select. See system.py for the layout of a state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, Num, PyTree, Shaped
+
+X = TypeVar("X")
+
+
+class Comparison(NamedTuple):
+    """How far two states are apart, for each sample."""
+
+    residual: Float[Array, " B"]  # max |y_t - x_t| over equations and features; NaN where a difference is NaN
+    matching: Int[Array, " B"]  # the number of leading equations in which y and x are equal, bit for bit
+
+
+def batch_size(x: PyTree[Array]) -> int:
+    """The number of samples in a state."""
+    leaf = jax.tree.leaves(x)[0]
+    return int(leaf.shape[1]) if leaf.ndim > 1 else 1
+
+
+def is_segmented(x: PyTree[Array], num_equations: int) -> bool:
+    """Whether the leaves are consecutive segments of the equations rather than components of all of them."""
+    return any(leaf.shape[0] != num_equations for leaf in jax.tree.leaves(x))
+
+
+def check_layout(x: PyTree[Array], num_equations: int) -> None:
+    """Raise ValueError unless the leaves of ``x`` are laid out as system.py says."""
+    shapes = [leaf.shape for leaf in jax.tree.leaves(x)]
+    if not shapes or any(not shape for shape in shapes):
+        raise ValueError("a state needs at least one leaf, and every leaf an axis of equations")
+    lengths = [shape[0] for shape in shapes]
+    if any(length != num_equations for length in lengths) and sum(lengths) != num_equations:
+        raise ValueError(
+            f"the leaves' leading axes {lengths} neither all equal the number of equations, {num_equations}, "
+            "nor add up to it"
+        )
+    batches = {shape[1] if len(shape) > 1 else 1 for shape in shapes}
+    if len(batches) > 1:
+        raise ValueError(f"the leaves disagree on the batch size: {sorted(batches)}")
+
+
+def _flat_features(leaf: Shaped[Array, "..."]) -> Shaped[Array, "T B F"]:
+    batch = leaf.shape[1] if leaf.ndim > 1 else 1
+    return leaf.reshape(leaf.shape[0], batch, math.prod(leaf.shape[2:]))
+
+
+def by_equation(
+    reduce_leaf: Callable[..., Shaped[Array, "T B"]],
+    join: Callable[[Array, Array], Array],
+    num_equations: int,
+    *states: PyTree[Array],
+) -> Shaped[Array, "T B"]:
+    """Reduce each leaf (of all ``states`` in step) to one number per equation and sample, and join the leaves."""
+    rows = [
+        reduce_leaf(*map(_flat_features, leaves))
+        for leaves in zip(*(jax.tree.leaves(state) for state in states), strict=True)
+    ]
+    if is_segmented(states[0], num_equations):
+        return jnp.concatenate(rows)
+    total = rows[0]
+    for row in rows[1:]:
+        total = join(total, row)
+    return total
+
+
+def _distance(y: Num[Array, "T B F"], x: Num[Array, "T B F"]) -> Float[Array, "T B"]:
+    if not jnp.issubdtype(y.dtype, jnp.inexact):
+        y, x = y.astype(jnp.float32), x.astype(jnp.float32)
+    return jnp.max(jnp.abs(y - x), axis=-1)
+
+
+def isolated(function: Callable[..., X], fallback: X, *operands: Any) -> X:
+    """function(*operands), kept apart from what the caller does with it; ``fallback`` is laid out as its result.
+
+    Solvers promise the same bits for passes of the same shape. Fused into different neighbours a pass would round
+    differently, and a neighbour that reads it twice would compute it twice. Compilers do not fuse across the branch of
+    a conditional, so the pass stands behind one that always holds; the barrier hides that it does.
+    """
+    always = lax.optimization_barrier(True)
+    result: X = lax.cond(always, lambda given, _: function(*given), lambda _, other: other, operands, fallback)
+    return result
+
+
+def compare(y: PyTree[Array], x: PyTree[Array], num_equations: int) -> Comparison:
+    """Residual and matching prefix of two states of ``num_equations`` equations, for each sample."""
+    different = by_equation(lambda a, b: jnp.any(a != b, axis=-1), jnp.logical_or, num_equations, y, x)
+    distance = by_equation(_distance, jnp.maximum, num_equations, y, x)
+    index = jnp.arange(num_equations, dtype=jnp.int32)[:, None]
+    first = jnp.min(jnp.where(different, index, num_equations), axis=0, initial=num_equations)
+    return Comparison(jnp.max(distance, axis=0, initial=0.0), first)
+
+
+def finite_equations(x: PyTree[Array], num_equations: int) -> Bool[Array, "T B"]:
+    """Which equations hold finite values only."""
+    return by_equation(lambda a: jnp.all(jnp.isfinite(a), axis=-1), jnp.logical_and, num_equations, x)
+
+
+def magnitude(x: PyTree[Array]) -> Float[Array, " B"]:
+    """Max |x| for each sample."""
+    largest = [jnp.max(jnp.abs(_flat_features(leaf)), axis=(0, 2), initial=0) for leaf in jax.tree.leaves(x)]
+    return jnp.max(jnp.stack(largest), axis=0).astype(jnp.result_type(float))
+
+
+def select(mask: Bool[Array, "T B"], on_true: X, on_false: X) -> X:
+    """Equation by equation and sample by sample: ``on_true`` where the mask holds, else ``on_false``."""
+    num_equations = mask.shape[0]
+    leaves, treedef = jax.tree.flatten(on_true)
+    segmented = is_segmented(on_true, num_equations)
+    offset, chosen = 0, []
+    for a, b in zip(leaves, jax.tree.leaves(on_false), strict=True):
+        rows = mask[offset : offset + a.shape[0]] if segmented else mask
+        rows = rows[:, 0] if a.ndim == 1 else rows.reshape(rows.shape + (1,) * (a.ndim - 2))
+        chosen.append(jnp.where(rows, a, b))
+        offset += a.shape[0]
+    result: X = jax.tree.unflatten(treedef, chosen)
+    return result
+
+
+def prefix_mask(length: Int[Array, " B"], num_equations: int) -> Bool[Array, "T B"]:
+    """True for the first ``length`` equations of each sample."""
+    return jnp.arange(num_equations, dtype=jnp.int32)[:, None] < length
+
+
+def block_length(system: Any, requested: int) -> int:
+    """A block size that ``system`` allows: ``requested``, but no longer than the system itself.
+
+    Raises ValueError where the size is not a multiple of the system's block unit.
+    """
+    unit = system.block_unit
+    longest = max(1, count_blocks(system, unit)) * unit
+    if requested % unit:
+        raise ValueError(
+            f"block_size {requested} is not a multiple of the block unit, {unit}; "
+            f"the nearest that is: {max(unit, round(requested / unit) * unit)}"
+        )
+    return int(min(requested, longest))
+
+
+def count_blocks(system: Any, size: int) -> int:
+    """How many blocks of ``size`` cover the system."""
+    return int(-(-system.num_equations // size))

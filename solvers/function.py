@@ -1,0 +1,120 @@
+"""A triangular system from any function x -> F(x)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from common.pytree import pytree
+from solvers.equations import batch_size, by_equation, check_layout, prefix_mask, select
+
+X = TypeVar("X")
+
+_CHECKED_EQUATIONS = 64  # every equation up to here; of a longer system as many, evenly spread
+
+
+class NotTriangularError(ValueError):
+    """An equation depends on itself or on a later one."""
+
+
+@pytree
+@dataclass(frozen=True)
+class FunctionSystem(Generic[X]):
+    """The equations x = f(x, *args)."""
+
+    f: Callable[..., X] = field(metadata={"static": True})
+    like: X
+    args: tuple[Any, ...]
+
+    @property
+    def num_equations(self) -> int:
+        """The leading axis of the first guess."""
+        return int(jax.tree.leaves(self.like)[0].shape[0])
+
+    def initial_guess(self) -> X:
+        """``like``, as given."""
+        return self.like
+
+    def sweep(self, x: X) -> X:
+        """f, all equations at once."""
+        return self.f(x, *self.args)
+
+
+def from_function(f: Callable[..., X], like: X, *args: Any, check: bool = True) -> FunctionSystem[X]:
+    """Turn x -> f(x, *args) into a system that the solvers take.
+
+    Args:
+        f: gives F(x), laid out as ``like``. Arrays that it reads belong into ``args``; closed over, they would be
+            compiled into the program as constants.
+        like: the first guess; leaves (T,) or (T, batch, ...).
+        args: passed on to ``f``.
+        check: evaluate f on random guesses to see that no equation reads itself or a later one: all equations of a
+            system of up to 64, 64 evenly spread ones of a longer one.
+
+    Raises:
+        NotTriangularError: it does.
+        ValueError: F(x) is not laid out as x.
+    """
+    like = jax.tree.map(jnp.asarray, like)
+    system = FunctionSystem(f, like, args)
+    check_layout(like, system.num_equations)
+    out = jax.eval_shape(f, like, *args)
+    expected, found = jax.tree.map(_signature, like), jax.tree.map(_signature, out)
+    if expected != found:
+        raise ValueError(f"F(x) must be laid out as x: expected {expected}, found {found}")
+    if check:
+        _check_triangular(system)
+    return system
+
+
+def _signature(leaf: Any) -> str:
+    return f"{leaf.dtype}{tuple(leaf.shape)}"
+
+
+def _check_triangular(system: FunctionSystem[Any]) -> None:
+    num_equations = system.num_equations
+    count = min(num_equations, _CHECKED_EQUATIONS)
+    if not count:
+        return
+    tested = jnp.unique(jnp.linspace(0, num_equations - 1, count).round().astype(jnp.int32))
+    for seed in range(2):
+        first, second = (_perturbed(system.like, jax.random.key(2 * seed + i)) for i in range(2))
+        reads_ahead = _reads_ahead(system, first, second, tested)
+        if bool(jnp.any(reads_ahead)):
+            worst = int(tested[jnp.argmax(reads_ahead)])
+            raise NotTriangularError(
+                f"equation {worst} changes with x_{worst} or a later value; "
+                "in a triangular system x_t depends on x_0 .. x_(t-1) only"
+            )
+
+
+def _perturbed(like: Any, key: Array) -> Any:
+    leaves, treedef = jax.tree.flatten(like)
+    keys = jax.random.split(key, len(leaves))
+
+    def perturb(leaf: Array, key: Array) -> Array:
+        if jnp.issubdtype(leaf.dtype, jnp.inexact):
+            return jnp.add(leaf, jax.random.normal(key, leaf.shape, leaf.dtype))
+        return jnp.add(leaf, jax.random.randint(key, leaf.shape, 0, 2).astype(leaf.dtype))
+
+    return jax.tree.unflatten(treedef, [perturb(leaf, k) for leaf, k in zip(leaves, keys, strict=True)])
+
+
+@jax.jit
+def _reads_ahead(system: FunctionSystem[Any], first: Any, second: Any, tested: Int[Array, " N"]) -> Bool[Array, " N"]:
+    """For each tested t: whether F(x)_0..t changes when x_t and all behind it do."""
+    num_equations, batch = system.num_equations, batch_size(first)
+    base = system.sweep(first)
+
+    def changes(t: Int[Array, ""]) -> Bool[Array, ""]:
+        before = prefix_mask(jnp.full(batch, t), num_equations)
+        moved = system.sweep(select(before, first, second))
+        different = by_equation(lambda a, b: jnp.any(a != b, axis=-1), jnp.logical_or, num_equations, base, moved)
+        return jnp.any(different & prefix_mask(jnp.full(batch, t + 1), num_equations))
+
+    return jax.lax.map(changes, tested)

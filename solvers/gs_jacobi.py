@@ -1,0 +1,94 @@
+"""GS-Jacobi: Gauss-Seidel over blocks, Jacobi inside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from common.blocks import put_block, take_block
+from solvers.equations import (
+    block_length,
+    compare,
+    count_blocks,
+    isolated,
+    magnitude,
+)
+from solvers.jacobi import next_frontier
+from solvers.solver import StepInfo
+from solvers.system import BlockSystem
+
+
+class GSJacobiState(NamedTuple):
+    """The block in work, and the cache of all before it."""
+
+    start: Int[Array, ""]
+    cache: Any
+
+
+@dataclass(frozen=True)
+class GSJacobi:
+    """Blocks in order, each iterated by Jacobi from the cache of the blocks before it.
+
+    A step is one evaluation of one block. The block's cache is committed when every sample of the batch has converged
+    in it (Song et al., ICML 2021, algorithm 3). ``tol`` decides acceptance of a block.
+    """
+
+    requires: ClassVar[type] = BlockSystem
+    block_size: int = 16
+    tol: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.block_size < 1:
+            raise ValueError(f"block_size must be at least 1, not {self.block_size}")
+
+    def max_steps(self, system: Any) -> int:
+        """Each block within its length, and one step that confirms it."""
+        return int(system.num_equations) + count_blocks(system, block_length(system, self.block_size))
+
+    def init(self, system: Any, x: Any) -> GSJacobiState:
+        """The first block, nothing cached."""
+        return GSJacobiState(jnp.int32(0), system.init_cache())
+
+    def step(
+        self, system: Any, x: Any, state: GSJacobiState, frontier: Int[Array, " B"]
+    ) -> tuple[Any, GSJacobiState, StepInfo]:
+        """One Jacobi step on the block in work; move on if all samples agree with it."""
+        start, cache = state
+        num_equations, size = system.num_equations, block_length(system, self.block_size)
+        length = jnp.minimum(size, num_equations - start)  # the last block may be padded
+        guess = take_block(x, start, size)
+        values, new_cache = isolated(
+            lambda system, *rest: system.update(*rest, size), (guess, cache), system, guess, cache, start
+        )
+        values = _keep_inside(jnp.arange(size)[:, None] < length, values, guess)
+        residual, matching = compare(values, guess, size)
+        inside = jnp.maximum(frontier - start, 0)
+        failed = frontier < 0  # such a sample must not hold up the others
+        scale = jnp.maximum(1.0, magnitude(values)) if self.tol else 1.0
+        move = jnp.all((residual <= self.tol * scale) | failed)
+        complete = move & (start + length == num_equations)
+        exact = start + jnp.minimum(next_frontier(inside, matching, size), length)
+        info = StepInfo(
+            residual=jnp.where(complete, residual, jnp.inf),
+            frontier=jnp.where(failed, frontier, exact).astype(jnp.int32),
+            num_steps=1,
+            sweeps=length / num_equations,
+        )
+        following = GSJacobiState(
+            start=jnp.where(move & ~complete, start + size, start),
+            cache=jax.tree.map(lambda new, old: jnp.where(move, new, old), new_cache, cache),
+        )
+        return put_block(x, values, start), following, info
+
+
+def _keep_inside(inside: Bool[Array, "S 1"], values: Any, guess: Any) -> Any:
+    """Values of the block's real equations; padding stays as guessed, so that it always counts as settled."""
+
+    def keep(value: Array, old: Array) -> Array:
+        return jnp.where(inside.reshape((-1,) + (1,) * (value.ndim - 1)), value, old)
+
+    return jax.tree.map(keep, values, guess)

@@ -1,0 +1,41 @@
+"""Which solver goes with which system: checked once, before anything compiles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from solvers.solver import Solver
+from solvers.system import BlockSystem, MarkovSystem, TriangularSystem
+
+# The most specific protocol first; what a system is called in a message.
+_PROTOCOLS: tuple[type, ...] = (MarkovSystem, BlockSystem, TriangularSystem)
+
+
+class PairingError(TypeError):
+    """A solver was given a system that lacks what the solver needs."""
+
+
+def describe(system: Any) -> str:
+    """The protocols that a system satisfies, as words."""
+    names = [protocol.__name__ for protocol in _PROTOCOLS[:2] if isinstance(system, protocol)]
+    return " and a ".join(names) if names else "TriangularSystem"
+
+
+def fits(solver: Any, system: Any) -> bool:
+    """Whether ``system`` has what ``solver`` (or the class of one) needs."""
+    return isinstance(system, solver.requires)
+
+
+def check_pairing(system: Any, solver: Solver) -> None:
+    """Raise PairingError, naming the solvers that do fit, unless ``system`` has what ``solver`` needs."""
+    if fits(solver, system):
+        return
+    from solvers import SOLVERS, solver_name  # the table imports this module's users
+
+    name = type(system).__name__
+    if not isinstance(system, TriangularSystem):
+        raise PairingError(f"{name} is not a TriangularSystem: it needs num_equations, initial_guess() and sweep(x)")
+    usable = ", ".join(other for other, kind in SOLVERS.items() if fits(kind, system))
+    raise PairingError(
+        f"{solver_name(solver)} needs a {solver.requires.__name__}; {name} is a {describe(system)}; use {usable}"
+    )

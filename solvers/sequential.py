@@ -1,0 +1,123 @@
+"""Forward substitution, naive and cached: the baselines that every other solver is held against.
+
+Both are exact by construction. Their residual counts the equations already passed as 0: each was evaluated on an exact
+prefix, so there is nothing left to compare it with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Int
+
+from common.blocks import Start, put_block, take_block
+from solvers.equations import (
+    batch_size,
+    block_length,
+    compare,
+    count_blocks,
+    isolated,
+    prefix_mask,
+    select,
+)
+from solvers.solver import StepInfo
+from solvers.system import BlockSystem, ForwardSubstitution, TriangularSystem
+
+
+@dataclass(frozen=True)
+class Sequential:
+    """Naive forward substitution: T full sweeps, of which each keeps one equation.
+
+    Step t: x_t = F(x)_t. This is what sampling without a cache does.
+    """
+
+    requires: ClassVar[type] = TriangularSystem
+    tol: float = 0.0
+
+    def max_steps(self, system: Any) -> int:
+        """T."""
+        return max(1, int(system.num_equations))
+
+    def init(self, system: Any, x: Any) -> Int[Array, ""]:
+        """The next equation."""
+        return jnp.zeros((), jnp.int32)
+
+    def step(
+        self, system: Any, x: Any, state: Int[Array, ""], frontier: Int[Array, " B"]
+    ) -> tuple[Any, Int[Array, ""], StepInfo]:
+        """Evaluate everything, keep equation ``state``."""
+        num_equations, batch = system.num_equations, batch_size(x)
+        y = isolated(system.sweep, x, x)
+        here = jnp.broadcast_to(jnp.arange(num_equations)[:, None] == state, (num_equations, batch))
+        new = select(here, y, x)
+        passed = prefix_mask(jnp.full(batch, state + 1), num_equations)
+        ahead = compare(select(passed, new, y), new, num_equations).residual
+        return new, state + 1, StepInfo(ahead, jnp.full(batch, state + 1, jnp.int32), 1, 1.0)
+
+
+@dataclass(frozen=True)
+class CachedSequential:
+    """Forward substitution with the system's cache: nothing is computed twice.
+
+    A step passes ``chunk_size`` equations (rounded to what the system allows; 0: a sixteenth of the system), by the
+    system's own ``forward_substitution`` where it has one, else by one ``update`` an equation.
+    """
+
+    requires: ClassVar[type] = BlockSystem
+    chunk_size: int = 0
+    tol: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.chunk_size < 0:
+            raise ValueError(f"chunk_size must be positive, or 0 for the default, not {self.chunk_size}")
+
+    def chunk(self, system: Any) -> int:
+        """The number of equations in a step on this system."""
+        unit = system.block_unit
+        default = -(-system.num_equations // (16 * unit)) * unit
+        return block_length(system, self.chunk_size or max(unit, default))
+
+    def max_steps(self, system: Any) -> int:
+        """The number of chunks."""
+        return max(1, count_blocks(system, self.chunk(system)))
+
+    def init(self, system: Any, x: Any) -> tuple[Any, Int[Array, ""]]:
+        """The cache of the empty prefix and the next equation."""
+        return system.init_cache(), jnp.int32(0)
+
+    def step(
+        self, system: Any, x: Any, state: tuple[Any, Int[Array, ""]], frontier: Int[Array, " B"]
+    ) -> tuple[Any, tuple[Any, Int[Array, ""]], StepInfo]:
+        """Pass one chunk."""
+        cache, start = state
+        size, num_equations = self.chunk(system), system.num_equations
+        block, cache = substitute_forward(system, cache, start, size)
+        passed = jnp.minimum(start + size, num_equations)
+        residual = jnp.full(frontier.shape, jnp.where(passed == num_equations, 0.0, jnp.inf))
+        work = passed - start
+        info = StepInfo(residual, jnp.full(frontier.shape, passed, jnp.int32), work, work / num_equations)
+        return put_block(x, block, start), (cache, start + size), info
+
+
+def substitute_forward(system: Any, cache: Any, start: Start, size: int) -> tuple[Any, Any]:
+    """The exact values of equations [start, start + size) and the cache after them, from the cache before them."""
+    if isinstance(system, ForwardSubstitution):
+        return system.forward_substitution(cache, start, size)
+    return substitute_by_updates(system, cache, start, size)
+
+
+def substitute_by_updates(system: Any, cache: Any, start: Start, size: int) -> tuple[Any, Any]:
+    """Forward substitution by ``size`` updates of one equation: what any block system can do."""
+    guess = system.initial_guess()
+    block = take_block(guess, 0, size)
+
+    def body(i: Int[Array, ""], carry: tuple[Any, Any]) -> tuple[Any, Any]:
+        values, cache = carry
+        value, cache = system.update(take_block(guess, 0, 1), cache, start + i, 1)
+        return put_block(values, value, i), cache
+
+    values, cache = lax.fori_loop(0, size, body, (block, cache))
+    return values, cache

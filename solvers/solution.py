@@ -1,0 +1,97 @@
+"""What a solve returns: a status with a sentence, the numbers behind it, and the trace if one was asked for."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from jaxtyping import Array, Float, Int
+
+from common.pytree import pytree
+
+X = TypeVar("X")
+
+
+class Status(enum.IntEnum):
+    """How a solve ended, the worse the higher; the status of a batch is that of its worst sample."""
+
+    CONVERGED = 0
+    MAX_STEPS_REACHED = 1
+    TIME_LIMIT_REACHED = 2
+    DIVERGED = 3
+    NONFINITE = 4
+
+    @property
+    def label(self) -> str:
+        """The name used in results files."""
+        return self.name.lower()
+
+    @property
+    def sentence(self) -> str:
+        """What happened, for a person."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    Status.CONVERGED: "The solver converged.",
+    Status.MAX_STEPS_REACHED: "The step limit was reached before the solver converged; raise max_steps.",
+    Status.TIME_LIMIT_REACHED: "The time limit was reached before the solver converged; raise time_limit_s.",
+    Status.DIVERGED: (
+        "The residual grew to more than a million times its first value, and the step limit is below the number of "
+        "steps after which the solver would terminate; raise max_steps or take another solver."
+    ),
+    Status.NONFINITE: "The exact solution itself holds a non-finite value (NaN or infinity); check weights and noise.",
+}
+
+
+class SolveError(RuntimeError):
+    """A solve that did not converge, raised where the caller asked for it. ``status`` tells which way."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(status.sentence)
+        self.status = status
+
+
+@pytree
+@dataclass(frozen=True)
+class Stats:
+    """What a solve cost and how far it came."""
+
+    num_steps: Int[Array, ""]  # sequential network evaluations: the parallel depth
+    num_iterations: Int[Array, ""]  # steps of the solver; max_steps limits these
+    sweep_equivalents: Float[Array, ""]  # work, in units of one full sweep
+    function_evaluations: Float[Array, ""]  # work, in single equations for each sample
+    residual: Float[Array, " B"]  # the last one that the solver saw
+    frontier: Int[Array, " B"]  # length of the prefix known to be exact
+    steps_to_convergence: Int[Array, " B"]  # in num_steps; -1 where a sample did not converge
+    guess_resets: Int[Array, ""]  # non-finite guesses beyond the frontier, replaced by the initial guess
+
+
+@pytree
+@dataclass(frozen=True)
+class Trace:
+    """Residual, frontier and error after each iteration, in buffers as long as the step limit."""
+
+    num_steps: Int[Array, " S"]  # sequential network evaluations so far; -1 where no iteration wrote
+    residual: Float[Array, "S B"]
+    frontier: Int[Array, "S B"]
+    error: Float[Array, "S B"]  # max |x - reference|; NaN without a reference
+
+
+@pytree
+@dataclass(frozen=True)
+class Solution(Generic[X]):
+    """The outcome of a solve."""
+
+    value: X
+    status: Int[Array, ""]  # a Status
+    sample_status: Int[Array, " B"]
+    stats: Stats
+    trace: Trace | None
+    state: Any  # a Progress, from which solve() can go on
+
+    @property
+    def outcome(self) -> Status:
+        """The status as an enum member; for concrete (not traced, not batched) solutions."""
+        return Status(int(self.status))

@@ -1,0 +1,292 @@
+"""The one loop: steps, finiteness, limits, status and trace. Solvers only step."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from common.pytree import pytree
+from solvers.equations import (
+    batch_size,
+    by_equation,
+    check_layout,
+    compare,
+    finite_equations,
+    magnitude,
+    prefix_mask,
+    select,
+)
+from solvers.pairing import check_pairing
+from solvers.solution import Solution, SolveError, Stats, Status, Trace
+from solvers.solver import Solver, StepInfo
+
+X = TypeVar("X")
+
+DIVERGENCE_FACTOR = 1e6
+_RUNNING = Status.MAX_STEPS_REACHED  # what a sample is until something better or worse is known
+
+
+@dataclass(frozen=True)
+class TraceOptions:
+    """Ask for a trace, and for errors against ``reference`` (a state) if there is one."""
+
+    reference: PyTree[Any] | None = None
+
+
+@pytree
+@dataclass(frozen=True)
+class Progress:
+    """A solve between two steps: everything needed to go on."""
+
+    x: Any
+    guess: Any  # what the solve began with, and what a guess is reset to
+    solver_state: Any
+    iteration: Int[Array, ""]
+    limit: Int[Array, ""]  # max_steps
+    num_steps: Int[Array, ""]
+    sweeps: Float[Array, ""]
+    status: Int[Array, " B"]
+    residual: Float[Array, " B"]
+    first_residual: Float[Array, " B"]
+    frontier: Int[Array, " B"]
+    steps_to_convergence: Int[Array, " B"]
+    resets: Int[Array, ""]
+    trace: Trace | None
+    reference: Any
+
+    @property
+    def active(self) -> Bool[Array, " B"]:
+        """Samples that still need steps."""
+        return self.status == _RUNNING
+
+    @property
+    def unfinished(self) -> Bool[Array, ""]:
+        """Whether another step is needed and allowed."""
+        return jnp.any(self.active) & (self.iteration < self.limit)
+
+
+def solve(
+    system: Any,
+    solver: Solver,
+    *,
+    x0: Any = None,
+    max_steps: int | None = None,
+    tol: float | None = None,
+    trace: TraceOptions | None = None,
+    throw: bool = True,
+    state: Progress | None = None,
+) -> Solution[Any]:
+    """Solve x_t = f_t(x_0 .. x_{t-1}) for all t.
+
+    Args:
+        system: what to solve; must satisfy the protocol that ``solver.requires``.
+        solver: the algorithm.
+        x0: the first guess; default ``system.initial_guess()``.
+        max_steps: limit on the solver's steps in all, resumed ones included; default: the number after which the
+            solver terminates on any triangular system (finite termination), its check included.
+        tol: overrides the solver's own; converged means residual <= tol * max(1, |x|), and 0 means bit for bit.
+        trace: ask for residual, frontier and error by step. Not with ``state``, which carries its own.
+        throw: raise SolveError where the status is not CONVERGED (only outside jit, vmap and grad).
+        state: resume from ``Solution.state``.
+
+    Raises:
+        PairingError: the system does not satisfy what the solver requires.
+        SolveError: see ``throw``.
+        ValueError: a limit below 1, or a state laid out wrongly.
+    """
+    if max_steps is not None and max_steps < 1:
+        raise ValueError(f"max_steps must be at least 1, not {max_steps}")
+    solver = with_tol(solver, tol)
+    if state is None:
+        progress = start(system, solver, x0=x0, max_steps=max_steps, trace=trace)
+    else:
+        bound = solver.max_steps(system) if max_steps is None else max_steps
+        progress = dataclasses.replace(
+            state, limit=jnp.asarray(bound, jnp.int32), trace=_grow_trace(state.trace, bound)
+        )
+    solution = finish(system, advance(system, solver, progress, progress.limit))
+    concrete = not isinstance(solution.status, jax.core.Tracer)
+    if throw and concrete and solution.outcome is not Status.CONVERGED:
+        raise SolveError(solution.outcome)
+    return solution
+
+
+def with_tol(solver: Solver, tol: float | None) -> Solver:
+    """The solver with another tolerance, or as it is where ``tol`` is None."""
+    return solver if tol is None else dataclasses.replace(solver, tol=tol)  # type: ignore[type-var]
+
+
+def start(
+    system: Any,
+    solver: Solver,
+    *,
+    x0: Any = None,
+    max_steps: int | None = None,
+    trace: TraceOptions | None = None,
+) -> Progress:
+    """A solve before its first step. With ``advance`` and ``finish`` this is ``solve`` in slices."""
+    check_pairing(system, solver)
+    x = system.initial_guess() if x0 is None else x0
+    check_layout(x, system.num_equations)
+    limit = solver.max_steps(system) if max_steps is None else max_steps
+    batch = batch_size(x)
+    unknown = jnp.full(batch, jnp.inf)
+    return Progress(
+        x=x,
+        guess=x,
+        solver_state=solver.init(system, x),
+        iteration=jnp.int32(0),
+        limit=jnp.int32(limit),
+        num_steps=jnp.int32(0),
+        sweeps=jnp.float32(0),
+        status=jnp.full(batch, _RUNNING if system.num_equations else Status.CONVERGED, jnp.int32),
+        residual=unknown,
+        first_residual=unknown,
+        frontier=jnp.zeros(batch, jnp.int32),
+        steps_to_convergence=jnp.full(batch, -1 if system.num_equations else 0, jnp.int32),
+        resets=jnp.int32(0),
+        trace=None if trace is None else _empty_trace(limit, batch),
+        reference=None if trace is None else trace.reference,
+    )
+
+
+@partial(jax.jit, static_argnames=("solver",))
+def advance(system: Any, solver: Solver, progress: Progress, until: int | Int[Array, ""]) -> Progress:
+    """Take steps until all samples are done, the limit is reached, or ``until`` steps have been taken in all."""
+    if system.num_equations == 0:
+        return progress
+    return lax.while_loop(
+        lambda p: p.unfinished & (p.iteration < until),
+        lambda p: _step(system, solver, p),
+        progress,
+    )
+
+
+def finish(system: Any, progress: Progress, unfinished: Status = Status.MAX_STEPS_REACHED) -> Solution[Any]:
+    """The solution as it stands; ``unfinished`` is the status of samples that are not done."""
+    sample_status = jnp.where(progress.active, int(unfinished), progress.status)
+    stats = Stats(
+        num_steps=progress.num_steps,
+        num_iterations=progress.iteration,
+        sweep_equivalents=progress.sweeps,
+        function_evaluations=progress.sweeps * system.num_equations,
+        residual=progress.residual,
+        frontier=progress.frontier,
+        steps_to_convergence=progress.steps_to_convergence,
+        guess_resets=progress.resets,
+    )
+    return Solution(progress.x, jnp.max(sample_status), sample_status, stats, progress.trace, progress)
+
+
+def _step(system: Any, solver: Solver, progress: Progress) -> Progress:
+    num_equations = system.num_equations
+    known = jnp.where(progress.status == Status.NONFINITE, -1, progress.frontier)
+    x, solver_state, info = solver.step(system, progress.x, progress.solver_state, known)
+    info = info._replace(
+        residual=info.residual.astype(progress.residual.dtype), frontier=jnp.maximum(info.frontier, progress.frontier)
+    )
+    exact = prefix_mask(info.frontier, num_equations)
+    broken = ~finite_equations(x, num_equations)
+    # An overflow in a guess times a masked zero is NaN, in exact equations too. So an exact equation that is not finite
+    # is believed only if no guess was in play; else the sample goes back to its prefix and begins anew behind it.
+    spoiled = progress.active & jnp.any(broken & exact, axis=0)
+    failed = spoiled & _unguessed(progress, num_equations)
+    spoiled = spoiled & ~failed
+    frontier = jnp.where(progress.active & ~spoiled, info.frontier, progress.frontier)
+    beyond = ~prefix_mask(frontier, num_equations)
+    x = select(jnp.broadcast_to(progress.active & ~spoiled, exact.shape), x, progress.x)
+    reset = beyond & progress.active & (spoiled | broken)
+    x = select(reset, progress.guess, x)
+    status = _judge(system, solver, progress, info, failed, spoiled, x)
+    num_steps = progress.num_steps + info.num_steps
+    updated = dataclasses.replace(
+        progress,
+        x=x,
+        solver_state=solver_state,
+        # A step that was spoiled gained nothing, and does not count against finite termination.
+        iteration=progress.iteration + jnp.where(jnp.any(spoiled), 0, 1),
+        num_steps=num_steps,
+        sweeps=progress.sweeps + info.sweeps,
+        status=status,
+        residual=jnp.where(progress.active, info.residual, progress.residual),
+        first_residual=jnp.where(jnp.isfinite(progress.first_residual), progress.first_residual, info.residual),
+        frontier=frontier,
+        steps_to_convergence=jnp.where(
+            progress.active & (status == Status.CONVERGED), num_steps, progress.steps_to_convergence
+        ),
+        resets=progress.resets + jnp.sum(reset, dtype=jnp.int32),
+    )
+    return dataclasses.replace(updated, trace=_record(updated, num_equations))
+
+
+def _unguessed(progress: Progress, num_equations: int) -> Bool[Array, " B"]:
+    """Whether everything beyond the frontier is as the solve began."""
+
+    def same(x: Array, guess: Array) -> Array:
+        return jnp.all((x == guess) | (jnp.isnan(x) & jnp.isnan(guess)), axis=-1)
+
+    untouched = by_equation(same, jnp.logical_and, num_equations, progress.x, progress.guess)
+    return jnp.all(untouched | prefix_mask(progress.frontier, num_equations), axis=0)
+
+
+def _judge(
+    system: Any,
+    solver: Solver,
+    progress: Progress,
+    info: StepInfo,
+    failed: Bool[Array, " B"],
+    spoiled: Bool[Array, " B"],
+    x: Any,
+) -> Int[Array, " B"]:
+    scale = jnp.maximum(1.0, magnitude(x)) if solver.tol else 1.0
+    converged = jnp.isfinite(info.residual) & (info.residual <= solver.tol * scale) & ~spoiled
+    # Within its bound of steps a solver terminates however large the residual grows on the way.
+    out_of_reach = progress.limit < solver.max_steps(system)
+    diverged = out_of_reach & (info.residual > DIVERGENCE_FACTOR * progress.first_residual)
+    verdict = jnp.select(
+        [failed, converged, diverged],
+        [int(Status.NONFINITE), int(Status.CONVERGED), int(Status.DIVERGED)],
+        int(_RUNNING),
+    )
+    return jnp.where(progress.active, verdict, progress.status).astype(jnp.int32)
+
+
+def _empty_trace(length: int, batch: int) -> Trace:
+    return Trace(
+        num_steps=jnp.full(length, -1, jnp.int32),
+        residual=jnp.full((length, batch), jnp.nan),
+        frontier=jnp.zeros((length, batch), jnp.int32),
+        error=jnp.full((length, batch), jnp.nan),
+    )
+
+
+def _grow_trace(trace: Trace | None, length: int) -> Trace | None:
+    if trace is None or trace.num_steps.shape[0] >= length:
+        return trace
+    empty = _empty_trace(length - trace.num_steps.shape[0], trace.residual.shape[1])
+    grown: Trace = jax.tree.map(lambda old, new: jnp.concatenate([old, new]), trace, empty)
+    return grown
+
+
+def _record(progress: Progress, num_equations: int) -> Trace | None:
+    trace = progress.trace
+    if trace is None:
+        return None
+    row = progress.iteration - 1
+    error = trace.error
+    if progress.reference is not None:
+        distance = compare(progress.x, progress.reference, num_equations).residual
+        error = error.at[row].set(distance.astype(error.dtype))
+    return Trace(
+        num_steps=trace.num_steps.at[row].set(progress.num_steps),
+        residual=trace.residual.at[row].set(progress.residual),
+        frontier=trace.frontier.at[row].set(progress.frontier),
+        error=error,
+    )

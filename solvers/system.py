@@ -1,0 +1,89 @@
+"""The protocols that every solver and every model meet at.
+
+A feedforward computation is a lower-triangular system of nonlinear equations
+
+    x_t = f_t(x_0, ..., x_{t-1}),    t = 0 .. T-1.
+
+Its state ``X`` is a pytree. A leaf has a leading axis of equations, then the batch axis, then features; a leaf with one
+axis only is a batch of one. Either all leaves share the leading length T (components of the same equations), or their
+leading lengths add up to T (segments, numbered in the order of the leaves).
+
+Noise and inputs are bound inside a system, so f is deterministic: the same noise gives the same solution under every
+solver. Systems are registered pytrees, whose weights and noise are leaves.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar, runtime_checkable
+
+from jaxtyping import Array, Int
+
+from common.blocks import Start
+
+X = TypeVar("X")
+Cache = TypeVar("Cache")
+
+
+@runtime_checkable
+class TriangularSystem(Protocol[X]):
+    """All equations in parallel: what Jacobi-type solvers need."""
+
+    @property
+    def num_equations(self) -> int:
+        """T, static."""
+
+    def initial_guess(self) -> X:
+        """Where iterations begin, and what a non-finite guess is reset to."""
+
+    def sweep(self, x: X) -> X:
+        """F(x): every equation evaluated once on the guesses x. F(x)_t depends on x_0 .. x_{t-1} only."""
+
+
+@runtime_checkable
+class BlockSystem(TriangularSystem[X], Protocol[X, Cache]):
+    """Equations evaluated block by block, with a cache that stands for the prefix.
+
+    The cache is a plain pytree, an argument and a result. Committing it is the solver's decision: GS-Jacobi iterates a
+    block from one cache and keeps the returned one only when the block has converged.
+    """
+
+    @property
+    def block_unit(self) -> int:
+        """Blocks start at multiples of this; they are 1 or a multiple of it long."""
+
+    def init_cache(self) -> Cache:
+        """The cache of an empty prefix (or of a prompt)."""
+
+    def update(self, x: X, cache: Cache, start: Start, size: int) -> tuple[X, Cache]:
+        """Equations [start, start + size), given the cache of the prefix [0, start) and the guesses inside the block.
+
+        ``x`` has leaves (size, batch, ...): the guesses. Returns the block's values and the cache of the prefix
+        [0, start + size), which is right when the guesses were. ``size`` is static. With ``size`` 1 the guess is not
+        read at all: x_t needs x_0 .. x_{t-1} only. ``start + size`` may pass T; equations from T on are padding.
+        """
+
+    def prefix_caches(self, x: X, block_size: int) -> Cache:
+        """The caches at starts 0, block_size, 2 * block_size, ... (a new leading axis), from one sweep over ``x``."""
+
+
+@runtime_checkable
+class ForwardSubstitution(BlockSystem[X, Cache], Protocol[X, Cache]):
+    """A block system with a cached pass of its own that is faster than one ``update`` an equation.
+
+    It must give the values of ``size`` calls of ``update(..., size=1)``; the tests hold the two together.
+    """
+
+    def forward_substitution(self, cache: Cache, start: Start, size: int) -> tuple[X, Cache]:
+        """The exact values of equations [start, start + size) and the cache after them."""
+
+
+@runtime_checkable
+class MarkovSystem(TriangularSystem[X], Protocol[X]):
+    """Order one: x_t = transition(x_{t-1}, t). What Newton-type solvers and prefix scans need."""
+
+    @property
+    def initial_state(self) -> X:
+        """The state before equation 0: leaves (batch, ...), without the axis of equations."""
+
+    def transition(self, previous: X, t: Int[Array, ""]) -> X:
+        """Equation t: the state that follows ``previous``."""

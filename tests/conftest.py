@@ -1,0 +1,35 @@
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Most of these tests' time is compiling; the end-to-end tests run in processes of their own, with what users get.
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0")
+
+from jaxtyping import install_import_hook
+
+# Shapes in annotations are checked while tests run, and only then.
+install_import_hook(["solvers", "models", "common"], "beartype.beartype")
+
+import jax
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("trisolve", deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+settings.load_profile("trisolve")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="also run the tests that train for real")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--slow"):
+        return
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="trains for real; run with --slow"))
+
+
+@pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield

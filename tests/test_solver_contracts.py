@@ -1,0 +1,221 @@
+"""The theorem, on every registered solver and every system of the bank that it fits."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from bank import (
+    SOLVABLE,
+    chain,
+    contractive_link,
+    counting_link,
+    linear_closed_form,
+    linear_link,
+    nan_answer,
+    tiny_made,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from solvers import SOLVERS, Sequential, Status, TraceOptions, fits, solve
+
+# Options that small systems exercise: several blocks, and a short last one.
+OPTIONS = {"gs_jacobi": {"block_size": 3}, "jacobi_gs": {"block_size": 3}, "cached_sequential": {"chunk_size": 3}}
+
+
+def make(name, **options):
+    return SOLVERS[name](**{**OPTIONS.get(name, {}), **options})
+
+
+def pairs():
+    for solver in SOLVERS:
+        for system in SOLVABLE:
+            if fits(SOLVERS[solver], SOLVABLE[system](2, 1, 0)):
+                yield solver, system
+
+
+def assert_close(x, reference, atol=2e-5):
+    for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(reference), strict=True):
+        scale = 1.0 + float(jnp.max(jnp.abs(b), initial=0))
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=0, atol=atol * scale)
+
+
+@jax.jit
+def sweep(system, x):
+    return system.sweep(x)
+
+
+def substitute(system):
+    """Forward substitution in the plainest form: the definition of the answer."""
+    x = jax.tree.map(np.array, system.initial_guess())
+    for t in range(system.num_equations):
+        y = sweep(system, jax.tree.map(jnp.asarray, x))
+        for old, new in zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True):
+            old[t] = new[t]
+    return x
+
+
+@pytest.mark.parametrize(("name", "system_name"), list(pairs()))
+@settings(max_examples=5)
+@given(shape=st.sampled_from([(4, 1), (11, 3)]), seed=st.integers(0, 1000))
+def test_same_answer_within_the_bound(name, system_name, shape, seed):
+    num_equations, batch = shape  # a few sizes and many seeds: every new size compiles anew
+    system = SOLVABLE[system_name](num_equations, batch, seed)
+    solver = make(name)
+    reference = substitute(system)
+    solution = solve(system, solver, trace=TraceOptions(reference))
+    assert solution.outcome is Status.CONVERGED
+    assert solution.stats.num_iterations <= solver.max_steps(system)
+    assert_close(solution.value, reference)
+    assert np.all(np.asarray(solution.stats.steps_to_convergence) >= 1)
+    assert int(solution.stats.steps_to_convergence.max()) == int(solution.stats.num_steps)
+    # The frontier may not promise more than is there, at any step.
+    trace = jax.tree.map(np.asarray, solution.trace)
+    count = int(solution.stats.num_iterations)
+    full = trace.frontier[:count] >= num_equations
+    assert np.all(trace.error[:count][full] <= 2e-5 * (1 + np.abs(jax.tree.leaves(solution.value)[0]).max()))
+    assert np.all(np.diff(trace.frontier[:count], axis=0) >= 0)
+    assert np.all(trace.num_steps[:count] > 0)
+    assert np.all(trace.num_steps[count:] == -1)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_frontier_marks_an_exact_prefix(name):
+    system = tiny_made(9, 2, 3)
+    reference = solve(system, Sequential()).value
+    solver = make(name)
+    for steps in range(1, solver.max_steps(system) + 1):
+        partial = solve(system, solver, max_steps=steps, throw=False)
+        for sample, frontier in enumerate(np.asarray(partial.stats.frontier)):
+            assert frontier >= 1
+            np.testing.assert_allclose(
+                partial.value[:frontier, sample], reference[:frontier, sample], rtol=0, atol=1e-5
+            )
+
+
+@pytest.mark.parametrize("name", ["sequential", "jacobi"])
+@settings(max_examples=6)
+@given(shape=st.sampled_from([(1, 1), (17, 1), (20, 5)]), seed=st.integers(0, 99))
+def test_sweep_solvers_agree_bit_for_bit(name, shape, seed):
+    num_equations, batch = shape
+    system = tiny_made(num_equations, batch, seed)
+    naive = substitute(system)
+    np.testing.assert_array_equal(solve(system, make(name)).value, naive)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_closed_form(name):
+    system = chain(linear_link, 10, 2, 5)
+    np.testing.assert_allclose(solve(system, make(name)).value, linear_closed_form(system), atol=1e-5)
+
+
+def test_worst_case_needs_every_step():
+    system = chain(counting_link, 12, 2, 0, guess=-1.0)
+    solution = solve(system, SOLVERS["jacobi"]())
+    assert int(solution.stats.num_steps) == 13
+    np.testing.assert_array_equal(solution.value[:, 0], np.arange(1, 13))
+
+
+def test_contraction_needs_few_steps():
+    system = chain(contractive_link, 200, 3, 1)
+    assert int(solve(system, SOLVERS["jacobi"]()).stats.num_steps) < 40
+
+
+@pytest.mark.parametrize("name", [name for name in SOLVERS if fits(SOLVERS[name], SOLVABLE["overflowing"](2, 1, 0))])
+def test_overflowing_guesses_are_reset_and_counted(name):
+    system = SOLVABLE["overflowing"](10, 2, 0)
+    swept = system.sweep(system.sweep(system.sweep(system.initial_guess())))
+    assert np.all(np.isnan(swept))  # or this system tests nothing
+    solution = solve(system, make(name))
+    assert solution.outcome is Status.CONVERGED
+    assert_close(solution.value, substitute(system))
+    if name != "sequential":  # whose guesses stay as they were
+        assert int(solution.stats.guess_resets) > 0
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_nan_is_never_success(name):
+    solution = solve(nan_answer(9, 3, 4), make(name), throw=False)
+    assert solution.outcome is Status.NONFINITE
+    np.testing.assert_array_equal(solution.sample_status, [Status.NONFINITE, Status.CONVERGED, Status.CONVERGED])
+    healthy = solve(chain(linear_link, 9, 3, 4), make(name))
+    np.testing.assert_allclose(solution.value[:, 1:], healthy.value[:, 1:], atol=1e-5)
+    assert np.all(np.isnan(solution.value[2, 0]))
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_all_nan_is_never_success(name):
+    system = chain(linear_link, 5, 2, 0)
+    system = type(system)(system.link, system.inputs * jnp.nan, system.guess)
+    assert solve(system, make(name), throw=False).outcome is Status.NONFINITE
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_float64(name, x64):
+    system = tiny_made(8, 2, 1, dtype=jnp.float64)
+    solution = solve(system, make(name, tol=1e-13) if make(name).tol else make(name))
+    assert solution.value.dtype == jnp.float64
+    np.testing.assert_allclose(solution.value, substitute(system), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_jit_and_vmap(name):
+    solver = make(name)
+    systems = [tiny_made(8, 2, 1), tiny_made(8, 2, 1)]
+    systems[1] = type(systems[1])(systems[1].network, systems[1].head, jax.tree.map(lambda a: -a, systems[1].noise))
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *systems)
+    together = jax.jit(jax.vmap(lambda system: solve(system, solver)))(stacked)
+    for i, system in enumerate(systems):
+        alone = jax.jit(lambda system: solve(system, solver))(system)
+        np.testing.assert_allclose(together.value[i], alone.value, atol=1e-5)
+        assert int(together.status[i]) == int(alone.status) == Status.CONVERGED
+        assert int(together.stats.num_steps[i]) <= solver.max_steps(system) * 8
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_samples_do_not_depend_on_their_batch(name):
+    system = tiny_made(10, 4, 2)
+    whole = solve(system, make(name)).value
+    for i in range(4):
+        noise = {key: array[:, i : i + 1] for key, array in system.noise.items()}
+        alone = solve(type(system)(system.network, system.head, noise), make(name)).value
+        np.testing.assert_allclose(whole[:, i : i + 1], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("num_equations", [0, 1])
+def test_shortest_systems(name, num_equations):
+    system = chain(linear_link, num_equations, 2, 0)
+    solution = solve(system, make(name))
+    assert solution.outcome is Status.CONVERGED
+    np.testing.assert_array_equal(solution.value, system.inputs)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_resumed_equals_uninterrupted(name):
+    system, solver = tiny_made(9, 2, 6), make(name)
+    whole = solve(system, solver, trace=TraceOptions())
+    first = solve(system, solver, max_steps=1, throw=False, trace=TraceOptions())
+    rest = solve(system, solver, state=first.state)
+    for a, b in zip(
+        jax.tree.leaves((whole.value, whole.stats)), jax.tree.leaves((rest.value, rest.stats)), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+    count = int(whole.stats.num_iterations)
+    np.testing.assert_array_equal(whole.trace.frontier[:count], rest.trace.frontier[:count])
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_work_and_depth_are_counted(name):
+    system = chain(counting_link, 12, 1, 0, guess=-1.0)
+    stats = solve(system, make(name)).stats
+    expected = {
+        "sequential": (12, 12.0),
+        "cached_sequential": (12, 1.0),
+        "jacobi": (13, 13.0),
+        "gs_jacobi": (16, 4.0),  # four blocks of three, three steps and a check each, a quarter sweep a step
+        "jacobi_gs": (20, 10.0),  # five rounds of one sweep and three cached steps
+    }
+    if name in expected:
+        assert (int(stats.num_steps), pytest.approx(float(stats.sweep_equivalents))) == expected[name]
+    assert float(stats.function_evaluations) == pytest.approx(12 * float(stats.sweep_equivalents))
