@@ -1,0 +1,1 @@
+"""Solver x model x size -> JSON, and the limits that the figures are held against."""

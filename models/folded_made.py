@@ -2,8 +2,8 @@
 
 Hidden units are sorted by degree (the last input that a unit depends on), so the units that equations [start, start +
 size) need beyond those of the prefix are a contiguous window of every layer. The cache keeps the values x and the
-hidden units that are final; a block computes its window, each unit as one dot product over its finished inputs, and a whole
-cached sample costs about one forward pass. A sweep is the window of everything.
+hidden units that are final; a block computes its window, each unit as one dot product over its finished inputs, and a
+whole cached sample costs about one forward pass. A sweep is the window of everything.
 
 Features come before batch in memory: x (T, B), hidden (units, B).
 """

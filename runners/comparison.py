@@ -105,7 +105,7 @@ def compare_solvers(
     """
     sweep = jax.jit(lambda system, x: system.sweep(x)).lower(system, system.initial_guess()).compile()
     guess = system.initial_guess()
-    sweep_s = time_calls(lambda: sweep(system, guess), max(20, repeats))
+    sweep_s = time_calls(lambda: sweep(system, guess), max(50, repeats))
     names = [entry.name for entry in entries]
     first = next((names.index(name) for name in ("sequential", "cached_sequential") if name in names), 0)
     order = [first] + [i for i in range(len(entries)) if i != first]
@@ -190,15 +190,18 @@ class _Job:
     def _frames(self, iterations: int) -> Frames:
         """A run in slices, each timed, the state kept after each. The shares of a slice's time are not known."""
         self.progress.stage(self.label, "frames")
-        states, times, steps, counts = [_head(self.system.initial_guess())], [0.0], [0], [0]
+        pieces = []
         for piece in self.compiled.slices(max(1, math.ceil(iterations / FRAMES))):
-            states.append(_head(piece.progress.x))
-            times.append(piece.seconds)
-            steps.append(int(piece.progress.num_steps))
-            counts.append(piece.iteration)
+            pieces.append(piece)  # looked at afterwards: whatever happens between slices slows the next one
             if self.time_limit_s is not None and piece.seconds > self.time_limit_s:
                 break
-        return Frames(np.stack(states), np.asarray(times), np.asarray(steps), np.asarray(counts))
+        states = [self.system.initial_guess(), *(piece.progress.x for piece in pieces)]
+        return Frames(
+            states=np.stack([np.asarray(x)[:, :FRAME_SAMPLES] for x in states]),
+            time_s=np.asarray([0.0, *(piece.seconds for piece in pieces)]),
+            num_steps=np.asarray([0, *(int(piece.progress.num_steps) for piece in pieces)]),
+            iterations=np.asarray([0, *(piece.iteration for piece in pieces)]),
+        )
 
     def _trace(self, reference: Any, frames: Frames) -> dict[str, np.ndarray]:
         """Residual, frontier and error by step from a traced run; times from the sliced one, linear within a slice."""
@@ -218,10 +221,6 @@ class _Job:
             "error": per_sample.max(axis=1),
             "error_mean": per_sample.mean(axis=1),
         }
-
-
-def _head(x: Array) -> np.ndarray:
-    return np.asarray(x[:, :FRAME_SAMPLES])
 
 
 @jax.jit
