@@ -31,16 +31,18 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside ``path`` that takes its place when the body succeeds; else ``path`` stays as it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    old = temporary.with_name(f"{temporary.name}-old")
     try:
         yield temporary
         temporary.chmod(0o755)
-        old = None
         if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent)) / "old"
             path.rename(old)
         temporary.rename(path)
-        if old is not None:
-            shutil.rmtree(old.parent)
     except BaseException:
+        if old.exists() and not path.exists():
+            old.rename(path)
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    finally:
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)

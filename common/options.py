@@ -12,6 +12,25 @@ from common.names import unknown
 
 T = TypeVar("T")
 
+# What was expected, by the type of pydantic's error; braces stand for the limits that came with it.
+_EXPECTED: dict[str, str] = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_parsing_size", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    "finite_number": "a finite number",
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    "string_type": "text",
+    "string_pattern_mismatch": "text that matches {pattern}",
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "a mapping of keys to values"),
+    **dict.fromkeys(("list_type", "tuple_type"), "a list"),
+    "too_short": "a list of at least {min_length} items",
+    "too_long": "a list of at most {max_length} items",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "literal_error": "{expected}",
+}
+
 
 def build_options(kind: type[T], options: Mapping[str, Any]) -> T:
     """An instance of the dataclass ``kind``, types checked and converted where nothing is lost (a list to a tuple).
@@ -35,7 +54,16 @@ def explain(error: ValidationError) -> str:
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "missing" or problem["type"] == "missing_argument":
         return f"{where} is missing"
-    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    if problem["type"] == "value_error":
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] not in _EXPECTED:
         return f"{where}: {message}" if where else message
-    return f"{where} should be {message}, not {problem['input']!r}"
+    limits = {name: f"{x:.12g}" if isinstance(x, float) else x for name, x in problem.get("ctx", {}).items()}
+    expected = _EXPECTED[problem["type"]].format(**limits)
+    return f"{where} should be {expected}, not {_in_yaml(problem['input'])}"
+
+
+def _in_yaml(value: Any) -> str:
+    """A value as a config says it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value)

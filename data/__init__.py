@@ -1,9 +1,9 @@
 """Image datasets by name, as uint8 arrays with a fixed training and held-out part."""
 
-import difflib
-import importlib
 from collections.abc import Callable
 
+from common.lookup import resolve
+from common.names import unknown
 from data.dataset import Dataset, DatasetError
 
 __all__ = ["DATASETS", "Dataset", "DatasetError", "load_dataset"]
@@ -33,9 +33,6 @@ def load_dataset(name: str, *, root: str | None = None, download: bool = False) 
         DatasetError: unknown name, missing or damaged files, failed download, or an argument the dataset refuses.
     """
     if name not in DATASETS:
-        # A cutoff of 0 always yields a nearest name, however far off the given one is.
-        nearest = difflib.get_close_matches(name.lower(), list(DATASETS), n=1, cutoff=0.0)[0]
-        raise DatasetError(f"unknown dataset {name!r}: nearest is {nearest!r}, valid names are {', '.join(DATASETS)}")
-    module, function = DATASETS[name].split(":")
-    loader: Callable[..., Dataset] = getattr(importlib.import_module(module), function)
+        raise DatasetError(unknown("dataset", name, DATASETS))
+    loader: Callable[..., Dataset] = resolve(DATASETS[name])
     return loader(root=root, download=download)

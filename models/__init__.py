@@ -23,9 +23,9 @@ class ModelError(ValueError):
     """A model that does not exist, or options that it does not take."""
 
 
-def model_class(name: str) -> Any:
+def model_class(name: Any) -> Any:
     """The class of a model. Raises ModelError, naming the nearest, where there is none."""
-    if name not in MODELS:
+    if not isinstance(name, str) or name not in MODELS:
         raise ModelError(unknown("model", name, MODELS))
     return resolve(MODELS[name])
 
@@ -36,8 +36,9 @@ def model_config(options: Mapping[str, Any]) -> Any:
     if "name" not in rest:
         raise ModelError(f"a model needs a name; valid: {', '.join(MODELS)}")
     name = rest.pop("name")
+    kind = model_class(name)
     try:
-        return build_options(model_class(name).Config, rest)
+        return build_options(kind.Config, rest)
     except ValueError as error:
         raise ModelError(f"model {name}: {error}") from None
 

@@ -8,7 +8,7 @@ stored eight to a byte. Parameter paths come from attribute names and are part o
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,8 @@ def locate(reference: str) -> Path:
     path = Path(reference).expanduser()
     if path.is_file():
         return path
+    if reference and path.is_dir():
+        raise CheckpointError(f"checkpoint {reference!r} is a folder; expected a file")
     if path.suffix or len(path.parts) > 1:
         raise CheckpointError(f"checkpoint file {reference!r} does not exist; shipped: {', '.join(entries) or 'none'}")
     raise CheckpointError(unknown("checkpoint", reference, entries))
@@ -110,9 +112,9 @@ def restore_state(model: Any, arrays: Mapping[str, np.ndarray], source: str) -> 
     """Set every variable of ``model`` from ``arrays``. Raises CheckpointError naming an entry that does not fit."""
     wanted = dict(nnx.to_flat_state(nnx.state(model)))
     names = {".".join(map(str, path)): variable for path, variable in wanted.items()}
-    for key in names.keys() - arrays.keys():
+    for key in sorted(names.keys() - arrays.keys()):
         raise CheckpointError(f"{source}: entry {key!r} is missing; expected shape {names[key][...].shape}")
-    for key in arrays.keys() - names.keys():
+    for key in sorted(arrays.keys() - names.keys()):
         raise CheckpointError(f"{source}: unexpected entry {key!r} of shape {arrays[key].shape}")
     for key, variable in names.items():
         found, current = arrays[key], variable[...]
@@ -120,7 +122,10 @@ def restore_state(model: Any, arrays: Mapping[str, np.ndarray], source: str) -> 
             raise CheckpointError(f"{source}: entry {key!r} has shape {found.shape}; expected {current.shape}")
         variable[...] = jnp.asarray(found, current.dtype)
     if hasattr(model, "prepare"):
-        model.prepare()
+        try:
+            model.prepare()
+        except ValueError as error:  # masks that the model cannot work with
+            raise CheckpointError(f"{source}: {error}") from None
 
 
 def check_agreement(source: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
@@ -141,17 +146,35 @@ def _load_native(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
         raise CheckpointError(
             f"{path} is not a Trisolve checkpoint: its format is {metadata.get('format')!r}, not {FORMAT!r}"
         )
-    architecture = json.loads(metadata["architecture"])
+    architecture, info, packed = (_mapping(metadata, key, path) for key in ("architecture", "info", _PACKED))
     check_agreement(str(path), architecture, expected)
-    for key, shape in json.loads(metadata[_PACKED]).items():
-        if key in arrays:
-            bits = np.unpackbits(arrays[key], count=int(np.prod(shape)))
-            arrays[key] = bits.reshape(shape).astype(bool)
-    name = architecture["name"]
-    try:
-        config = model_config(architecture)
+    try:  # with the config's options, which agree: one that the model does not know is refused
+        config = model_config(architecture | {key: value for key, value in expected.items() if value is not None})
     except ModelError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    model = model_class(name)(config, rngs=nnx.Rngs(0))
+    model = model_class(architecture["name"])(config, rngs=nnx.Rngs(0))
+    arrays |= {
+        key: _unpacked(arrays[key], shape, f"{path}: entry {key!r}") for key, shape in packed.items() if key in arrays
+    }
     restore_state(model, arrays, str(path))
-    return Checkpoint(name, model, json.loads(metadata["info"]), path)
+    return Checkpoint(architecture["name"], model, info, path)
+
+
+def _mapping(metadata: Mapping[str, str], key: str, path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(metadata[key])
+    except (KeyError, json.JSONDecodeError):
+        value = None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} is damaged: its metadata has no valid {key!r}")
+    return value
+
+
+def _unpacked(packed: np.ndarray, shape: Sequence[int], source: str) -> np.ndarray:
+    """Booleans, stored eight to a byte, in their shape."""
+    count = int(np.prod(shape))
+    if packed.dtype != np.uint8 or packed.shape != (-(-count // 8),):
+        raise CheckpointError(
+            f"{source} is {packed.dtype} of shape {packed.shape}; expected uint8 of shape {(-(-count // 8),)}"
+        )
+    return np.unpackbits(packed, count=count).reshape(shape).astype(bool)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,12 +46,7 @@ def import_made(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
     arrays: dict[str, np.ndarray] = {}
     for index, (kernel, bias, mask) in enumerate(sort_by_degree(layers)):
         arrays |= {f"layers.{index}.kernel": kernel, f"layers.{index}.bias": bias, f"layers.{index}.mask": mask}
-    try:
-        restore_state(model, arrays, str(path))
-    except CheckpointError:
-        raise
-    except ValueError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+    restore_state(model, arrays, str(path))
     return Checkpoint("made", model, {"imported_from": path.name}, path)
 
 
@@ -66,11 +60,19 @@ def _torch_state(path: Path) -> dict[str, np.ndarray]:
 
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
-        raise CheckpointError(f"{path} is not a readable torch state dict: {str(error).splitlines()[0]}") from None
-    if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
+    except Exception:  # what a damaged file raises depends on where the damage is
+        raise CheckpointError(f"{path} is damaged, or holds other things than a torch state dict") from None
+    named = isinstance(loaded, dict) and all(isinstance(key, str) for key in loaded)
+    if not named or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
         raise CheckpointError(f"{path} is not a torch state dict: expected tensors by name")
-    return {key: value.numpy() for key, value in loaded.items()}
+    return {key: _as_array(value) for key, value in loaded.items()}
+
+
+def _as_array(tensor: Any) -> np.ndarray:
+    """A torch tensor's values; numpy has no bfloat16."""
+    tensor = tensor.detach()
+    array: np.ndarray = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    return array
 
 
 def _made_layers(state: Mapping[str, np.ndarray], source: str) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -82,20 +84,27 @@ def _made_layers(state: Mapping[str, np.ndarray], source: str) -> list[tuple[np.
             f"{source}: expected entries net.0, net.2, net.4, ...; found {', '.join(sorted(state)) or 'none'}"
         )
     wanted = {f"net.{index}.{part}" for index in indices for part in ("weight", "bias", "mask")}
-    for key in sorted(wanted - state.keys()):
-        raise CheckpointError(f"{source}: entry {key!r} is missing")
     for key in sorted(state.keys() - wanted):
         raise CheckpointError(f"{source}: unexpected entry {key!r} of shape {state[key].shape}")
-    below = state["net.0.weight"].shape[-1]
-    inputs, layers = below, []
+    inputs = below = _entry(state, "net.0.weight", ("outputs", "inputs"), source).shape[-1]
+    layers = []
     for index in indices:
-        kernel, bias, mask = (state[f"net.{index}.{part}"] for part in ("weight", "bias", "mask"))
-        outputs = 2 * inputs if index == indices[-1] else kernel.shape[0]
-        shapes = {"weight": (outputs, below), "bias": (outputs,), "mask": (outputs, below)}
-        for part, shape in shapes.items():
-            found = state[f"net.{index}.{part}"].shape
-            if found != shape:
-                raise CheckpointError(f"{source}: entry 'net.{index}.{part}' has shape {found}; expected {shape}")
+        outputs: int | str = 2 * inputs if index == indices[-1] else "outputs"
+        kernel = _entry(state, f"net.{index}.weight", (outputs, below), source)
+        bias = _entry(state, f"net.{index}.bias", kernel.shape[:1], source)
+        mask = _entry(state, f"net.{index}.mask", kernel.shape, source)
         layers.append((kernel.astype(np.float32), bias.astype(np.float32), mask.astype(bool)))
         below = kernel.shape[0]
     return layers
+
+
+def _entry(state: Mapping[str, np.ndarray], key: str, shape: tuple[int | str, ...], source: str) -> np.ndarray:
+    """An array by its name. Raises CheckpointError unless it is there and shaped so; words stand for any length."""
+    expected = f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
+    if key not in state:
+        raise CheckpointError(f"{source}: entry {key!r} is missing; expected shape {expected}")
+    found = state[key].shape
+    lengths = zip(found, shape, strict=False)
+    if len(found) != len(shape) or not all(isinstance(want, str) or have == want for have, want in lengths):
+        raise CheckpointError(f"{source}: entry {key!r} has shape {found}; expected {expected}")
+    return state[key]

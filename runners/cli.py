@@ -6,7 +6,7 @@ Exit codes: 0 done, 1 the run failed, 2 wrong usage, 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import os
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,8 @@ from runners.run import RunContext, RunFailure, Runner
 
 ROOT = Path(__file__).resolve().parent.parent
 LEVELS = ("debug", "info", "warning", "error")
-DEVICES = ("cpu", "gpu", "tpu")
+# What JAX is asked for; the processor serves beside an accelerator.
+DEVICES = {"cpu": "cpu", "gpu": "cuda,cpu", "tpu": "tpu,cpu"}
 
 # Flags of the published code bases, and what took their place.
 _OLD_FLAGS = {
@@ -58,10 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain("interrupted; nothing was written that was not complete", 130)
     except OSError as error:
         return _complain(error, 1)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):  # JAX's word for it
+            raise
+        return _complain("the device ran out of memory; try a smaller batch_size", 1)
 
 
 def _complain(message: object, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    print("error:", " ".join(str(message).split("\n")), file=sys.stderr)
     return code
 
 
@@ -79,13 +84,12 @@ def _main(arguments: Sequence[str], console: Console) -> int:
     config = apply_overrides(read_config(path), options.set)
     if options.seed is not None:
         config["seed"] = options.seed
-    _choose_device(options.device)
     checked = check_config(runner.Config, config, path.name)
-    _check_device(options.device)
     out = Path(options.out) if options.out else ROOT / "plot_data" / path.stem
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file; expected a folder, or a path where one can be made")
-    context = RunContext(runner=options.runner, name=path.stem, out=out, console=console, verbose=options.verbose)
+    _check_out(out)
+    _use_device(options.device)
+    _set_verbosity(options.verbose, console)
+    context = RunContext(runner=options.runner, name=path.stem, out=out, console=console)
     runner(checked, context).run()
     return 0
 
@@ -102,7 +106,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, metavar="N", help="override the config's seed")
     parser.add_argument("--out", metavar="DIR", help="where results go; default plot_data/<config name>/")
     parser.add_argument("--device", metavar="KIND", help=f"one of {', '.join(DEVICES)}; default: JAX's choice")
-    parser.add_argument("--verbose", metavar="LEVEL", default="info", help=f"one of {', '.join(LEVELS)}")
+    parser.add_argument(
+        "--verbose", metavar="LEVEL", default="info", help=f"one of {', '.join(LEVELS)}; from warning on no progress"
+    )
     parser.add_argument(
         "--list", action="store_true", help="runners, configs, solvers and which goes with which system"
     )
@@ -112,9 +118,12 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         if flag in _OLD_FLAGS:
             raise UsageError(f"flag {flag} belongs to an older code base; its successor is {_OLD_FLAGS[flag]}")
         flags = [flag for action in parser._actions for flag in action.option_strings]
-        raise UsageError(unknown("argument", flag, flags))
+        kind = "flag" if flag.startswith("-") else "argument"
+        raise UsageError(unknown(kind, flag, flags))
     if options.verbose not in LEVELS:
         raise UsageError(unknown("level", options.verbose, LEVELS))
+    if options.device == "cuda":
+        raise UsageError("device 'cuda' is called 'gpu' here; valid: " + ", ".join(DEVICES))
     if options.device is not None and options.device not in DEVICES:
         raise UsageError(unknown("device", options.device, DEVICES))
     return options
@@ -124,28 +133,46 @@ def _find_runner(name: str) -> type[Runner]:
     if name in NOT_BUILT:
         raise UsageError(f"runner {name} is not built yet; built: {', '.join(RUNNERS)}")
     if name not in RUNNERS:
-        raise UsageError(unknown("runner", name, RUNNERS if nearest(name, RUNNERS) else [*RUNNERS, *NOT_BUILT]))
+        guess = nearest(name, [*RUNNERS, *NOT_BUILT])
+        if guess in NOT_BUILT:
+            raise UsageError(f"unknown runner {name!r}; {guess} is not built yet; built: {', '.join(RUNNERS)}")
+        raise UsageError(unknown("runner", name, RUNNERS))
     kind: type[Runner] = resolve(RUNNERS[name])
     return kind
 
 
-def _choose_device(device: str | None) -> None:
-    """JAX reads the platform when its backend starts."""
-    if device is not None:
-        os.environ["JAX_PLATFORMS"] = {"gpu": "cuda", "cpu": "cpu", "tpu": "tpu"}[device]
-    else:
-        # Without this JAX probes for accelerators that are not there, and says so on every run.
-        os.environ.setdefault("JAX_PLATFORMS", "")
+def _check_out(out: Path) -> None:
+    """Refuse a folder that cannot be made, and one whose content is not an earlier run's: it would be replaced."""
+    existing = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise UsageError(f"--out {out}: {existing} is a file; expected a folder, or a path where one can be made")
+    if existing == out and any(out.iterdir()) and not (out / "results.json").is_file():
+        raise UsageError(f"--out {out} holds other files and no results.json; results would replace it: choose another")
 
 
-def _check_device(device: str | None) -> None:
+def _set_verbosity(level: str, console: Console) -> None:
+    """Below "info" no progress and no messages; with "debug" also what JAX compiles, and for how long."""
     import jax
 
+    console.quiet = level in ("warning", "error")
+    logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    jax.config.update("jax_log_compiles", level == "debug")
+
+
+def _use_device(device: str | None) -> None:
+    """Start JAX on a kind of device, or on its own choice. Raises UsageError where it is not there."""
+    import jax
+
+    before = jax.config.jax_platforms  # type: ignore[attr-defined]
+    if device is not None:
+        jax.config.update("jax_platforms", DEVICES[device])
     try:
-        jax.devices()
-    except RuntimeError:
-        os.environ.pop("JAX_PLATFORMS", None)
-        raise UsageError(
-            f"device {device} is not available to JAX on this machine; use --device cpu"
-            + (" or install requirements-gpu.txt" if device == "gpu" else "")
-        ) from None
+        found = jax.devices()[0].platform
+    except RuntimeError as error:
+        if device is None:
+            raise UsageError(f"JAX finds no device: {error}") from None
+        found = "none"
+    if device not in (None, found):
+        jax.config.update("jax_platforms", before)
+        hint = " or install requirements-gpu.txt" if device == "gpu" else ""
+        raise UsageError(f"device {device} is not available to JAX on this machine; use --device cpu{hint}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
@@ -55,12 +57,22 @@ class DataConfig(BaseModel):
 C = TypeVar("C", bound=RunConfig)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML, with numbers like 1e-6: YAML 1.1, which PyYAML reads, takes them for text."""
+
+
+_EXPONENT = re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
+
+
 def find_config(reference: str) -> Path:
     """The file that a name in configs/ or a path means. Raises UsageError with the nearest name."""
     candidates = [Path(reference), CONFIGS / reference, CONFIGS / f"{reference}.yml"]
     for path in candidates:
         if path.is_file():
             return path
+    if reference and Path(reference).is_dir():
+        raise UsageError(f"config {reference} is a folder; expected a YAML file")
     names = sorted(path.name for path in CONFIGS.glob("*.yml"))
     raise UsageError(unknown("config", reference, names))
 
@@ -68,28 +80,40 @@ def find_config(reference: str) -> Path:
 def read_config(path: Path) -> dict[str, Any]:
     """A YAML file's mapping. Raises UsageError where it is no such thing."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"config {path} cannot be read: {error}") from None
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except UnicodeDecodeError:
+        raise UsageError(f"config {path} is not a text file") from None
+    except OSError as error:
+        raise UsageError(f"config {path} cannot be read: {error.strerror}") from None
     except yaml.YAMLError as error:
-        raise UsageError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise UsageError(f"config {path} is not valid YAML: {_yaml_problem(error)}") from None
     if not isinstance(content, dict):
-        raise UsageError(f"config {path} should be a mapping of keys to values, not {type(content).__name__}")
+        found = "empty" if content is None else "a list" if isinstance(content, list) else repr(content)
+        raise UsageError(f"config {path} should be a mapping of keys to values; it is {found}")
     return {str(key): value for key, value in content.items()}
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    """What is wrong, and where."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return str(error)
+    mark = error.problem_mark
+    return f"{error.problem} (line {mark.line + 1}, column {mark.column + 1})"
 
 
 def apply_overrides(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """A config with ``key=value`` applied; a dot steps into a mapping or, with a number, into a list.
 
-    Raises UsageError where an override has no ``=``, no valid value, or steps into what is not there.
+    A mapping that is not there is made; whether it belongs there is the schema's business. Raises UsageError where an
+    override has no ``=``, no valid value, or steps into a list or a plain value in a way that makes no sense.
     """
-    result: dict[str, Any] = yaml.safe_load(yaml.safe_dump(config))
+    result = copy.deepcopy(config)
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator or not key:
             raise UsageError(f"override {override!r} should be key=value, for example batch_size=16")
         try:
-            value = yaml.safe_load(text)
+            value = yaml.load(text, _Loader)
         except yaml.YAMLError:
             raise UsageError(f"override {override!r}: the value is not valid YAML") from None
         _set(result, key.split("."), value, override)
@@ -108,9 +132,9 @@ def _set(config: dict[str, Any], path: Sequence[str], value: Any, override: str)
                 )
             index: Any = int(part)
         elif isinstance(node, dict):
-            if not last and part not in node:
-                raise UsageError(f"override {override!r}: {unknown('config key', part, map(str, node))}")
             index = part
+            if not last and node.get(part) is None:
+                node[part] = {}
         else:
             raise UsageError(f"override {override!r}: {'.'.join(path[:depth])} is a plain value, nothing to step into")
         if last:

@@ -26,6 +26,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from PIL import Image
 
 from common.files import write_atomically
+from runners.units import format_seconds
 
 Arrays: TypeAlias = Mapping[str, Shaped[np.ndarray, "..."]]
 Traces: TypeAlias = Mapping[str, Arrays]
@@ -239,11 +240,3 @@ def _power(value: float) -> str:
 def _legend(row: Mapping[str, Any]) -> str:
     time = f", {format_seconds(row['run_s']['median'])}" if row.get("run_s") else ""
     return f"{row['label']}: {row['num_steps']} steps{time}"
-
-
-def format_seconds(seconds: float) -> str:
-    """Three digits in seconds, milliseconds or microseconds."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= 0.9995 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds * 1e6:.3g} µs" if seconds else "0 s"

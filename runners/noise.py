@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from common.names import unknown
 from runners.config import UsageError
 
 
@@ -17,23 +17,39 @@ def load_noise(path: Path, like: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
 
     A samples.npz of an earlier run will do. Raises UsageError: one sentence.
     """
+    source = f"noise_file {str(path)!r}"
+    found = _read(path, like, source)
+    return {name: _checked(f"{source}: {name}", found[name], array) for name, array in like.items()}
+
+
+def _read(path: Path, names: Iterable[str], source: str) -> dict[str, np.ndarray]:
     if not path.is_file():
-        raise UsageError(f"noise_file {str(path)!r} does not exist")
+        raise UsageError(
+            f"{source} is a folder; expected an .npz file" if path.is_dir() else f"{source} does not exist"
+        )
+    if not zipfile.is_zipfile(path):
+        raise UsageError(f"{source} is damaged, or not an .npz file")
     try:
         with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UsageError(f"noise_file {str(path)!r} is not a readable .npz file: {error}") from None
-    noise = {}
-    for name, array in like.items():
-        if name not in found:
-            raise UsageError(f"noise_file {str(path)!r}: array {name!r} is missing; {unknown('array', name, found)}")
-        given = found[name]
-        if given.shape != array.shape:
-            raise UsageError(
-                f"noise_file {str(path)!r}: {name} has shape {given.shape}, expected {array.shape} (batch first)"
-            )
-        if not np.issubdtype(given.dtype, np.number) or not np.all(np.isfinite(given)):
-            raise UsageError(f"noise_file {str(path)!r}: {name} holds values that are not finite numbers")
-        noise[name] = given.astype(array.dtype)
+            for name in names:
+                if name not in file:
+                    raise UsageError(f"{source}: array {name!r} is missing; it has: {', '.join(file) or 'none'}")
+            return {name: file[name] for name in names}
+    except UsageError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UsageError(f"{source} is not readable: {error}") from None
+
+
+def _checked(source: str, given: np.ndarray, like: np.ndarray) -> np.ndarray:
+    if given.shape[1:] == like.shape[1:] and len(given) != len(like):
+        raise UsageError(f"{source} is a batch of {len(given)}, the config says batch_size: {len(like)}")
+    if given.shape != like.shape:
+        raise UsageError(f"{source} has shape {given.shape}, expected {like.shape} (batch first)")
+    if not np.issubdtype(given.dtype, np.number) or np.iscomplexobj(given):
+        raise UsageError(f"{source} holds {given.dtype} values, expected {like.dtype}")
+    with np.errstate(over="ignore"):
+        noise = given.astype(like.dtype)
+    if not np.all(np.isfinite(noise)):
+        raise UsageError(f"{source} holds values that are not finite {like.dtype} numbers")
     return noise

@@ -32,17 +32,25 @@ class SamplesReport:
 
 
 def write_report(
-    context: RunContext, seed: int, config: Mapping[str, Any], comparison: Comparison, samples: SamplesReport
+    context: RunContext,
+    seed: int,
+    config: Mapping[str, Any],
+    comparison: Comparison,
+    samples: SamplesReport,
+    title: str,
 ) -> None:
-    """Write everything to ``context.out``, which keeps its old content until all of the new is there."""
+    """Write everything to ``context.out``, which keeps its old content until all of the new is there.
+
+    ``title`` stands above the pictures.
+    """
     record = _record(context, seed, config, comparison)
     with replaced_folder(context.out) as folder:
         _write_json(folder / "results.json", record)
         arrays: dict[str, Any] = {"samples": samples.samples, **samples.noise, "seed": np.uint32(seed)}
         np.savez_compressed(folder / "samples.npz", **arrays)
         sample_grid(folder / "samples.png", samples.to_images(np.moveaxis(samples.samples, 0, 1)))
-        _write_traces(folder, context.name, record, comparison)
-        _write_frames(folder, context.name, comparison, samples)
+        _write_traces(folder, title, record, comparison)
+        _write_frames(folder, title, comparison, samples)
 
 
 def _record(context: RunContext, seed: int, config: Mapping[str, Any], comparison: Comparison) -> dict[str, Any]:

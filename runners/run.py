@@ -23,7 +23,6 @@ class RunContext:
     name: str  # the config's name, without folder and suffix
     out: Path  # where results go
     console: Console  # messages and progress, on standard error; tables go to standard output
-    verbose: str  # debug, info, warning or error
 
 
 class Runner(Protocol):

@@ -48,7 +48,7 @@ class SamplerConfig(RunConfig):
     @field_validator("model")
     @classmethod
     def _check_model(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        if value is not None and value.get("name") not in MODELS:
+        if value is not None and value.get("name") not in list(MODELS):
             model_config(value)  # its error names the valid ones
         return value
 
@@ -92,8 +92,9 @@ class SamplerRunner:
             trace=self.config.trace,
             console=self.context.console,
         )
-        write_report(self.context, self.config.seed, self._resolved(), comparison, self._samples(comparison))
-        print_table(comparison, f"{self.context.name}: {self._subject()}")
+        title = f"{self.context.name}: {self._subject()}"
+        write_report(self.context, self.config.seed, self._resolved(), comparison, self._samples(comparison), title)
+        print_table(comparison, title)
         self.context.console.print(f"results in {_shown(self.context.out)}")
         for row in comparison.rows:
             if row.status is not Status.CONVERGED:
@@ -116,6 +117,7 @@ class SamplerRunner:
     def _noise(self) -> dict[str, np.ndarray]:
         """The noise, batch first."""
         drawn: Noise = self.checkpoint.model.draw_noise(jax.random.key(self.config.seed), self.config.batch_size)
+        jax.block_until_ready(drawn)  # so that too large a batch is an error and not the end of the process
         fresh = {name: np.moveaxis(np.asarray(array), 1, 0) for name, array in drawn.items()}
         if self.config.noise_file is None:
             return fresh

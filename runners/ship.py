@@ -31,7 +31,7 @@ def ship_checkpoint(name: str, context: RunContext, weights: Path, record: Mappi
         "bits_per_dim": record["held_out_bits_per_dim"],
         "epochs": config["epochs"],
         "seed": record["seed"],
-        "retrain": f"python main.py --runner {context.runner} --config {context.name}.yml",
+        "retrain": f"python main.py --runner {context.runner} --config {context.name}.yml --set checkpoint_name={name}",
         "licence": "Apache-2.0",
         "sha256": hashlib.sha256(content).hexdigest(),
     }

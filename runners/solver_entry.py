@@ -11,6 +11,9 @@ from common.names import unknown
 from common.options import build_options
 from solvers import SOLVERS, Solver, solver_name
 
+# Options of the two published code bases, and what took their place.
+_SUCCESSORS = {"max_rows": "block_size, in equations", "n_iters": "max_steps", "num_iters": "max_steps"}
+
 
 @dataclass(frozen=True)
 class SolverEntry:
@@ -45,20 +48,33 @@ def parse_entry(entry: Any) -> SolverEntry:
         raise ValueError(f"each solver should be a mapping with a name, for example {{name: jacobi}}, not {entry!r}")
     options = dict(entry)
     name = options.pop("name")
-    if name not in SOLVERS:
+    if not isinstance(name, str) or name not in SOLVERS:
         raise ValueError(unknown("solver", name, SOLVERS))
     max_steps = options.pop("max_steps", None)
     if max_steps is not None and (not isinstance(max_steps, int) or isinstance(max_steps, bool) or max_steps < 1):
         raise ValueError(f"solver {name}: max_steps should be a whole number of at least 1, not {max_steps!r}")
     kind: Any = SOLVERS[name]
-    names = [field.name for field in dataclasses.fields(kind)] + ["max_steps"]
-    for option in options:
-        if option not in names:
-            raise ValueError(f"solver {name}: {unknown('option', option, names)}")
+    _check_names(name, options, [field.name for field in dataclasses.fields(kind)] + ["max_steps"])
     try:
-        return SolverEntry(build_options(kind, options), max_steps)
+        solver = build_options(kind, options)
     except ValueError as error:
         raise ValueError(f"solver {name}: {error}") from None
+    if not solver.tol >= 0.0:
+        raise ValueError(f"solver {name}: tol must be at least 0, not {solver.tol}")
+    return SolverEntry(solver, max_steps)
+
+
+def _check_names(solver: str, options: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Raise ValueError where a solver has no such option."""
+    for option in options:
+        if option in names:
+            continue
+        successor = _SUCCESSORS.get(str(option))
+        if successor and successor.split(",")[0] in names:
+            raise ValueError(
+                f"solver {solver}: option {option!r} belongs to an older code base; its successor is {successor}"
+            )
+        raise ValueError(f"solver {solver}: {unknown('option', option, names)}")
 
 
 def labels(entries: Sequence[SolverEntry]) -> list[str]:

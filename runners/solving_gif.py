@@ -19,7 +19,8 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from common.files import write_atomically
-from runners.figures import check_images, format_seconds, grid_image
+from runners.figures import check_images, grid_image
+from runners.units import format_seconds
 
 FRAME_MS, HOLD_MS = 60, 2500  # how long each picture stays, and the last one
 SLOW_S, FAST_S = 5.0, 2.5  # what the two speeds aim at; round factors move them a little

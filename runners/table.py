@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from runners.comparison import Comparison, Row
+from runners.units import format_seconds
 
 _COLUMNS = (
     ("solver", "left"),
@@ -41,9 +42,9 @@ def print_table(comparison: Comparison, title: str) -> None:
     console.print(table)
     console.print(
         f"T = {comparison.num_equations} equations, batch {comparison.batch_size}; one sweep takes "
-        f"{duration(comparison.sweep_s.median)}. * fastest that converged; steps: sequential network evaluations; "
-        f"sweeps: work in full sweeps;\nresidual: max |F(x) - x|; mismatched: equations off by more than 0.001; "
-        f"error: against {comparison.reference_label}.",
+        f"{format_seconds(comparison.sweep_s.median)}. * fastest that converged; steps: sequential network "
+        f"evaluations; sweeps: work in full sweeps;\nresidual: max |F(x) - x|; mismatched: equations off by more than "
+        f"0.001; error: against {comparison.reference_label}.",
         highlight=False,
     )
 
@@ -55,15 +56,15 @@ def _cells(row: Row, comparison: Comparison) -> list[str]:
         row.status.label,
         str(row.num_steps),
         f"{row.sweep_equivalents:.1f}",
-        duration(row.run_s.median),
-        f"{duration(row.run_s.q1)} - {duration(row.run_s.q3)}",
+        format_seconds(row.run_s.median),
+        f"{format_seconds(row.run_s.q1)} - {format_seconds(row.run_s.q3)}",
         _times(speedups["speedup_vs_sequential"]),
         _times(speedups["speedup_vs_cached"]),
         f"{row.max_residual:.1e}" if row.max_residual else "0",
         str(row.mismatched_equations),
         f"{row.max_abs_error:.1e}" if row.max_abs_error else "0",
         "-" if row.peak_memory_bytes is None else f"{row.peak_memory_bytes / 2**20:.1f} MiB",
-        duration(row.compile_s),
+        format_seconds(row.compile_s),
     ]
 
 
@@ -71,12 +72,3 @@ def _times(factor: float | None) -> str:
     if factor is None:
         return "-"
     return f"{factor:.1f}x" if factor >= 10 else f"{factor:.2f}x"
-
-
-def duration(seconds: float) -> str:
-    """A time with three digits and its unit."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            value = seconds / size
-            return f"{value:.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
-    return f"{seconds / 1e-6:.0f} us"

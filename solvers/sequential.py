@@ -62,7 +62,7 @@ class Sequential:
 class CachedSequential:
     """Forward substitution with the system's cache: nothing is computed twice.
 
-    A step passes ``chunk_size`` equations (rounded to what the system allows; 0: a sixteenth of the system), by the
+    A step passes ``chunk_size`` equations (rounded to what the system allows; 0: an eighth of the system), by the
     system's own ``forward_substitution`` where it has one, else by one ``update`` an equation.
     """
 
@@ -77,7 +77,7 @@ class CachedSequential:
     def chunk(self, system: Any) -> int:
         """The number of equations in a step on this system."""
         unit = system.block_unit
-        default = -(-system.num_equations // (16 * unit)) * unit
+        default = -(-system.num_equations // (8 * unit)) * unit
         return block_length(system, self.chunk_size or max(unit, default))
 
     def max_steps(self, system: Any) -> int:

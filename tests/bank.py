@@ -52,6 +52,54 @@ class Chain:
         return jnp.concatenate([self.init_cache()[None], swept[block_size - 1 : -1 : block_size]])
 
 
+@pytree
+@dataclass(frozen=True)
+class PytreeChain:
+    """A block system whose state, noise and cache are dicts of leaves with and without features."""
+
+    inputs: dict[str, jax.Array]  # scalar (T, B), features (T, B, 3)
+
+    block_unit = 1
+
+    @property
+    def num_equations(self):
+        return self.inputs["scalar"].shape[0]
+
+    def initial_guess(self):
+        return jax.tree.map(jnp.zeros_like, self.inputs)
+
+    def init_cache(self):
+        return jax.tree.map(lambda a: jnp.zeros_like(a[0]), self.inputs)
+
+    def sweep(self, x):
+        return self.update(x, self.init_cache(), 0, self.num_equations)[0]
+
+    def update(self, x, cache, start, size):
+        before = jax.tree.map(lambda c, a: jnp.concatenate([c[None], a[: size - 1]]), cache, x)
+        inputs = take_block(self.inputs, start, size)
+        features = 0.5 * jnp.tanh(before["features"]) + before["scalar"][..., None] * 0.1 + inputs["features"]
+        values = {"features": features, "scalar": 0.3 * before["features"].sum(axis=-1) + inputs["scalar"]}
+        return values, jax.tree.map(lambda a: a[-1], values)
+
+    def prefix_caches(self, x, block_size):
+        swept = self.sweep(x)
+        return jax.tree.map(
+            lambda first, a: jnp.concatenate([first[None], a[block_size - 1 : -1 : block_size]]),
+            self.init_cache(),
+            swept,
+        )
+
+
+def pytree_chain(num_equations, batch, seed):
+    keys = jax.random.split(jax.random.key(seed))
+    return PytreeChain(
+        {
+            "features": jax.random.normal(keys[0], (num_equations, batch, 3)),
+            "scalar": jax.random.normal(keys[1], (num_equations, batch)),
+        }
+    )
+
+
 def chain(link, num_equations, batch, seed, guess=0.0, dtype=jnp.float32):
     inputs = jax.random.normal(jax.random.key(seed), (num_equations, batch), dtype)
     return Chain(link, inputs, jnp.full((num_equations, batch), guess, dtype))
@@ -135,5 +183,6 @@ SOLVABLE = {
     "masked_product": masked_product,
     "overflowing": overflowing,
     "pytree": pytree_system,
+    "pytree_chain": pytree_chain,
     "tiny_made": tiny_made,
 }

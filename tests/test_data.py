@@ -175,12 +175,12 @@ def test_mnist5k_refuses_root_and_download(arguments: dict[str, Any], refused: s
 def test_unknown_name_gets_the_nearest_and_all_valid_names(name: str, nearest: str) -> None:
     with pytest.raises(DatasetError) as caught:
         load_dataset(name)
-    assert f"unknown dataset {name!r}: nearest is {nearest!r}" in str(caught.value)
+    assert f"unknown dataset {name!r}; did you mean {nearest!r}? valid: {nearest}, " in str(caught.value)
     assert all(valid in str(caught.value) for valid in DATASETS)
 
 
 def test_unknown_name_like_nothing_is_still_a_dataset_error() -> None:
-    with pytest.raises(DatasetError, match="unknown dataset ''"):
+    with pytest.raises(DatasetError, match="^unknown dataset ''; valid: mnist5k, mnist, "):
         load_dataset("")
 
 

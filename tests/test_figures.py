@@ -20,11 +20,11 @@ from runners.figures import (
     draw_error,
     draw_legend,
     draw_residual,
-    format_seconds,
     grid_image,
     sample_grid,
 )
 from runners.solving_gif import HOLD_MS, MAX_BYTES, GifRow, plan_clock, plan_layouts, write_solving_gif
+from runners.units import format_seconds
 from solvers import SOLVERS
 
 
@@ -153,7 +153,8 @@ def test_by_label_reads_what_npz_files_hold(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.0, "0 s"), (2.345, "2.35 s"), (0.9999, "1 s"), (0.0601, "60.1 ms"), (5.5e-6, "5.5 µs")]
+    ("seconds", "text"),
+    [(0.0, "0 s"), (2.345, "2.35 s"), (1234.5, "1234 s"), (0.9999, "1 s"), (0.0601, "60.1 ms"), (5.5e-6, "5.5 µs")],
 )
 def test_seconds_have_three_digits_and_a_unit(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text

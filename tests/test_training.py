@@ -207,10 +207,10 @@ def test_folder_that_is_no_state_is_refused(tmp_path, capsys):
 
 def test_non_finite_loss_fails_and_leaves_old_results(tmp_path, capsys):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "old.txt").write_text("old")
+    (tmp_path / "out" / "results.json").write_text("old")
     assert train(tmp_path, learning_rate=1e30, grad_clip=None, warmup_steps=0) == 1
     assert f"not finite at step 1 of {6 * EPOCHS}" in capsys.readouterr().err
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["old.txt"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.json"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "state", "tiny.yml"]
 
 

@@ -1,0 +1,12 @@
+"""Numbers with their units, for people."""
+
+from __future__ import annotations
+
+
+def format_seconds(seconds: float) -> str:
+    """A time to three digits in seconds, milliseconds or microseconds."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= 0.9995 * size:
+            value = seconds / size
+            return f"{value:.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs" if seconds else "0 s"
