@@ -13,9 +13,10 @@ from solvers.gs_jacobi import GSJacobi
 from solvers.jacobi import Jacobi
 from solvers.jacobi_gs import JacobiGS
 from solvers.pairing import PairingError, check_pairing, fits
+from solvers.progress import Progress, TraceOptions
 from solvers.sequential import CachedSequential, Sequential
 from solvers.solution import Solution, SolveError, Stats, Status, Trace
-from solvers.solve import Progress, TraceOptions, advance, finish, solve, start
+from solvers.solve import advance, finish, solve, start
 from solvers.solver import Solver, StepInfo
 from solvers.system import BlockSystem, ForwardSubstitution, MarkovSystem, TriangularSystem
 

@@ -3,73 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Int
 
-from common.pytree import pytree
 from solvers.equations import (
     batch_size,
     by_equation,
     check_layout,
-    compare,
     finite_equations,
     magnitude,
     prefix_mask,
     select,
 )
 from solvers.pairing import check_pairing
-from solvers.solution import Solution, SolveError, Stats, Status, Trace
+from solvers.progress import RUNNING, Progress, TraceOptions, empty_trace, grow_trace, record
+from solvers.solution import Solution, SolveError, Stats, Status
 from solvers.solver import Solver, StepInfo
 
-X = TypeVar("X")
 
 DIVERGENCE_FACTOR = 1e6
-_RUNNING = Status.MAX_STEPS_REACHED  # what a sample is until something better or worse is known
-
-
-@dataclass(frozen=True)
-class TraceOptions:
-    """Ask for a trace, and for errors against ``reference`` (a state) if there is one."""
-
-    reference: PyTree[Any] | None = None
-
-
-@pytree
-@dataclass(frozen=True)
-class Progress:
-    """A solve between two steps: everything needed to go on."""
-
-    x: Any
-    guess: Any  # what the solve began with, and what a guess is reset to
-    solver_state: Any
-    iteration: Int[Array, ""]
-    limit: Int[Array, ""]  # max_steps
-    num_steps: Int[Array, ""]
-    sweeps: Float[Array, ""]
-    status: Int[Array, " B"]
-    residual: Float[Array, " B"]
-    first_residual: Float[Array, " B"]
-    frontier: Int[Array, " B"]
-    steps_to_convergence: Int[Array, " B"]
-    resets: Int[Array, ""]
-    trace: Trace | None
-    reference: Any
-
-    @property
-    def active(self) -> Bool[Array, " B"]:
-        """Samples that still need steps."""
-        return self.status == _RUNNING
-
-    @property
-    def unfinished(self) -> Bool[Array, ""]:
-        """Whether another step is needed and allowed."""
-        return jnp.any(self.active) & (self.iteration < self.limit)
 
 
 def solve(
@@ -108,9 +65,7 @@ def solve(
         progress = start(system, solver, x0=x0, max_steps=max_steps, trace=trace)
     else:
         bound = solver.max_steps(system) if max_steps is None else max_steps
-        progress = dataclasses.replace(
-            state, limit=jnp.asarray(bound, jnp.int32), trace=_grow_trace(state.trace, bound)
-        )
+        progress = dataclasses.replace(state, limit=jnp.asarray(bound, jnp.int32), trace=grow_trace(state.trace, bound))
     solution = finish(system, advance(system, solver, progress, progress.limit))
     concrete = not isinstance(solution.status, jax.core.Tracer)
     if throw and concrete and solution.outcome is not Status.CONVERGED:
@@ -146,13 +101,13 @@ def start(
         limit=jnp.int32(limit),
         num_steps=jnp.int32(0),
         sweeps=jnp.float32(0),
-        status=jnp.full(batch, _RUNNING if system.num_equations else Status.CONVERGED, jnp.int32),
+        status=jnp.full(batch, RUNNING if system.num_equations else Status.CONVERGED, jnp.int32),
         residual=unknown,
         first_residual=unknown,
         frontier=jnp.zeros(batch, jnp.int32),
         steps_to_convergence=jnp.full(batch, -1 if system.num_equations else 0, jnp.int32),
         resets=jnp.int32(0),
-        trace=None if trace is None else _empty_trace(limit, batch),
+        trace=None if trace is None else empty_trace(limit, batch),
         reference=None if trace is None else trace.reference,
     )
 
@@ -223,7 +178,7 @@ def _step(system: Any, solver: Solver, progress: Progress) -> Progress:
         ),
         resets=progress.resets + jnp.sum(reset, dtype=jnp.int32),
     )
-    return dataclasses.replace(updated, trace=_record(updated, num_equations))
+    return dataclasses.replace(updated, trace=record(updated, num_equations))
 
 
 def _unguessed(progress: Progress, num_equations: int) -> Bool[Array, " B"]:
@@ -253,40 +208,6 @@ def _judge(
     verdict = jnp.select(
         [failed, converged, diverged],
         [int(Status.NONFINITE), int(Status.CONVERGED), int(Status.DIVERGED)],
-        int(_RUNNING),
+        int(RUNNING),
     )
     return jnp.where(progress.active, verdict, progress.status).astype(jnp.int32)
-
-
-def _empty_trace(length: int, batch: int) -> Trace:
-    return Trace(
-        num_steps=jnp.full(length, -1, jnp.int32),
-        residual=jnp.full((length, batch), jnp.nan),
-        frontier=jnp.zeros((length, batch), jnp.int32),
-        error=jnp.full((length, batch), jnp.nan),
-    )
-
-
-def _grow_trace(trace: Trace | None, length: int) -> Trace | None:
-    if trace is None or trace.num_steps.shape[0] >= length:
-        return trace
-    empty = _empty_trace(length - trace.num_steps.shape[0], trace.residual.shape[1])
-    grown: Trace = jax.tree.map(lambda old, new: jnp.concatenate([old, new]), trace, empty)
-    return grown
-
-
-def _record(progress: Progress, num_equations: int) -> Trace | None:
-    trace = progress.trace
-    if trace is None:
-        return None
-    row = progress.iteration - 1
-    error = trace.error
-    if progress.reference is not None:
-        distance = compare(progress.x, progress.reference, num_equations).residual
-        error = error.at[row].set(distance.astype(error.dtype))
-    return Trace(
-        num_steps=trace.num_steps.at[row].set(progress.num_steps),
-        residual=trace.residual.at[row].set(progress.residual),
-        frontier=trace.frontier.at[row].set(progress.frontier),
-        error=error,
-    )

@@ -1,0 +1,92 @@
+"""A solve between two steps, and the trace that it leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from common.pytree import pytree
+from solvers.equations import compare
+from solvers.solution import Status, Trace
+
+RUNNING = Status.MAX_STEPS_REACHED  # what a sample is until something better or worse is known
+
+
+@dataclass(frozen=True)
+class TraceOptions:
+    """Ask for a trace, and for errors against ``reference`` (a state) if there is one."""
+
+    reference: PyTree[Any] | None = None
+
+
+@pytree
+@dataclass(frozen=True)
+class Progress:
+    """A solve between two steps: everything needed to go on."""
+
+    x: Any
+    guess: Any  # what the solve began with, and what a guess is reset to
+    solver_state: Any
+    iteration: Int[Array, ""]
+    limit: Int[Array, ""]  # max_steps
+    num_steps: Int[Array, ""]
+    sweeps: Float[Array, ""]
+    status: Int[Array, " B"]
+    residual: Float[Array, " B"]
+    first_residual: Float[Array, " B"]
+    frontier: Int[Array, " B"]
+    steps_to_convergence: Int[Array, " B"]
+    resets: Int[Array, ""]
+    trace: Trace | None
+    reference: Any
+
+    @property
+    def active(self) -> Bool[Array, " B"]:
+        """Samples that still need steps."""
+        return self.status == RUNNING
+
+    @property
+    def unfinished(self) -> Bool[Array, ""]:
+        """Whether another step is needed and allowed."""
+        return jnp.any(self.active) & (self.iteration < self.limit)
+
+
+def empty_trace(length: int, batch: int) -> Trace:
+    """Buffers for ``length`` iterations."""
+    return Trace(
+        num_steps=jnp.full(length, -1, jnp.int32),
+        residual=jnp.full((length, batch), jnp.nan),
+        frontier=jnp.zeros((length, batch), jnp.int32),
+        error=jnp.full((length, batch), jnp.nan),
+    )
+
+
+def grow_trace(trace: Trace | None, length: int) -> Trace | None:
+    """The trace with room for ``length`` iterations, for a solve that goes on beyond its first limit."""
+    if trace is None or trace.num_steps.shape[0] >= length:
+        return trace
+    empty = empty_trace(length - trace.num_steps.shape[0], trace.residual.shape[1])
+    grown: Trace = jax.tree.map(lambda old, new: jnp.concatenate([old, new]), trace, empty)
+    return grown
+
+
+def record(progress: Progress, num_equations: int) -> Trace | None:
+    """The trace with a row for the iteration just done."""
+    trace = progress.trace
+    if trace is None:
+        return None
+    row = progress.iteration - 1
+    error = trace.error
+    if progress.reference is not None:
+        distance = compare(progress.x, progress.reference, num_equations).residual
+        error = error.at[row].set(distance.astype(error.dtype))
+    return Trace(
+        num_steps=trace.num_steps.at[row].set(progress.num_steps),
+        residual=trace.residual.at[row].set(progress.residual),
+        frontier=trace.frontier.at[row].set(progress.frontier),
+        error=error,
+    )
