@@ -25,7 +25,6 @@ from solvers.progress import RUNNING, Progress, TraceOptions, empty_trace, grow_
 from solvers.solution import Solution, SolveError, Stats, Status
 from solvers.solver import Solver, StepInfo
 
-
 DIVERGENCE_FACTOR = 1e6
 
 
