@@ -34,7 +34,7 @@ class GSJacobi:
     """Blocks in order, each iterated by Jacobi from the cache of the blocks before it.
 
     A step is one evaluation of one block. The block's cache is committed when every sample of the batch has converged
-    in it (Song et al., ICML 2021, algorithm 3). ``tol`` decides acceptance of a block.
+    in it (Song et al., ICML 2021). ``tol`` decides acceptance of a block.
     """
 
     requires: ClassVar[type] = BlockSystem

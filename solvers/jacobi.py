@@ -19,7 +19,7 @@ class Jacobi:
     """x <- F(x), or with damping w < 1: x <- (1 - w) x + w F(x) beyond the exact prefix.
 
     After k sweeps the first k equations are exact, so T sweeps always suffice and one more confirms (Song et al.,
-    "Accelerating Feedforward Computation via Parallel Nonlinear Equation Solving", ICML 2021, proposition 1). The exact
+    "Accelerating Feedforward Computation via Parallel Nonlinear Equation Solving", ICML 2021). The exact
     prefix is never damped, or the guarantee would be lost.
     """
 

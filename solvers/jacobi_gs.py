@@ -20,7 +20,7 @@ class JacobiGS:
     """All blocks in parallel, each by forward substitution from the cache that the last guess gives it.
 
     A step is one sweep for the caches and then ``block_size`` cached evaluations, side by side in all blocks (Song et
-    al., ICML 2021, algorithm 4). Block k is exact after k + 1 steps.
+    al., ICML 2021). Block k is exact after k + 1 steps.
     """
 
     requires: ClassVar[type] = BlockSystem
