@@ -7,6 +7,7 @@ from __future__ import annotations
 
 RUNNERS: dict[str, str] = {
     "MADESamplerRunner": "runners.sampling:MADESamplerRunner",
+    "SamplerRunner": "runners.sampling:SamplerRunner",  # any model
     "TrainRunner": "runners.training:TrainRunner",
 }
 

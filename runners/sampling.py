@@ -63,7 +63,7 @@ class SamplerRunner:
     """Any registered autoregressive model under any list of solvers, compared in one table and pictures."""
 
     Config: ClassVar[type[RunConfig]] = SamplerConfig
-    model_name: ClassVar[str]
+    model_name: ClassVar[str | None] = None  # a subclass may insist on one model
 
     def __init__(self, config: SamplerConfig, context: RunContext) -> None:
         """Load the model and bind the noise; everything that can be refused is refused here."""
@@ -102,17 +102,17 @@ class SamplerRunner:
 
     def _load(self) -> Checkpoint:
         """The model: from a checkpoint, or with random weights."""
-        config = self.config
-        expected = {"name": self.model_name, **(config.model or {})}
-        if expected["name"] != self.model_name:
+        config, expected = self.config, dict(self.config.model or {})
+        if self.model_name is not None and expected.setdefault("name", self.model_name) != self.model_name:
             raise UsageError(f"{self.context.runner} samples from {self.model_name}, not {expected['name']}")
         try:
             if config.checkpoint is not None:
                 return load_checkpoint(config.checkpoint, expected)
-            model = model_class(self.model_name)(model_config(expected), rngs=nnx.Rngs(config.seed))
+            name, architecture = str(expected.get("name")), model_config(expected)
+            model = model_class(name)(architecture, rngs=nnx.Rngs(config.seed))
         except (CheckpointError, ModelError) as error:
             raise UsageError(str(error)) from None
-        return Checkpoint(self.model_name, model, {"weights": "random"}, Path())
+        return Checkpoint(name, model, {"weights": "random"}, Path())
 
     def _noise(self) -> dict[str, np.ndarray]:
         """The noise, batch first."""
@@ -145,7 +145,7 @@ class SamplerRunner:
 
     def _subject(self) -> str:
         weights = "random weights" if self.config.checkpoint is None else self.config.checkpoint
-        return f"{self.model_name}, {weights}, batch {self.config.batch_size}"
+        return f"{self.checkpoint.name}, {weights}, batch {self.config.batch_size}"
 
 
 class MADESamplerRunner(SamplerRunner):

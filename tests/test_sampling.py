@@ -475,3 +475,11 @@ def test_main_is_the_program() -> None:
     assert done.returncode == 0
     assert "MADESamplerRunner" in done.stdout
     assert done.stderr == ""
+
+
+def test_the_general_runner_needs_no_name_of_a_model(finished: Path, tmp_path: Path) -> None:
+    line = command(tmp_path, solvers=["sequential"], trace=False)
+    assert main(["--runner", "SamplerRunner", *line[2:]]) == 0
+    np.testing.assert_array_equal(
+        arrays(tmp_path / "out" / "samples.npz")["samples"], arrays(finished / "out" / "samples.npz")["samples"]
+    )
