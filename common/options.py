@@ -66,4 +66,5 @@ def _in_yaml(value: Any) -> str:
     """A value as a config says it."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return repr(value)
+    text = repr(value)
+    return text if len(text) <= 200 else text[:200] + " ..."

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -146,6 +147,10 @@ def _check_out(out: Path) -> None:
     existing = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise UsageError(f"--out {out}: {existing} is a file; expected a folder, or a path where one can be made")
+    try:
+        tempfile.TemporaryDirectory(dir=existing.parent if existing == out else existing).cleanup()
+    except OSError as error:
+        raise UsageError(f"--out {out}: nothing can be written there: {error.strerror}") from None
     if existing == out and any(out.iterdir()) and not (out / "results.json").is_file():
         raise UsageError(f"--out {out} holds other files and no results.json; results would replace it: choose another")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,12 +16,13 @@ from rich.console import Console
 
 from runners.progress import SolveProgress
 from runners.solver_entry import SolverEntry
-from runners.timing import CompiledSolve, Times, time_calls
+from runners.timing import CompiledSolve, Slice, Times, time_calls
 from solvers import Solution, Status, TraceOptions
 
 MISMATCH = 1e-3  # an equation whose value is further than this from the reference sweep's counts as mismatched
 FRAMES = 40  # how many intermediate states are kept of each solve
 FRAME_SAMPLES = 16
+UNSTOPPED_S = 0.4
 
 
 @dataclass(frozen=True)
@@ -188,20 +189,27 @@ class _Job:
         )
 
     def _frames(self, iterations: int) -> Frames:
-        """A run in slices, each timed, the state kept after each. The shares of a slice's time are not known."""
+        """States on the way to the answer, and when each was reached."""
         self.progress.stage(self.label, "frames")
-        pieces = []
-        for piece in self.compiled.slices(max(1, math.ceil(iterations / FRAMES))):
-            pieces.append(piece)  # looked at afterwards: whatever happens between slices slows the next one
-            if self.time_limit_s is not None and piece.seconds > self.time_limit_s:
-                break
+        pieces = list(self._pieces(iterations))  # looked at afterwards: work between slices slows the next one
         states = [self.system.initial_guess(), *(piece.progress.x for piece in pieces)]
         return Frames(
             states=np.stack([np.asarray(x)[:, :FRAME_SAMPLES] for x in states]),
-            time_s=np.asarray([0.0, *(piece.seconds for piece in pieces)]),
+            time_s=np.maximum.accumulate([0.0, *(piece.seconds for piece in pieces)]),
             num_steps=np.asarray([0, *(int(piece.progress.num_steps) for piece in pieces)]),
             iterations=np.asarray([0, *(piece.iteration for piece in pieces)]),
         )
+
+    def _pieces(self, iterations: int) -> Iterator[Slice]:
+        """A stop costs up to a millisecond, so a short run is not stopped but begun anew for every frame."""
+        every = max(1, math.ceil(iterations / FRAMES))
+        if self.run_s.median < UNSTOPPED_S:
+            yield from (self.compiled.until(steps) for steps in range(every, iterations + every, every))
+            return
+        for piece in self.compiled.slices(every):
+            yield piece
+            if self.time_limit_s is not None and piece.seconds > self.time_limit_s:
+                return
 
     def _trace(self, reference: Any, frames: Frames) -> dict[str, np.ndarray]:
         """Residual, frontier and error by step from a traced run; times from the sliced one, linear within a slice."""

@@ -53,7 +53,7 @@ SOLVER_STYLES: dict[str, tuple[str, str]] = {
 INK, FAINT, GRID = "#222222", "#666666", "#e4e4e4"
 _OTHER = ("#444444", ".")
 _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
-_X_LABELS = {"num_steps": "sequential network evaluations", "time_s": "measured time (of a run with stops)"}
+_X_LABELS = {"num_steps": "sequential network evaluations", "time_s": "measured time"}
 _MAX_TICKS = 9
 
 

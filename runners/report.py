@@ -28,7 +28,7 @@ class SamplesReport:
 
     samples: np.ndarray
     noise: Mapping[str, np.ndarray]
-    to_images: Callable[[np.ndarray], np.ndarray]  # a state (T, N, ...) -> uint8 (N, H, W, C)
+    to_images: Callable[[np.ndarray], np.ndarray] | None  # a state (T, N, ...) -> uint8 (N, H, W, C), if it is one
 
 
 def write_report(
@@ -48,9 +48,10 @@ def write_report(
         _write_json(folder / "results.json", record)
         arrays: dict[str, Any] = {"samples": samples.samples, **samples.noise, "seed": np.uint32(seed)}
         np.savez_compressed(folder / "samples.npz", **arrays)
-        sample_grid(folder / "samples.png", samples.to_images(np.moveaxis(samples.samples, 0, 1)))
         _write_traces(folder, title, record, comparison)
-        _write_frames(folder, title, comparison, samples)
+        if samples.to_images is not None:
+            sample_grid(folder / "samples.png", samples.to_images(np.moveaxis(samples.samples, 0, 1)))
+            _write_frames(folder, title, comparison, samples.to_images)
 
 
 def _record(context: RunContext, seed: int, config: Mapping[str, Any], comparison: Comparison) -> dict[str, Any]:
@@ -103,13 +104,15 @@ def _write_traces(folder: Path, title: str, record: Mapping[str, Any], compariso
     convergence_by_time(folder / "convergence_by_time.png", traces, record["rows"], title)
 
 
-def _write_frames(folder: Path, title: str, comparison: Comparison, samples: SamplesReport) -> None:
+def _write_frames(
+    folder: Path, title: str, comparison: Comparison, to_images: Callable[[np.ndarray], np.ndarray]
+) -> None:
     rows: list[GifRow] = []
     flat: dict[str, Any] = {}
     for row in comparison.rows:
         if row.frames is None:
             continue
-        images = np.stack([samples.to_images(state) for state in row.frames.states])[:, :FRAME_SAMPLES]
+        images = np.stack([to_images(state) for state in row.frames.states])[:, :FRAME_SAMPLES]
         rows.append(GifRow(row.label, images, row.frames.time_s, row.frames.num_steps))
         flat |= {
             f"{row.label}/frames": images,

@@ -48,7 +48,7 @@ class SamplerConfig(RunConfig):
     @field_validator("model")
     @classmethod
     def _check_model(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        if value is not None and value.get("name") not in list(MODELS):
+        if value is not None and "name" in value and value["name"] not in list(MODELS):
             model_config(value)  # its error names the valid ones
         return value
 
@@ -99,6 +99,11 @@ class SamplerRunner:
         for row in comparison.rows:
             if row.status is not Status.CONVERGED:
                 raise RunFailure(f"{row.label}: {row.status.sentence}")
+            if row.mismatched_equations:
+                raise RunFailure(
+                    f"{row.label}: the solver converged, but {row.mismatched_equations} equations differ from the "
+                    "reference sweep; the model's blocks or caches do not agree with its sweep (see check_system)"
+                )
 
     def _load(self) -> Checkpoint:
         """The model: from a checkpoint, or with random weights."""
@@ -130,7 +135,9 @@ class SamplerRunner:
             return np.asarray(model.to_images(jnp.moveaxis(jnp.asarray(x), 0, 1)))
 
         return SamplesReport(
-            samples=np.moveaxis(np.asarray(comparison.reference), 0, 1), noise=self.noise, to_images=images
+            samples=np.moveaxis(np.asarray(comparison.reference), 0, 1),
+            noise=self.noise,
+            to_images=images if hasattr(model, "to_images") else None,
         )
 
     def _resolved(self) -> dict[str, Any]:

@@ -94,6 +94,13 @@ class CompiledSolve:
                 self._per_slice = max(self._per_slice, size)
             yield Slice(progress, iteration, seconds)
 
+    def until(self, steps: int) -> Slice:
+        """Run the first ``steps`` iterations in one go."""
+        begin = time.perf_counter()
+        progress = self._advance(self.system, self._start(self.system), np.int32(steps))
+        jax.block_until_ready(progress)
+        return Slice(progress, int(progress.iteration), time.perf_counter() - begin)
+
     def run(
         self, on_slice: Callable[[Slice], None] = lambda _: None, time_limit_s: float | None = None
     ) -> tuple[Solution[Any], float]:

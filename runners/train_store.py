@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from filelock import FileLock, Timeout
 from orbax.checkpoint.checkpoint_managers import LatestN
 from rich.console import Console
 
@@ -44,6 +45,7 @@ class StateStore:
             _check_folder(self.folder, states, config)
         elif self.folder.exists():
             raise UsageError(f"state_dir {folder} is a file; expected a folder, or a path where one can be made")
+        self._lock = _locked(self.folder)
         write_atomically(self.folder / _CONFIG, json.dumps(config, indent=2).encode())
         options = ocp.CheckpointManagerOptions(
             preservation_policy=LatestN(2), cleanup_tmp_directories=True, enable_async_checkpointing=False
@@ -81,13 +83,15 @@ class StateStore:
     def close(self) -> None:
         """Let go of the folder."""
         self._manager.close()
+        Path(self._lock.lock_file).unlink(missing_ok=True)
+        self._lock.release()
 
     def remove(self) -> None:
         """Delete what this store wrote: the run is finished. Anything else in the folder stays."""
         self.close()
-        shutil.rmtree(self.folder / "states")
-        (self.folder / _CONFIG).unlink()
-        if not any(self.folder.iterdir()):
+        shutil.rmtree(self.folder / "states", ignore_errors=True)
+        (self.folder / _CONFIG).unlink(missing_ok=True)
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
     def _read(self, step: int, like: TrainState) -> Snapshot:
@@ -97,6 +101,17 @@ class StateStore:
         leaves = [found["state"][name] for name in layout]
         state: TrainState = jax.tree.unflatten(jax.tree.structure(like), leaves)
         return Snapshot(state, found["facts"]["history"], found["facts"]["elapsed_s"])
+
+
+def _locked(folder: Path) -> FileLock:
+    """A lock beside ``folder`` that lasts as long as this process. Raises UsageError where another run holds it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{folder}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UsageError(f"state_dir {folder} is in use by another run; choose another state_dir") from None
+    return lock
 
 
 def _check_folder(folder: Path, states: Path, config: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from solvers.anderson import Anderson
+from solvers.check import BrokenSystemError, check_system
 from solvers.function import NotTriangularError, from_function
 from solvers.gs_jacobi import GSJacobi
 from solvers.jacobi import Jacobi
@@ -39,6 +40,7 @@ __all__ = [
     "SOLVERS",
     "Anderson",
     "BlockSystem",
+    "BrokenSystemError",
     "CachedSequential",
     "ForwardSubstitution",
     "GSJacobi",
@@ -60,6 +62,7 @@ __all__ = [
     "TriangularSystem",
     "advance",
     "check_pairing",
+    "check_system",
     "finish",
     "fits",
     "from_function",

@@ -68,7 +68,7 @@ class Anderson:
         slot = state.taken % self.history_size
         # What overflowed tells nothing about the direction to go: it enters the history as "no change".
         tame = jax.tree.map(lambda a, b: jnp.where(jnp.isfinite(a), a, b), y, x)
-        change = jax.tree.map(lambda a, b: a - b, tame, x)
+        change = jax.tree.map(_difference, tame, x)
         sweeps = jax.tree.map(lambda buffer, a: buffer.at[slot].set(a), state.sweeps, tame)
         residuals = jax.tree.map(lambda buffer, r: buffer.at[slot].set(r), state.residuals, change)
         filled = jnp.arange(self.history_size) <= state.taken
@@ -96,6 +96,11 @@ class Anderson:
         if sweeps.ndim == 2:
             return jnp.einsum("m,mt->t", weights[0], candidates).astype(sweeps.dtype)
         return jnp.einsum("bm,mtb...->tb...", weights, candidates).astype(sweeps.dtype)
+
+
+def _difference(new: Array, old: Array) -> Array:
+    """The residual of a leaf; integers and booleans are not mixed and have no say in the weights."""
+    return new - old if jnp.issubdtype(new.dtype, jnp.inexact) else jnp.zeros_like(new)
 
 
 def _gram(residuals: Any, exact: Bool[Array, "T B"]) -> Float[Array, "B M M"]:

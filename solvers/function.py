@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from common.pytree import pytree
-from solvers.equations import batch_size, by_equation, check_layout, prefix_mask, select
+from solvers.equations import batch_size, by_equation, check_layout, isolated, prefix_mask, select
 
 X = TypeVar("X")
 
@@ -54,22 +54,30 @@ def from_function(f: Callable[..., X], like: X, *args: Any, check: bool = True) 
         like: the first guess; leaves (T,) or (T, batch, ...).
         args: passed on to ``f``.
         check: evaluate f on random guesses to see that no equation reads itself or a later one: all equations of a
-            system of up to 64, 64 evenly spread ones of a longer one.
+            system of up to 64, 64 evenly spread ones of a longer one. Not done where arrays are traced.
 
     Raises:
         NotTriangularError: it does.
         ValueError: F(x) is not laid out as x.
     """
     like = jax.tree.map(jnp.asarray, like)
+    if not jax.tree.leaves(like) or any(leaf.ndim == 0 for leaf in jax.tree.leaves(like)):
+        raise ValueError("like needs one or more arrays, each with a leading axis of equations")
     system = FunctionSystem(f, like, args)
     check_layout(like, system.num_equations)
     out = jax.eval_shape(f, like, *args)
     expected, found = jax.tree.map(_signature, like), jax.tree.map(_signature, out)
     if expected != found:
         raise ValueError(f"F(x) must be laid out as x: expected {expected}, found {found}")
-    if check:
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((like, args)))
+    if check and not traced:
         _check_triangular(system)
     return system
+
+
+def _differ(a: Array, b: Array) -> Bool[Array, "T B"]:
+    """Where two sweeps differ; what overflowed in either, through a masked zero too, tells nothing."""
+    return jnp.any((a != b) & jnp.isfinite(a) & jnp.isfinite(b), axis=-1)
 
 
 def _signature(leaf: Any) -> str:
@@ -109,12 +117,13 @@ def _perturbed(like: Any, key: Array) -> Any:
 def _reads_ahead(system: FunctionSystem[Any], first: Any, second: Any, tested: Int[Array, " N"]) -> Bool[Array, " N"]:
     """For each tested t: whether F(x)_0..t changes when x_t and all behind it do."""
     num_equations, batch = system.num_equations, batch_size(first)
-    base = system.sweep(first)
+    base = isolated(system.sweep, first, first)
 
     def changes(t: Int[Array, ""]) -> Bool[Array, ""]:
         before = prefix_mask(jnp.full(batch, t), num_equations)
-        moved = system.sweep(select(before, first, second))
-        different = by_equation(lambda a, b: jnp.any(a != b, axis=-1), jnp.logical_or, num_equations, base, moved)
+        mixed = select(before, first, second)
+        moved = isolated(system.sweep, mixed, mixed)
+        different = by_equation(_differ, jnp.logical_or, num_equations, base, moved)
         return jnp.any(different & prefix_mask(jnp.full(batch, t + 1), num_equations))
 
     return jax.lax.map(changes, tested)

@@ -28,6 +28,8 @@ def fits(solver: Any, system: Any) -> bool:
 
 def check_pairing(system: Any, solver: Solver) -> None:
     """Raise PairingError, naming the solvers that do fit, unless ``system`` has what ``solver`` needs."""
+    if isinstance(solver, type):
+        raise PairingError(f"{solver.__name__} is a class; an instance is needed: {solver.__name__}()")
     if fits(solver, system):
         return
     from solvers import SOLVERS, solver_name  # the table imports this module's users

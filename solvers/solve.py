@@ -49,7 +49,7 @@ def solve(
             solver terminates on any triangular system (finite termination), its check included.
         tol: overrides the solver's own; converged means residual <= tol * max(1, |x|), and 0 means bit for bit.
         trace: ask for residual, frontier and error by step. Not with ``state``, which carries its own.
-        throw: raise SolveError where the status is not CONVERGED (only outside jit, vmap and grad).
+        throw: raise SolveError where the status is not CONVERGED (only outside jit and vmap).
         state: resume from ``Solution.state``.
 
     Raises:
@@ -59,10 +59,16 @@ def solve(
     """
     if max_steps is not None and max_steps < 1:
         raise ValueError(f"max_steps must be at least 1, not {max_steps}")
+    if tol is not None and not tol >= 0:
+        raise ValueError(f"tol must be 0 or more, not {tol}")
+    if state is not None and (x0 is not None or trace is not None):
+        raise ValueError("a resumed solve goes on from its state: x0 and trace cannot be given with it")
+    check_pairing(system, solver)
     solver = with_tol(solver, tol)
     if state is None:
         progress = start(system, solver, x0=x0, max_steps=max_steps, trace=trace)
     else:
+        _check_state(system, solver, state)
         bound = solver.max_steps(system) if max_steps is None else max_steps
         progress = dataclasses.replace(state, limit=jnp.asarray(bound, jnp.int32), trace=grow_trace(state.trace, bound))
     solution = finish(system, advance(system, solver, progress, progress.limit))
@@ -87,8 +93,13 @@ def start(
 ) -> Progress:
     """A solve before its first step. With ``advance`` and ``finish`` this is ``solve`` in slices."""
     check_pairing(system, solver)
-    x = system.initial_guess() if x0 is None else x0
+    x = system.initial_guess()
     check_layout(x, system.num_equations)
+    if x0 is not None:
+        _check_alike("x0", x0, x)
+        x = x0
+    if trace is not None and trace.reference is not None:
+        _check_alike("the trace's reference", trace.reference, x)
     limit = solver.max_steps(system) if max_steps is None else max_steps
     batch = batch_size(x)
     unknown = jnp.full(batch, jnp.inf)
@@ -109,6 +120,21 @@ def start(
         trace=None if trace is None else empty_trace(limit, batch),
         reference=None if trace is None else trace.reference,
     )
+
+
+def _check_alike(name: str, given: Any, expected: Any) -> None:
+    """Raise ValueError unless ``given`` has the structure, shapes and dtypes of ``expected``."""
+    found, wanted = (jax.tree.map(lambda a: f"{jnp.result_type(a)}{jnp.shape(a)}", tree) for tree in (given, expected))
+    if found != wanted:
+        raise ValueError(f"{name} must be laid out as {wanted}, not {found}")
+
+
+def _check_state(system: Any, solver: Solver, state: Progress) -> None:
+    """Raise ValueError unless ``state`` is of a solve of this system by this solver."""
+    fresh = jax.eval_shape(lambda: start(system, solver))
+    _check_alike("the state's x", state.x, fresh.x)
+    if str(jax.tree.structure(state.solver_state)) != str(jax.tree.structure(fresh.solver_state)):
+        raise ValueError(f"the state is of another solver, not of {type(solver).__name__}")
 
 
 @partial(jax.jit, static_argnames=("solver",))

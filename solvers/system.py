@@ -59,7 +59,8 @@ class BlockSystem(TriangularSystem[X], Protocol[X, Cache]):
 
         ``x`` has leaves (size, batch, ...): the guesses. Returns the block's values and the cache of the prefix
         [0, start + size), which is right when the guesses were. ``size`` is static. With ``size`` 1 the guess is not
-        read at all: x_t needs x_0 .. x_{t-1} only. ``start + size`` may pass T; equations from T on are padding.
+        read at all: x_t needs x_0 .. x_{t-1} only. ``start + size`` may pass T; equations from T on are padding. Take
+        inputs with ``common.blocks.take_block``: a bare ``dynamic_slice`` would move the last block's start back.
         """
 
     def prefix_caches(self, x: X, block_size: int) -> Cache:

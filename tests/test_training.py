@@ -16,11 +16,13 @@ import pytest
 import yaml
 from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
+from rich.console import Console
 from safetensors.numpy import load_file
 
 from data import load_dataset
 from models import checkpoints
 from runners.cli import main
+from runners.config import UsageError
 from runners.held_out import held_out_bits_per_dim
 from runners.train_step import shifted
 from runners.train_store import StateStore
@@ -286,3 +288,12 @@ def test_shipped_checkpoint_is_as_good_as_the_registry_says():
     assert bits == pytest.approx(entry["bits_per_dim"], abs=0.005)
     assert bits <= 2.2
     assert loaded.info["dataset"] == entry["dataset"]
+
+
+def test_one_run_to_a_state_folder(tmp_path: Path) -> None:
+    console = Console(quiet=True)
+    store = StateStore(tmp_path / "state", {"a": 1}, console)
+    with pytest.raises(UsageError, match="is in use by another run"):
+        StateStore(tmp_path / "state", {"a": 1}, console)
+    store.close()
+    StateStore(tmp_path / "state", {"a": 1}, console).close()

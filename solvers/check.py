@@ -1,0 +1,102 @@
+"""Whether a system keeps its promises: what to run first on a system of one's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from solvers.equations import batch_size, prefix_mask, select
+from solvers.jacobi import Jacobi
+from solvers.sequential import substitute_by_updates, substitute_forward
+from solvers.solve import solve
+from solvers.system import BlockSystem
+
+
+class BrokenSystemError(ValueError):
+    """A system breaks the contract in system.py; the message says where."""
+
+
+def check_system(system: Any, block_size: int = 3, tol: float = 1e-4, seed: int = 0) -> None:
+    """Try a small system (tens of equations) against the contract of its protocols, at random states and its solution.
+
+    That equations read only those before them; and of a BlockSystem that blocks in order give the sweep, short last
+    block included, that a block of one does not read its guess, that ``forward_substitution`` and ``prefix_caches``
+    agree with ``update``. ``block_size`` counts block units. Values may differ by ``tol`` * max(1, |x|).
+
+    Raises:
+        BrokenSystemError: one of these does not hold.
+        SolveError: the system's solution is not finite.
+    """
+    first, second = (_random_like(system.initial_guess(), seed + i) for i in range(2))
+    _check_causality(system, first, second)
+    solution = solve(system, Jacobi()).value
+    if isinstance(system, BlockSystem):
+        _check_blocks(system, solution, block_size * system.block_unit, tol)
+
+
+def _check_causality(system: Any, first: Any, second: Any) -> None:
+    num_equations, batch = system.num_equations, batch_size(first)
+    sweep = jax.jit(lambda system, x: system.sweep(x))
+    base = sweep(system, first)
+    for t in range(num_equations):
+        before = prefix_mask(jnp.full(batch, t), num_equations)
+        moved = sweep(system, select(before, first, second))
+        upto = prefix_mask(jnp.full(batch, t + 1), num_equations)
+        if not _equal(select(upto, moved, base), base, 0.0):
+            raise BrokenSystemError(f"sweep: equation {t} or one before it changes with x_{t} or a later value")
+
+
+def _check_blocks(system: Any, solution: Any, size: int, tol: float) -> None:
+    num_equations = system.num_equations
+    caches = system.prefix_caches(solution, size)
+    swept = fast = slow = system.init_cache()
+    for i, begin in enumerate(range(0, num_equations, size)):
+        start, count = jnp.int32(begin), min(size, num_equations - begin)
+        where = f"of equations {begin} to {begin + count - 1}"
+        expected = _rows(solution, begin, count)
+        at_start = jax.tree.map(lambda a: a[i], caches)  # noqa: B023
+        guess = jax.tree.map(lambda a: jnp.resize(a, (size, *a.shape[1:])), expected)
+        values, swept = system.update(guess, swept, start, size)
+        _expect(_rows(values, 0, count), expected, tol, f"update {where} at the solution differs from the sweep")
+        one, _ = system.update(_random_like(_rows(guess, 0, 1), 7), fast, start, 1)
+        message = f"update of equation {begin} alone differs from the sweep; does it read its guess?"
+        _expect(one, _rows(solution, begin, 1), tol, message)
+        values, slow = substitute_by_updates(system, slow, start, size)
+        _expect(_rows(values, 0, count), expected, tol, f"updates one by one {where} differ from the sweep")
+        values, fast = substitute_forward(system, fast, start, size)
+        _expect(_rows(values, 0, count), expected, tol, f"forward substitution {where} differs from the sweep")
+        values, _ = substitute_forward(system, at_start, start, size)
+        _expect(_rows(values, 0, count), expected, tol, f"prefix_caches: the block {where} goes wrong from its cache")
+
+
+def _rows(x: Any, start: int, count: int) -> Any:
+    return jax.tree.map(lambda a: a[start : start + count], x)
+
+
+def _expect(found: Any, expected: Any, tol: float, message: str) -> None:
+    if not _equal(found, expected, tol):
+        raise BrokenSystemError(message)
+
+
+def _equal(x: Any, y: Any, tol: float) -> bool:
+    def close(a: Array, b: Array) -> bool:
+        difference = np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64))
+        return bool(np.all(difference <= tol * np.maximum(1.0, np.abs(np.asarray(b, np.float64)))))
+
+    return all(close(a, b) for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True))
+
+
+def _random_like(x: Any, seed: int) -> Any:
+    leaves, treedef = jax.tree.flatten(x)
+    keys = jax.random.split(jax.random.key(seed), len(leaves))
+
+    def draw(leaf: Array, key: Array) -> Array:
+        if jnp.issubdtype(leaf.dtype, jnp.inexact):
+            return jax.random.normal(key, leaf.shape, leaf.dtype)
+        return jax.random.randint(key, leaf.shape, 0, 2).astype(leaf.dtype)
+
+    return jax.tree.unflatten(treedef, [draw(leaf, key) for leaf, key in zip(leaves, keys, strict=True)])

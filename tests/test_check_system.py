@@ -1,0 +1,85 @@
+"""check_system accepts what is right and tells where what is wrong goes wrong; and the documentation's example runs."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+from bank import Chain, chain, linear_link, pytree_chain, tiny_made
+
+from common.pytree import pytree
+from solvers import BrokenSystemError, GSJacobi, Jacobi, PairingError, check_system, from_function, solve
+
+
+@pytest.mark.parametrize("system", [chain(linear_link, 10, 2, 0), pytree_chain(11, 2, 0), tiny_made(10, 2, 0)])
+def test_sound_systems_pass(system):
+    check_system(system)
+
+
+def broken(**methods):
+    kind = type("Broken", (Chain,), {"__annotations__": {}, **methods})
+    sound = chain(linear_link, 10, 2, 0)
+    return pytree(dataclasses.dataclass(frozen=True)(kind))(sound.link, sound.inputs, sound.guess)
+
+
+def forgets(self, x, cache, start, size):
+    values, _ = Chain.update(self, x, cache, start, size)
+    return values, jnp.zeros_like(cache)
+
+
+def reads_guess(self, x, cache, start, size):
+    values, cache = Chain.update(self, x, cache, start, size)
+    return (x + values, cache) if size == 1 else (values, cache)
+
+
+def slices(self, x, cache, start, size):
+    values = self.link(
+        jnp.concatenate([cache[None], x[: size - 1]]), jax.lax.dynamic_slice_in_dim(self.inputs, start, size)
+    )
+    return values, values[-1]
+
+
+@pytest.mark.parametrize(
+    ("methods", "sentence"),
+    [
+        ({"update": forgets}, "updates one by one of equations 0 to 2 differ"),
+        ({"update": reads_guess}, "update of equation 0 alone differs"),
+        ({"update": slices}, "update of equations 9 to 9 at the solution differs"),
+        ({"prefix_caches": lambda self, x, size: Chain.prefix_caches(self, 0 * x, size) * 0}, "prefix_caches"),
+        ({"sweep": lambda self, x: Chain.sweep(self, x) + x[::-1]}, "sweep: equation 0 or one before it changes"),
+    ],
+)
+def test_broken_systems_are_told_where(methods, sentence):
+    with pytest.raises(BrokenSystemError, match=sentence):
+        check_system(broken(**methods))
+
+
+def test_the_example_in_the_documentation():
+    text = (Path(__file__).parent.parent / "docs" / "solvers.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict = {}
+    exec(code, names)
+    assert float(jnp.max(jnp.abs(names["solution"].value - names["system"].sweep(names["solution"].value)))) < 1e-6
+
+
+def test_nan_and_overflow_are_no_reason_to_call_a_system_not_triangular():
+    weights = jnp.ones(50).at[20].set(jnp.nan)
+    from_function(lambda x, w: jnp.tanh(jnp.pad(x, (1, 0))[:-1] * w) + 1.0, jnp.zeros(50), weights)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda s: solve(s, Jacobi), "Jacobi is a class; an instance is needed"),
+        (lambda s: solve(s, Jacobi(), tol=-1.0), "tol must be 0 or more"),
+        (lambda s: solve(s, Jacobi(), x0=jnp.zeros((10, 3))), "x0 must be laid out as"),
+        (lambda s: solve(s, GSJacobi(), state=solve(s, Jacobi()).state), "the state is of another solver"),
+        (lambda s: solve(s, Jacobi(), state=solve(s, Jacobi()).state, x0=s.guess), "x0 and trace cannot be given"),
+        (lambda s: from_function(lambda x: x, {}), "like needs one or more arrays"),
+    ],
+)
+def test_misuse_gets_a_sentence(make, sentence):
+    with pytest.raises((ValueError, PairingError), match=sentence):
+        make(chain(linear_link, 10, 2, 0))
