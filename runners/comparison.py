@@ -195,7 +195,8 @@ class _Job:
         states = [self.system.initial_guess(), *(piece.progress.x for piece in pieces)]
         return Frames(
             states=np.stack([np.asarray(x)[:, :FRAME_SAMPLES] for x in states]),
-            time_s=np.maximum.accumulate([0.0, *(piece.seconds for piece in pieces)]),
+            # A later state is not reached earlier: what says so was disturbed, and disturbances only ever add.
+            time_s=np.minimum.accumulate([0.0, *(piece.seconds for piece in pieces)][::-1])[::-1],
             num_steps=np.asarray([0, *(int(piece.progress.num_steps) for piece in pieces)]),
             iterations=np.asarray([0, *(piece.iteration for piece in pieces)]),
         )
