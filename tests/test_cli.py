@@ -487,7 +487,7 @@ MODELS = [
         "model_near", "c.yml: model: unknown model 'mad'; did you mean 'made'? valid: made", model={"name": "mad"}
     ),
     sampling("model_name_list", re.compile("c.yml: model: unknown model .*; valid: made"), model={"name": ["x", "y"]}),
-    sampling("model_nameless", "c.yml: model: a model needs a name; valid: made", model=SHAPE),
+    sampling("model_nameless", "a model needs a name; valid: made", "--runner", "SamplerRunner", model=SHAPE),
     sampling("model_text", "c.yml: model should be a mapping of keys to values, not 'made'", model="made"),
     sampling("model_incomplete", "model made: num_inputs is missing", model={"name": "made"}),
     sampling(
