@@ -26,6 +26,14 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
+def move_into_place(temporary: Path, path: Path) -> None:
+    """Give a finished file its name, on the same disk; it is on the disk for good before it has it."""
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, path)
+
+
 @contextmanager
 def replaced_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside ``path`` that takes its place when the body succeeds; else ``path`` stays as it was."""

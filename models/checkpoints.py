@@ -1,4 +1,4 @@
-"""Trained weights: save, load, and the registry of what ships with the repository.
+"""Trained weights: save, load, and the registry of what ships with the repository (models/downloads.py has the rest).
 
 The format is safetensors: one array for each variable of the module, named by its path; metadata holds the
 architecture (what ``model_config`` reads) and facts about the training, both as JSON. Masks and other booleans are
@@ -23,6 +23,7 @@ from safetensors.numpy import save
 from common.files import write_atomically
 from common.names import unknown
 from models import ModelError, describe_config, model_class, model_config
+from models.downloads import downloaded, downloads
 
 FORMAT = "trisolve-1"
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
@@ -50,10 +51,17 @@ def registry() -> dict[str, dict[str, Any]]:
 
 
 def locate(reference: str) -> Path:
-    """The file that a registry name or a path means. Raises CheckpointError with the nearest name."""
-    entries = registry()
+    """The file that a registry's name or a path means. Raises CheckpointError with the nearest name."""
+    entries, published = registry(), downloads()
     if reference in entries:
         return CHECKPOINTS / str(entries[reference]["file"])
+    if reference in published:
+        found = downloaded(published[reference])
+        if found is None:
+            raise CheckpointError(
+                f"checkpoint {reference} is not downloaded; run: python main.py --download {reference}"
+            )
+        return found
     path = Path(reference).expanduser()
     if path.is_file():
         return path
@@ -61,7 +69,7 @@ def locate(reference: str) -> Path:
         raise CheckpointError(f"checkpoint {reference!r} is a folder; expected a file")
     if path.suffix or len(path.parts) > 1:
         raise CheckpointError(f"checkpoint file {reference!r} does not exist; shipped: {', '.join(entries) or 'none'}")
-    raise CheckpointError(unknown("checkpoint", reference, entries))
+    raise CheckpointError(unknown("checkpoint", reference, [*entries, *published]))
 
 
 def save_checkpoint(path: Path, name: str, model: Any, info: Mapping[str, Any], dtype: Any = np.float32) -> None:
@@ -88,7 +96,7 @@ def load_checkpoint(reference: str, expected: Mapping[str, Any] | None = None) -
     """Load by registry name or path.
 
     Args:
-        reference: a name in the registry, a ``.safetensors`` file of ours, or a foreign file that an importer reads.
+        reference: a name in a registry, a ``.safetensors`` file of ours, or a foreign file that an importer reads.
         expected: what a config's ``model`` says; options that it names must agree with the file's.
 
     Raises:
@@ -96,11 +104,12 @@ def load_checkpoint(reference: str, expected: Mapping[str, Any] | None = None) -
             of the wrong shape.
     """
     path = locate(reference)
+    expected = _with_published(reference, expected or {})
     if path.suffix == ".safetensors":
-        return _load_native(path, expected or {})
+        return _load_native(path, expected)
     from models.importers import load_foreign  # it needs torch for some formats
 
-    return load_foreign(path, expected or {})
+    return load_foreign(path, expected)
 
 
 def flat_state(model: Any) -> dict[str, jax.Array]:
@@ -133,6 +142,17 @@ def check_agreement(source: str, found: Mapping[str, Any], expected: Mapping[str
     for key, value in expected.items():
         if value is not None and key in found and found[key] != value:
             raise CheckpointError(f"{source}: the config says {key}: {value}, the checkpoint {key}: {found[key]}")
+
+
+def _with_published(reference: str, expected: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a config says, and with it what the registry of downloads knows of the architecture."""
+    entry = None if reference in registry() else downloads().get(reference)
+    if entry is None:
+        return expected
+    if isinstance(entry.model, str):
+        raise CheckpointError(f"checkpoint {reference} is of {entry.model}, a model that cannot be loaded yet")
+    check_agreement(f"checkpoint {reference}", entry.model, expected)
+    return {**entry.model, **{key: value for key, value in expected.items() if value is not None}}
 
 
 def _load_native(path: Path, expected: Mapping[str, Any]) -> Checkpoint:

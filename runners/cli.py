@@ -24,6 +24,7 @@ from runners.run import RunContext, RunFailure, Runner
 
 ROOT = Path(__file__).resolve().parent.parent
 LEVELS = ("debug", "info", "warning", "error")
+_SILENT = ("warning", "error")
 # What JAX is asked for; the processor serves beside an accelerator.
 DEVICES = {"cpu": "cpu", "gpu": "cuda,cpu", "tpu": "tpu,cpu"}
 
@@ -73,6 +74,13 @@ def _complain(message: object, code: int) -> int:
 
 def _main(arguments: Sequence[str], console: Console) -> int:
     options = _parse(arguments)
+    if options.download is not None:
+        _check_alone(options)
+        from runners.download import run_download
+
+        console.quiet = options.verbose in _SILENT
+        run_download(options.download, console)
+        return 0
     if options.list:
         from runners.listing import print_listing
 
@@ -111,8 +119,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--verbose", metavar="LEVEL", default="info", help=f"one of {', '.join(LEVELS)}; from warning on no progress"
     )
     parser.add_argument(
-        "--list", action="store_true", help="runners, configs, solvers and which goes with which system"
+        "--list", action="store_true", help="runners, configs, checkpoints, solvers and which goes with which system"
     )
+    parser.add_argument("--download", metavar="NAME", help="fetch published weights; see --list")
     options, rest = parser.parse_known_args(arguments)
     if rest:
         flag = rest[0].split("=")[0]
@@ -128,6 +137,16 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     if options.device is not None and options.device not in DEVICES:
         raise UsageError(unknown("device", options.device, DEVICES))
     return options
+
+
+def _check_alone(options: argparse.Namespace) -> None:
+    """Refuse what has no meaning beside --download."""
+    if options.out is not None:
+        raise UsageError("--out does not go with --download; the variable TRISOLVE_CACHE says where downloads go")
+    for flag in ("runner", "config", "set", "seed", "device", "list"):
+        given = getattr(options, flag)
+        if given is not None and given is not False and given != []:
+            raise UsageError(f"--{flag} does not go with --download; first download, then run")
 
 
 def _find_runner(name: str) -> type[Runner]:
@@ -159,7 +178,7 @@ def _set_verbosity(level: str, console: Console) -> None:
     """Below "info" no progress and no messages; with "debug" also what JAX compiles, and for how long."""
     import jax
 
-    console.quiet = level in ("warning", "error")
+    console.quiet = level in _SILENT
     logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s")
     jax.config.update("jax_log_compiles", level == "debug")
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from models.downloads import Download, downloaded, downloads
 from runners import NOT_BUILT, RUNNERS
 from runners.config import CONFIGS
+from runners.units import format_bytes
 from solvers import SOLVERS
 from solvers.system import BlockSystem, MarkovSystem, TriangularSystem
 
@@ -35,6 +37,9 @@ def print_listing() -> None:
     print("\ncheckpoints (checkpoint: in a config)")
     for name, entry in json.loads(_CHECKPOINTS.read_text()).items():
         print(f"  {name:<28} {entry['model']} on {entry['dataset']}, {entry['bits_per_dim']:.3f} bits/dim")
+    print("\npublished weights (--download, then checkpoint: in a config)")
+    for name, download in downloads().items():
+        print(f"  {name:<28} {_describe(download)}")
     print("\nsolvers (solvers: in a config) and the systems that they solve")
     # A BlockSystem and a MarkovSystem are TriangularSystems too.
     wider: dict[type, dict[str, str]] = {
@@ -47,6 +52,18 @@ def print_listing() -> None:
     print("\nsystems")
     for name, models in _SYSTEMS.items():
         print(f"  {name:<28} {models}")
+
+
+def _describe(entry: Download) -> str:
+    model = entry.model if isinstance(entry.model, str) else entry.model["name"]
+    path = downloaded(entry)
+    if path is not None:
+        size = format_bytes(path.stat().st_size)
+    elif entry.format == "file" and entry.size is not None:
+        size = format_bytes(entry.size)
+    else:
+        size = "size unknown" if entry.approximate_mib is None else f"about {entry.approximate_mib:.0f} MiB"
+    return f"{model}, {'downloaded' if path else 'not downloaded'}, {size}, licence {entry.licence}"
 
 
 def _first_comment(path: Path) -> str:

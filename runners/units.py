@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 
+def format_bytes(size: float) -> str:
+    """A size in B, KiB, MiB or GiB."""
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
+
+
 def format_seconds(seconds: float) -> str:
     """A time to three digits in seconds, milliseconds or microseconds."""
     for unit, size in (("s", 1.0), ("ms", 1e-3)):

@@ -210,7 +210,7 @@ LINES = [
         near(
             "unknown flag '--confg'; did you mean '--config'?",
             "--config",
-            *("--runner", "--set", "--seed", "--out", "--device", "--verbose", "--list", "--help", "-h"),
+            *("--runner", "--set", "--seed", "--out", "--device", "--verbose", "--list", "--download", "--help", "-h"),
         ),
         *("--confg", "x"),
     ),
@@ -510,7 +510,7 @@ MODELS = [
     ),
     sampling(
         "checkpoint_near",
-        "unknown checkpoint 'made_mnst'; did you mean 'made_mnist'? valid: made_mnist",
+        re.compile("unknown checkpoint 'made_mnst'; did you mean 'made_mnist'. valid: made_mnist, .*densenet121.*"),
         checkpoint="made_mnst",
     ),
     sampling(
