@@ -20,7 +20,9 @@ lint: $(VENV)/.dev
 # Rerun every shipped config and redraw the notebooks. Training leaves the shipped weights as they are.
 results: $(VENV)/.dev
 	$(BIN)/python main.py --runner TrainRunner --config train_made_mnist.yml
+	$(BIN)/python main.py --runner TrainRunner --config train_made_photos32.yml
 	$(BIN)/python main.py --runner MADESamplerRunner --config made_sampler.yml
+	$(BIN)/python main.py --runner MADESamplerRunner --config made_photos32_sampler.yml
 	$(MAKE) notebooks
 
 notebooks: $(VENV)/.dev
@@ -32,6 +34,7 @@ benchmarks: $(VENV)/.run
 # Train the shipped weights anew, and ship them.
 train: $(VENV)/.run
 	$(BIN)/python main.py --runner TrainRunner --config train_made_mnist.yml --set checkpoint_name=made_mnist
+	$(BIN)/python main.py --runner TrainRunner --config train_made_photos32.yml --set checkpoint_name=made_photos32
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, not " + sys.version.split()[0])'

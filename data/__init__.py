@@ -14,6 +14,7 @@ DATASETS: dict[str, str] = {
     "mnist": "data.torchvision_sets:load_mnist",
     "fashion_mnist": "data.torchvision_sets:load_fashion_mnist",
     "cifar10": "data.torchvision_sets:load_cifar10",
+    "photos32": "data.photos32:load_photos32",
 }
 
 
@@ -23,7 +24,7 @@ def load_dataset(name: str, *, root: str | None = None, download: bool = False) 
     Args:
         name: a key of ``DATASETS``.
         root: folder that holds the dataset's files; ``None`` means ``datasets`` in the current working directory.
-            The embedded ``mnist5k`` takes no folder.
+            The embedded ``mnist5k`` and ``photos32`` take no folder.
         download: whether files that are not under ``root`` may be fetched from the network.
 
     Returns:

@@ -4,7 +4,9 @@ import functools
 import gzip
 import hashlib
 import http.server
+import importlib.util
 import io
+import os
 import pickle
 import socket
 import subprocess
@@ -17,6 +19,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.lib.stride_tricks import sliding_window_view
+from PIL import Image
 
 from data import DATASETS, Dataset, DatasetError, load_dataset
 
@@ -168,6 +172,127 @@ def test_mnist5k_refuses_root_and_download(arguments: dict[str, Any], refused: s
         load_dataset("mnist5k", **arguments)
 
 
+@pytest.fixture(scope="module")
+def photos() -> Dataset:
+    return load_dataset("photos32")
+
+
+def top_rows(package: str, file: str) -> set[bytes]:
+    """The four upper rows of all crops that can be made of an installed package's photograph, by plain means."""
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.origin is not None
+    with Image.open(Path(spec.origin).parent / file) as image:
+        picture = np.asarray(image.convert("RGB"))
+    found = set()
+    for scale in (1, 2, 4, 8):
+        means = sliding_window_view(picture, (scale, scale), (0, 1)).mean((3, 4))
+        pixels = np.floor(means + 0.5).astype(np.uint8)
+        height, width = (size - 31 * scale for size in pixels.shape[:2])
+        for y in range(height):
+            rows = pixels[y : y + 4 * scale : scale]
+            found |= {rows[:, x : x + 32 * scale : scale].tobytes() for x in range(width)}
+    return found
+
+
+def test_photos32_has_8000_and_800_colour_crops_balanced_over_the_pictures(photos: Dataset) -> None:
+    assert photos.train.shape == (8000, 32, 32, 3)
+    assert photos.held_out.shape == (800, 32, 32, 3)
+    assert photos.image_shape == (32, 32, 3)
+    assert np.bincount(photos.train_labels).tolist() == [1600] * 5
+    assert np.bincount(photos.held_out_labels).tolist() == [0] * 5 + [400] * 2
+    for part in (photos.train[:400], photos.held_out[:400]):
+        assert part.std(axis=3).mean() > 10  # gray would have 0
+        assert part.std(axis=(1, 2)).mean() > 20  # as would flat crops
+
+
+def test_photos32_parts_are_shuffled(photos: Dataset) -> None:
+    assert set(photos.train_labels[:100].tolist()) == set(range(5))
+    assert set(photos.held_out_labels[:100].tolist()) == {5, 6}
+
+
+def test_photos32_never_changes(photos: Dataset) -> None:
+    sums = [hashlib.sha256(part.tobytes()).hexdigest() for part in (photos.train, photos.held_out)]
+    assert sums == [
+        "561332fc2f0307f95a015c6f9293cbb1413b734adfb8447eebb78c54ca6c28dd",
+        "5047cb02b4e3b98ff564adac3cd9e9fb237873ecae2ab83c3170031e400435b1",
+    ]
+    labels = photos.train_labels.tobytes() + photos.held_out_labels.tobytes()
+    assert hashlib.sha256(labels).hexdigest() == "25b7e6f8cbf890e69edbd3ed21ceb7ad1d30db904c912ff85a8eaa94a31e0259"
+
+
+def test_photos32_held_out_crops_are_averages_of_their_picture(photos: Dataset) -> None:
+    possible = top_rows("skimage", "data/chelsea.png")
+    assert {crop.tobytes() for crop in photos.held_out[photos.held_out_labels == 5, :4]} <= possible
+    assert not {crop.tobytes() for crop in photos.held_out[photos.held_out_labels == 6, :4]} & possible
+
+
+def test_photos32_training_crops_are_averages_of_their_picture_half_of_them_mirrored(photos: Dataset) -> None:
+    possible = top_rows("skimage", "data/coffee.png")
+    crops = photos.train[photos.train_labels == 1, :4]
+    upright = np.array([crop.tobytes() in possible for crop in crops])
+    mirrored = np.array([crop.tobytes() in possible for crop in crops[:, :, ::-1]])
+    assert (upright | mirrored).all()
+    assert 0.45 < mirrored.mean() < 0.55
+    assert 0.45 < upright.mean() < 0.55
+
+
+@pytest.mark.parametrize(("arguments", "refused"), [({"root": "x"}, "root"), ({"download": True}, "download")])
+def test_photos32_refuses_root_and_download(arguments: dict[str, Any], refused: str) -> None:
+    with pytest.raises(DatasetError, match=f"'photos32' is embedded and takes no '{refused}'"):
+        load_dataset("photos32", **arguments)
+
+
+@pytest.mark.parametrize(("package", "named"), [("skimage", "scikit-image"), ("sklearn", "scikit-learn")])
+def test_missing_package_of_photos32_is_a_dataset_error(
+    package: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(DatasetError, match=f"'photos32' .* {named}, which is not installed: .* 'mnist5k'$"):
+        load_dataset("photos32")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"<html>not found</html>", b"half"])
+def test_missing_or_damaged_photograph_is_a_dataset_error(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "skimage"
+    write(package, {"__init__.py": b"raise ImportError('photos32 should not import this')"})
+    if content is not None:
+        spec = importlib.util.find_spec("skimage")
+        assert spec is not None
+        assert spec.origin is not None
+        whole = (Path(spec.origin).parent / "data" / "astronaut.png").read_bytes()
+        write(package / "data", {"astronaut.png": whole[: len(whole) // 2] if content == b"half" else content})
+    monkeypatch.delitem(sys.modules, "skimage", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(DatasetError, match="cannot read data/astronaut.png of scikit-image") as caught:
+        load_dataset("photos32")
+    assert "\n" not in str(caught.value)
+
+
+def test_photos32_needs_neither_network_nor_folders(tmp_path: Path) -> None:
+    code = """
+import socket, sys
+sys.addaudithook(lambda event, args: event.startswith("socket.") and sys.exit(f"network: {event}"))
+from data import load_dataset
+load_dataset("photos32")
+print(sorted({"skimage", "sklearn", "pooch"} & set(sys.modules)))
+"""
+    environment = {
+        **os.environ,
+        "HOME": str(tmp_path),
+        "XDG_CACHE_HOME": str(tmp_path),
+        "SKIMAGE_DATADIR": str(tmp_path),
+    }
+    root = Path(__file__).resolve().parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("name", "nearest"),
     [("mnst", "mnist"), ("MNIST5K", "mnist5k"), ("cifar-10", "cifar10"), ("fashion", "fashion_mnist")],
@@ -185,7 +310,7 @@ def test_unknown_name_like_nothing_is_still_a_dataset_error() -> None:
 
 
 def test_import_of_data_loads_no_dataset_library() -> None:
-    code = "import sys, data; print(sorted({'torch', 'torchvision', 'mlxtend', 'jax'} & set(sys.modules)))"
+    code = "import sys, data; print(sorted({'torch', 'torchvision', 'mlxtend', 'PIL', 'jax'} & set(sys.modules)))"
     root = Path(__file__).resolve().parent.parent
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
