@@ -16,6 +16,12 @@ from common.options import build_options
 
 MODELS: dict[str, str] = {
     "made": "models.made:MADE",
+    "pixelcnnpp": "models.pixelcnnpp:PixelCNNPP",
+}
+
+# The equations that models state, "module:class", and whose they are.
+SYSTEMS: dict[str, tuple[str, ...]] = {
+    "models.autoregressive:AutoregressiveSystem": tuple(MODELS),
 }
 
 

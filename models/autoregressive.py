@@ -58,17 +58,21 @@ class CausalNetwork(Protocol):
     def init_cache(self, batch_size: int, dtype: Any) -> Any:
         """The cache of the empty prefix."""
 
-    def conditionals(self, x: Array, cache: Any, start: Start, size: int) -> tuple[Any, Any]:
-        """Parameters of equations [start, start + size), and the cache with the block's features in it.
+    def conditionals(self, x: Array, cache: Any, start: Start, size: int, keep: Start) -> tuple[Any, Any]:
+        """Parameters of equations [start, start + size), and the cache with the features of the first ``keep``.
 
-        ``x`` (size, batch, ...) are the guesses inside the block; ``record`` adds the block's values to the cache.
+        ``x`` (size, batch, ...) are the guesses inside the block; ``record`` adds values to the cache. ``keep`` is a
+        multiple of the block unit, or ``size``.
         """
 
-    def record(self, values: Array, cache: Any, start: Start) -> Any:
-        """The cache with the block's output values in it."""
+    def record(self, values: Array, cache: Any, start: Start, keep: Start) -> Any:
+        """The cache with the first ``keep`` of a block's output values in it."""
 
     def prefix_caches(self, x: Array, block_size: int) -> Any:
         """Caches at all multiples of block_size, with a leading axis of blocks, from one sweep over x."""
+
+    def stretch(self, size: int) -> int:
+        """The length, a divisor of ``size``, of the blocks that ``open_block`` is called for one after the other."""
 
     def open_block(self, cache: Any, start: Start, size: int) -> Any:
         """Everything in a block that depends on the prefix alone, computed at once, ready for ``step_block``."""
@@ -85,12 +89,31 @@ class CausalNetwork(Protocol):
 
 @pytree
 @dataclass(frozen=True)
+class Known:
+    """The first equations' values, given: x_t = values_t for t < length, whatever the network says."""
+
+    values: Array  # (T, batch, ...); those from ``length`` on are not read
+    length: Int[Array, ""]
+
+    def instead(self, values: Array, start: Start) -> Array:
+        """``values`` of equations [start, start + size), with the given ones in their places."""
+        given = take_block(self.values, start, values.shape[0]).astype(values.dtype)
+        known = start + jnp.arange(values.shape[0]) < self.length
+        return jnp.where(known.reshape(-1, *(1,) * (values.ndim - 1)), given, values)
+
+
+@pytree
+@dataclass(frozen=True)
 class AutoregressiveSystem:
-    """The equations of a sample for given noise. Satisfies BlockSystem and ForwardSubstitution."""
+    """The equations of a sample for given noise. Satisfies SlidingBlockSystem and ForwardSubstitution.
+
+    With ``known`` they are those of a sample's completion: the noise of the known equations is not used.
+    """
 
     network: Any  # a CausalNetwork
     head: Any = field(metadata={"static": True})  # a Head
     noise: Noise
+    known: Known | None = None
 
     @property
     def num_equations(self) -> int:
@@ -103,9 +126,9 @@ class AutoregressiveSystem:
         return int(self.network.block_unit)
 
     def initial_guess(self) -> Array:
-        """The head's."""
+        """The head's, and what is known."""
         guess: Array = self.head.initial_guess(self.noise)
-        return guess
+        return guess if self.known is None else self.known.instead(guess, 0)
 
     def init_cache(self) -> Any:
         """The cache of the empty prefix."""
@@ -118,32 +141,51 @@ class AutoregressiveSystem:
 
     def update(self, x: Array, cache: Any, start: Start, size: int) -> tuple[Array, Any]:
         """Equations [start, start + size); see BlockSystem."""
-        params, cache = self.network.conditionals(x, cache, start, size)
-        values = self.head.sample(params, take_block(self.noise, start, size))
-        return values, self.network.record(values, cache, start)
+        return self.slide(x, cache, start, size, size)
+
+    def slide(self, x: Array, cache: Any, start: Start, size: int, keep: Start) -> tuple[Array, Any]:
+        """Equations [start, start + size), and the cache behind the first ``keep`` of them; see SlidingBlockSystem."""
+        params, cache = self.network.conditionals(x, cache, start, size, keep)
+        values = self._values(params, take_block(self.noise, start, size), start)
+        return values, self.network.record(values, cache, start, keep)
 
     def prefix_caches(self, x: Array, block_size: int) -> Any:
         """Caches at all block starts; see BlockSystem."""
         return self.network.prefix_caches(x, block_size)
 
     def forward_substitution(self, cache: Any, start: Start, size: int) -> tuple[Array, Any]:
-        """The exact values of a block: the prefix's part at once, then one short step an equation."""
-        noise = take_block(self.noise, start, size)
+        """The exact values, stretch by stretch: the part of the prefix at once, then one short step an equation."""
+        length = self.network.stretch(size)
 
-        def body(i: Int[Array, ""], block: Any) -> Any:
-            params, block = self.network.step_block(block, i)
-            value = self.head.sample(params, jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, i, 1), noise))
-            return self.network.record_step(block, value, i)
+        def stretch(cache: Any, first: Int[Array, ""]) -> tuple[Any, Array]:
+            noise = take_block(self.noise, first, length)
 
-        block = lax.fori_loop(0, size, body, self.network.open_block(cache, start, size))
-        values, cache = self.network.close_block(cache, block)
-        return values, cache
+            def body(i: Int[Array, ""], block: Any) -> Any:
+                params, block = self.network.step_block(block, i)
+                here = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, i, 1), noise)
+                value = self._values(params, here, first + i)
+                return self.network.record_step(block, value, i)
+
+            block = lax.fori_loop(0, length, body, self.network.open_block(cache, first, length))
+            values, cache = self.network.close_block(cache, block)
+            return cache, values
+
+        if length == size:
+            cache, values = stretch(cache, jnp.asarray(start))
+            return values, cache
+        cache, values = lax.scan(stretch, cache, start + length * jnp.arange(size // length))
+        return values.reshape(size, *values.shape[2:]), cache
+
+    def _values(self, params: Any, noise: Noise, start: Start) -> Array:
+        """The values of the equations from ``start`` on whose parameters and noise these are."""
+        values: Array = self.head.sample(params, noise)
+        return values if self.known is None else self.known.instead(values, start)
 
 
 def log_likelihood(network: CausalNetwork, head: Head, x: Array) -> Array:
     """Log p(x) of each equation, for given sequences x (T, batch, ...): one sweep."""
     cache = network.init_cache(x.shape[1], x.dtype)
-    params, _ = network.conditionals(x, cache, 0, network.num_equations)
+    params, _ = network.conditionals(x, cache, 0, network.num_equations, network.num_equations)
     return head.log_prob(params, x)
 
 

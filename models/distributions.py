@@ -29,6 +29,10 @@ class Logistic:
 
     bound: float = math.inf
 
+    def __post_init__(self) -> None:
+        if not self.bound > 0.0:
+            raise ValueError(f"bound must be more than 0, not {self.bound}")
+
     def sample(self, params: LocationScale, noise: Noise) -> Float[Array, "S B"]:
         """Values (size, batch)."""
         return jnp.clip(params.mean + jnp.exp(params.log_scale) * noise["logistic_noise"], -self.bound, self.bound)

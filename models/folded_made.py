@@ -70,32 +70,40 @@ class FoldedMADE:
         return MADECache(jnp.zeros((self.num_equations, batch_size), dtype), units)
 
     def conditionals(
-        self, x: Float[Array, "S B"], cache: MADECache, start: Start, size: int
+        self, x: Float[Array, "S B"], cache: MADECache, start: Start, size: int, keep: Start
     ) -> tuple[LocationScale, MADECache]:
         """Parameters of x_start .. x_{start+size-1}; see CausalNetwork."""
         below = put_block(cache.x, x, start) if size > 1 else cache.x  # one equation does not read its own guess
         hidden = []
         for layer, (weight, bias) in enumerate(self.hidden):
             window = self._window(layer, start, size)
-            sums = window.rows(weight) @ below + window.rows(bias)[:, None]
-            below = window.put(cache.hidden[layer], jax.nn.relu(sums))
-            hidden.append(below)
+            units = jax.nn.relu(window.rows(weight) @ below + window.rows(bias)[:, None])
+            below = window.put(cache.hidden[layer], units)
+            kept = window._replace(last=self._units_before(layer, start + keep))
+            hidden.append(kept.put(cache.hidden[layer], units))
         weight, bias = (take_block(a, start, size) for a in self.output)
         params = jnp.einsum("spu,ub->spb", weight, below) + bias[:, :, None]
         return LocationScale(params[:, 0], params[:, 1]), MADECache(cache.x, tuple(hidden))
 
-    def record(self, values: Float[Array, "S B"], cache: MADECache, start: Start) -> MADECache:
-        """Add a block's values."""
-        return cache._replace(x=put_block(cache.x, values, start))
+    def record(self, values: Float[Array, "S B"], cache: MADECache, start: Start, keep: Start) -> MADECache:
+        """Add the first ``keep`` of a block's values."""
+        inside = jnp.arange(values.shape[0])[:, None] < keep
+        return cache._replace(
+            x=put_block(cache.x, jnp.where(inside, values, take_block(cache.x, start, values.shape[0])), start)
+        )
 
     def prefix_caches(self, x: Float[Array, "T B"], block_size: int) -> MADECache:
         """Caches at all multiples of block_size: one sweep's units, each cache with those of its own prefix."""
-        _, swept = self.conditionals(x, self.init_cache(x.shape[1], x.dtype), 0, self.num_equations)
+        _, swept = self.conditionals(x, self.init_cache(x.shape[1], x.dtype), 0, self.num_equations, self.num_equations)
         starts = np.arange(0, self.num_equations, block_size)
         known = np.arange(self.num_equations)[None, :] < starts[:, None]
         final = [np.asarray(degrees)[None, :] <= starts[:, None] - 2 for degrees in self.degrees]
         final = [units & (starts[:, None] > 0) for units in final]
         return MADECache(_zero_unless(known, x), tuple(map(_zero_unless, final, swept.hidden)))
+
+    def stretch(self, size: int) -> int:
+        """A block of any size can be opened at once."""
+        return size
 
     def open_block(self, cache: MADECache, start: Start, size: int) -> MADEBlock:
         """The prefix's share of all that the block will compute: one matrix product a layer."""
@@ -166,14 +174,16 @@ class FoldedMADE:
 
     def _window(self, layer: int, start: Start, size: int) -> _Window:
         """The units that equations [start, start + size) add, as wide for every start."""
-        bounds, units = self._bounds(layer), len(self.degrees[layer])
+        units = len(self.degrees[layer])
         width = min(self._widest(layer, size), units)
-        if isinstance(start, int):
-            first, last = bounds[start], bounds[min(start + size, self.num_equations)]
-            return _Window(np.minimum(first, units - width), width, first, last)
-        table = jnp.asarray(bounds)
-        first, last = table[start], table[jnp.minimum(start + size, self.num_equations)]
-        return _Window(jnp.minimum(first, units - width), width, first, last)
+        first, last = self._units_before(layer, start), self._units_before(layer, start + size)
+        minimum = np.minimum if isinstance(start, int) else jnp.minimum
+        return _Window(minimum(first, units - width), width, first, last)
+
+    def _units_before(self, layer: int, t: Start) -> Any:
+        """The number of units that equations before t need."""
+        bounds = self._bounds(layer)
+        return bounds[min(t, self.num_equations)] if isinstance(t, int) else jnp.asarray(bounds)[t]
 
 
 class _Window(NamedTuple):

@@ -91,6 +91,11 @@ class MADE(nnx.Module):
         """(height, width, channels)."""
         return self.config.shape
 
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """How the equations lie in files: (T,), a flat row."""
+        return (self.config.num_inputs,)
+
     def fold(self) -> FoldedMADE:
         """Masks multiplied into the weights, and the outputs of a pixel side by side."""
         *hidden, output = [layer.folded() for layer in self.layers]
@@ -111,17 +116,26 @@ class MADE(nnx.Module):
         x = (
             images.reshape(images.shape[0], -1).T + jax.random.uniform(key, (self.config.num_inputs, len(images)))
         ) / 256
-        squeezed = self.config.clamp_lambda + (1.0 - 2.0 * self.config.clamp_lambda) * x
+        squeezed = self._squeezed(x)
         z = jnp.log(squeezed) - jnp.log1p(-squeezed)
         log_jacobian = math.log1p(-2.0 * self.config.clamp_lambda) - jnp.log(squeezed) - jnp.log1p(-squeezed)
         log_density = log_likelihood(self.fold(), self.head, z) + log_jacobian
         return 8.0 - jnp.mean(log_density, axis=0) / math.log(2.0)
+
+    def from_images(self, images: UInt8[Array, "N H W C"]) -> Float[Array, "T N"]:
+        """Pixels as the equations have them: the logit of the middle of the value's bin."""
+        squeezed = self._squeezed((images.reshape(images.shape[0], -1).T + 0.5) / 256)
+        return jnp.log(squeezed) - jnp.log1p(-squeezed)
 
     def to_images(self, samples: Float[Array, "B T"]) -> UInt8[Array, "B H W C"]:
         """Pixels from samples in logit space."""
         x = (jax.nn.sigmoid(samples) - self.config.clamp_lambda) / (1.0 - 2.0 * self.config.clamp_lambda)
         pixels = jnp.clip(jnp.floor(256.0 * x), 0, 255).astype(jnp.uint8)
         return pixels.reshape(-1, *self.image_shape)
+
+    def _squeezed(self, x: Float[Array, "T N"]) -> Float[Array, "T N"]:
+        """Pixels in [0, 1], away from the ends, where a logit would be infinite."""
+        return self.config.clamp_lambda + (1.0 - 2.0 * self.config.clamp_lambda) * x
 
 
 def generate_masks(num_inputs: int, hidden_sizes: Sequence[int]) -> list[Bool[np.ndarray, "_ _"]]:

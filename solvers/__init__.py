@@ -16,16 +16,18 @@ from solvers.jacobi_gs import JacobiGS
 from solvers.pairing import PairingError, check_pairing, fits
 from solvers.progress import Progress, TraceOptions
 from solvers.sequential import CachedSequential, Sequential
+from solvers.sliding_gs_jacobi import SlidingGSJacobi
 from solvers.solution import Solution, SolveError, Stats, Status, Trace
 from solvers.solve import advance, finish, solve, start
 from solvers.solver import Solver, StepInfo
-from solvers.system import BlockSystem, ForwardSubstitution, MarkovSystem, TriangularSystem
+from solvers.system import BlockSystem, ForwardSubstitution, MarkovSystem, SlidingBlockSystem, TriangularSystem
 
 SOLVERS: dict[str, type[Solver]] = {
     "sequential": Sequential,
     "cached_sequential": CachedSequential,
     "jacobi": Jacobi,
     "gs_jacobi": GSJacobi,
+    "sliding_gs_jacobi": SlidingGSJacobi,
     "jacobi_gs": JacobiGS,
     "anderson": Anderson,
 }
@@ -51,6 +53,8 @@ __all__ = [
     "PairingError",
     "Progress",
     "Sequential",
+    "SlidingBlockSystem",
+    "SlidingGSJacobi",
     "Solution",
     "SolveError",
     "Solver",

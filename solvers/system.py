@@ -58,13 +58,26 @@ class BlockSystem(TriangularSystem[X], Protocol[X, Cache]):
         """Equations [start, start + size), given the cache of the prefix [0, start) and the guesses inside the block.
 
         ``x`` has leaves (size, batch, ...): the guesses. Returns the block's values and the cache of the prefix
-        [0, start + size), which is right when the guesses were. ``size`` is static. With ``size`` 1 the guess is not
-        read at all: x_t needs x_0 .. x_{t-1} only. ``start + size`` may pass T; equations from T on are padding. Take
-        inputs with ``common.blocks.take_block``: a bare ``dynamic_slice`` would move the last block's start back.
+        [0, start + size), which is right when the guesses were. ``size`` is static, and ``start`` a multiple of it.
+        With ``size`` 1 the guess is not read at all: x_t needs x_0 .. x_{t-1} only. ``start + size`` may pass T;
+        equations from T on are padding. Take inputs with ``common.blocks.take_block``: a bare ``dynamic_slice`` would
+        move the last block's start back.
         """
 
     def prefix_caches(self, x: X, block_size: int) -> Cache:
         """The caches at starts 0, block_size, 2 * block_size, ... (a new leading axis), from one sweep over ``x``."""
+
+
+@runtime_checkable
+class SlidingBlockSystem(BlockSystem[X, Cache], Protocol[X, Cache]):
+    """A block system whose block may overlap the one before: it moves on by less than its length."""
+
+    def slide(self, x: X, cache: Cache, start: Start, size: int, keep: Start) -> tuple[X, Cache]:
+        """Values as ``update`` gives them, and the cache of the prefix [0, start + keep).
+
+        The cache is right when the first ``keep`` guesses were. ``keep`` is a multiple of the block unit, from 0 to
+        ``size``, and need not be static. ``start`` is any multiple of the unit, and the block does not pass T.
+        """
 
 
 @runtime_checkable

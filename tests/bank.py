@@ -15,6 +15,7 @@ from common.pytree import pytree
 from models import model_class
 from models.autoregressive import AutoregressiveSystem, cast_floats
 from models.made import MADEConfig
+from models.pixelcnnpp import PixelCNNPPConfig
 from solvers import from_function
 
 
@@ -173,6 +174,14 @@ def tiny_made(num_equations, batch, seed, dtype=jnp.float32, hidden_sizes=(11, 7
     model.layers[-1].kernel[...] = 10.0 * model.layers[-1].kernel[...]  # so that pixels really depend on each other
     noise = model.draw_noise(jax.random.key(seed), batch)
     return AutoregressiveSystem(cast_floats(model.fold(), dtype), model.head, cast_floats(noise, dtype))
+
+
+def tiny_pixelcnnpp(image_shape, batch, seed, features=3):
+    options = PixelCNNPPConfig(image_shape, nr_resnet=1, nr_filters=features, nr_logistic_mix=2)
+    model = model_class("pixelcnnpp")(options, rngs=nnx.Rngs(seed))
+    weight = model.network.output.weight
+    weight.scale[...] = 20.0 * weight.scale[...]  # so that pixels really depend on each other
+    return AutoregressiveSystem(model.fold(), model.head, model.draw_noise(jax.random.key(seed), batch))
 
 
 # Every system whose solution is finite, as (num_equations, batch, seed) -> system.

@@ -87,7 +87,7 @@ def test_imported_weights_compute_what_they_did(torch_file):
     assert model.config == MADEConfig(12, (20, 9), 0.01)
     x = np.random.RandomState(2).normal(size=(5, 12)).astype(np.float32)
     network = model.fold()
-    params, _ = network.conditionals(jnp.asarray(x.T), network.init_cache(5, jnp.float32), 0, 12)
+    params, _ = network.conditionals(jnp.asarray(x.T), network.init_cache(5, jnp.float32), 0, 12, 12)
     ours = np.concatenate([params.mean, params.log_scale]).T
     np.testing.assert_allclose(ours, plain_forward(layers, x), rtol=1e-5, atol=1e-5)
 

@@ -1,25 +1,69 @@
 """The theorem, on every registered model: causality, one definition for all block sizes, caches, batch independence."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bank import tiny_made
+from bank import tiny_made, tiny_pixelcnnpp
+from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import MODELS, describe_config, model_class, model_config
 from models.autoregressive import AutoregressiveSystem, log_likelihood
 from models.checkpoints import load_checkpoint, save_checkpoint
-from solvers import BlockSystem, ForwardSubstitution, Jacobi, solve
+from solvers import BlockSystem, ForwardSubstitution, SlidingBlockSystem
 from solvers.sequential import substitute_by_updates, substitute_forward
 
-# A small system of every registered model, as (num_equations, batch, seed) -> system. A new model adds itself here.
-SMALL = {"made": tiny_made}
-SHAPES = [(1, 1), (7, 2), (12, 3)]
-shapes = st.sampled_from(SHAPES)
+
+@dataclass(frozen=True)
+class Small:
+    """A small system of a registered model, and how to look at it."""
+
+    build: Callable[..., Any]  # (shape, seed) -> system
+    shapes: tuple[Any, ...]  # what build takes; each one compiles everything anew
+    units: tuple[int, ...]  # block sizes, in block units
+    many: Any  # the shape of a few equations and thousands of samples
+    options: dict[str, Any]  # of model_config
+    rounded: Callable[[Any], Any] = lambda x: x  # values that the likelihood is of
+
+
+# A new model adds itself here.
+SMALL = {
+    "made": Small(
+        build=lambda shape, seed: tiny_made(*shape, seed),
+        shapes=((1, 1), (7, 2), (12, 3)),
+        units=(1, 2, 5),
+        many=(4, 4000),
+        options={"num_inputs": 9, "hidden_sizes": [6]},
+    ),
+    "pixelcnnpp": Small(
+        build=lambda shape, seed: tiny_pixelcnnpp(*shape, seed),
+        shapes=(((8, 4, 1), 2),),  # eight rows: every phase of the strides, twice
+        units=(1, 3),
+        many=((4, 4, 1), 3000),
+        options={"image_shape": [4, 8, 3], "nr_resnet": 1, "nr_filters": 3, "nr_logistic_mix": 2},
+        rounded=lambda x: jnp.round((x + 1.0) * 127.5) / 127.5 - 1.0,
+    ),
+}
+CASES = [(name, shape) for name, small in SMALL.items() for shape in small.shapes]
+BLOCKS = [(name, shape, units) for name, shape in CASES for units in SMALL[name].units]
 seeds = st.integers(0, 1000)
+everywhere = pytest.mark.parametrize(("name", "shape"), CASES)
+every_block = pytest.mark.parametrize(("name", "shape", "units"), BLOCKS)
 everyone = pytest.mark.parametrize("name", MODELS)
+
+sweep = jax.jit(lambda system, x: system.sweep(x))
+update = jax.jit(lambda system, x, cache, start, size: system.update(x, cache, start, size), static_argnums=4)
+slide = jax.jit(lambda system, *args, size: system.slide(*args[:3], size, args[3]), static_argnames="size")
+forward = jax.jit(substitute_forward, static_argnums=3)
+by_updates = jax.jit(substitute_by_updates, static_argnums=3)
+prefix_caches = jax.jit(lambda system, x, size: system.prefix_caches(x, size), static_argnums=2)
 
 
 def random_state(system, seed):
@@ -27,161 +71,203 @@ def random_state(system, seed):
     return jax.random.normal(jax.random.key(seed + 1), guess.shape, guess.dtype)
 
 
+def solution(system):
+    """By sweeps until nothing changes: what Jacobi does, without compiling it."""
+    x = system.initial_guess()
+    for _ in range(system.num_equations + 1):
+        x, before = sweep(system, x), x
+        if np.array_equal(x, before):
+            return x
+    raise AssertionError("no fixed point within T + 1 sweeps")
+
+
+def blocks(system, units):
+    """(start, size, how many equations are no padding) of blocks in order."""
+    size = min(units, -(-system.num_equations // system.block_unit)) * system.block_unit
+    return [(s, size, min(size, system.num_equations - s)) for s in range(0, system.num_equations, size)]
+
+
+def padded(x, size):
+    return jnp.concatenate([x, jnp.zeros_like(x[:1]).repeat(size, axis=0)])
+
+
+def assert_close(a, b):
+    for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
 def test_every_model_has_a_small_system():
     assert set(SMALL) == set(MODELS)
 
 
-@everyone
-def test_protocols(name):
-    system = SMALL[name](6, 2, 0)
-    assert isinstance(system, BlockSystem)
-    assert isinstance(system, ForwardSubstitution)
-    assert system.num_equations == 6
+@everywhere
+def test_protocols(name, shape):
+    system = SMALL[name].build(shape, 0)
+    for protocol in (BlockSystem, SlidingBlockSystem, ForwardSubstitution):
+        assert isinstance(system, protocol)
+    assert system.num_equations == system.initial_guess().shape[0]
 
 
-@everyone
+@everywhere
 @settings(max_examples=6)
-@given(shape=shapes, seed=seeds)
+@given(seed=seeds)
 def test_causality(name, shape, seed):
-    system = SMALL[name](*shape, seed)
+    system = SMALL[name].build(shape, seed)
     x, other = random_state(system, seed), random_state(system, seed + 7)
-    swept = system.sweep(x)
-    for t in range(shape[0]):
-        mixed = jnp.where(jnp.arange(shape[0])[:, None] < t, x, other)
-        np.testing.assert_array_equal(system.sweep(mixed)[: t + 1], swept[: t + 1])
+    swept = sweep(system, x)
+    for t in range(system.num_equations):
+        known = (jnp.arange(system.num_equations) < t).reshape(-1, *(1,) * (x.ndim - 1))
+        np.testing.assert_array_equal(sweep(system, jnp.where(known, x, other))[: t + 1], swept[: t + 1])
 
 
-@everyone
+@everywhere
 @settings(max_examples=4)
-@given(shape=shapes, seed=seeds)
+@given(seed=seeds)
 def test_every_equation_reads_its_prefix(name, shape, seed):
-    if shape[0] == 1:
+    system = SMALL[name].build(shape, seed)
+    if system.num_equations == 1:
         return
-    system = SMALL[name](*shape, seed)
     x = random_state(system, seed)
-    changed = system.sweep(x.at[0].add(1.0)) != system.sweep(x)
+    changed = sweep(system, x.at[0].add(1.0)) != sweep(system, x)
     assert np.any(changed), "no equation depends on the first one: the model is vacuous"
 
 
-@everyone
+@every_block
 @settings(max_examples=6)
-@given(shape=shapes, seed=seeds, size=st.sampled_from([1, 2, 5, 12]))
-def test_first_block_equals_sweep_at_a_random_state(name, shape, seed, size):
-    system = SMALL[name](*shape, seed)
-    size = min(size, shape[0])
+@given(seed=seeds)
+def test_first_block_equals_sweep_at_a_random_state(name, shape, units, seed):
+    system = SMALL[name].build(shape, seed)
     x = random_state(system, seed)
-    block, _ = system.update(x[:size], system.init_cache(), 0, size)
-    np.testing.assert_allclose(block, system.sweep(x)[:size], rtol=1e-5, atol=1e-5)
+    _, size, _ = blocks(system, units)[0]
+    block, _ = update(system, x[:size], system.init_cache(), jnp.int32(0), size)
+    np.testing.assert_allclose(block, sweep(system, x)[:size], rtol=1e-5, atol=1e-5)
 
 
-@everyone
+@every_block
 @settings(max_examples=6)
-@given(shape=shapes, seed=seeds, size=st.sampled_from([1, 2, 5]))
-def test_blocks_in_order_equal_the_sweep_at_a_solution(name, shape, seed, size):
-    system = SMALL[name](*shape, seed)
-    x = solve(system, Jacobi()).value
-    cache = system.init_cache()
-    padded = jnp.concatenate([x, jnp.zeros_like(x[:1]).repeat(size, axis=0)])
-    for start in range(0, shape[0], size):
-        block, cache = system.update(padded[start : start + size], cache, start, size)
-        count = min(size, shape[0] - start)
+@given(seed=seeds)
+def test_blocks_in_order_equal_the_sweep_at_a_solution(name, shape, units, seed):
+    system = SMALL[name].build(shape, seed)
+    x, cache = solution(system), system.init_cache()
+    for start, size, count in blocks(system, units):
+        guess = padded(x, size)[start : start + size]
+        block, cache = update(system, guess, cache, jnp.int32(start), size)
         np.testing.assert_allclose(block[:count], x[start : start + count], rtol=1e-5, atol=1e-5)
 
 
-@everyone
+@every_block
 @settings(max_examples=6)
-@given(shape=shapes, seed=seeds, size=st.sampled_from([1, 2, 5]))
-def test_one_block_at_a_random_state_given_its_prefix(name, shape, seed, size):
+@given(seed=seeds, data=st.data())
+def test_any_block_at_a_random_state_given_its_prefix(name, shape, units, seed, data):
     """The values of a block are the sweep's at (prefix, guesses), whatever the guesses are."""
-    system = SMALL[name](*shape, seed)
-    size = min(size, shape[0])
-    x = random_state(system, seed)
-    solution = solve(system, Jacobi()).value
-    start = (shape[0] // size - 1) * size
-    _, cache = substitute_forward(system, system.init_cache(), 0, start) if start else (None, system.init_cache())
-    block, _ = system.update(x[start : start + size], cache, jnp.int32(start), size)
-    at_prefix = system.sweep(jnp.where(jnp.arange(shape[0])[:, None] < start, solution, x))
+    system = SMALL[name].build(shape, seed)
+    x, exact = random_state(system, seed), solution(system)
+    all_blocks = [block for block in blocks(system, units) if block[1] == block[2]]
+    start, size, _ = all_blocks[data.draw(st.integers(0, len(all_blocks) - 1))]
+    cache = system.init_cache()
+    for begin in range(0, start, size):
+        _, cache = forward(system, cache, jnp.int32(begin), size)
+    block, _ = update(system, x[start : start + size], cache, jnp.int32(start), size)
+    known = (jnp.arange(system.num_equations) < start).reshape(-1, *(1,) * (x.ndim - 1))
+    at_prefix = sweep(system, jnp.where(known, exact, x))
     np.testing.assert_allclose(block, at_prefix[start : start + size], rtol=1e-5, atol=1e-5)
 
 
-@everyone
+@everywhere
 @settings(max_examples=6)
-@given(shape=shapes, seed=seeds)
+@given(seed=seeds)
 def test_a_cached_step_does_not_read_its_guess(name, shape, seed):
-    system = SMALL[name](*shape, seed)
-    clean, _ = system.update(jnp.zeros_like(system.initial_guess()[:1]), system.init_cache(), 0, 1)
-    spoiled, cache = system.update(system.initial_guess()[:1] * jnp.nan, system.init_cache(), 0, 1)
+    system = SMALL[name].build(shape, seed)
+    zero = jnp.zeros_like(system.initial_guess()[:1])
+    clean, _ = update(system, zero, system.init_cache(), jnp.int32(0), 1)
+    spoiled, cache = update(system, zero * jnp.nan, system.init_cache(), jnp.int32(0), 1)
     np.testing.assert_array_equal(spoiled, clean)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(cache))
 
 
-@everyone
+@every_block
 @settings(max_examples=6)
-@given(shape=shapes, seed=seeds, size=st.sampled_from([2, 3, 5]))
-def test_forward_substitution_equals_updates_and_so_do_the_caches(name, shape, seed, size):
-    system = SMALL[name](*shape, seed)
+@given(seed=seeds)
+def test_forward_substitution_equals_updates_and_so_do_the_caches(name, shape, units, seed):
+    system = SMALL[name].build(shape, seed)
     fast, slow = system.init_cache(), system.init_cache()
-    for start in range(0, shape[0], size):
-        values, fast = system.forward_substitution(fast, jnp.int32(start), size)
-        expected, slow = substitute_by_updates(system, slow, jnp.int32(start), size)
-        count = min(size, shape[0] - start)
+    for start, size, count in blocks(system, units):
+        values, fast = forward(system, fast, jnp.int32(start), size)
+        expected, slow = by_updates(system, slow, jnp.int32(start), size)
         np.testing.assert_allclose(values[:count], expected[:count], rtol=1e-5, atol=1e-5)
         if count == size:
-            for a, b in zip(jax.tree.leaves(fast), jax.tree.leaves(slow), strict=True):
-                np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+            assert_close(fast, slow)
 
 
-@everyone
+@every_block
 @settings(max_examples=6)
-@given(shape=shapes, seed=seeds, size=st.sampled_from([1, 3, 4]))
-def test_prefix_caches_are_the_caches_at_the_block_starts(name, shape, seed, size):
-    system = SMALL[name](*shape, seed)
-    x = solve(system, Jacobi()).value
-    together = system.prefix_caches(x, size)
-    cache = system.init_cache()
-    for i, start in enumerate(range(0, shape[0], size)):
-        for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(cache), strict=True):
-            np.testing.assert_allclose(a[i], b, rtol=1e-5, atol=1e-5)
-        _, cache = substitute_forward(system, cache, jnp.int32(start), size)
+@given(seed=seeds)
+def test_prefix_caches_are_the_caches_at_the_block_starts(name, shape, units, seed):
+    system = SMALL[name].build(shape, seed)
+    x = solution(system)
+    size = blocks(system, units)[0][1]
+    together, cache = prefix_caches(system, x, size), system.init_cache()
+    for i, (start, size, _) in enumerate(blocks(system, units)):
+        assert_close(jax.tree.map(lambda a: a[i], together), cache)  # noqa: B023
+        _, cache = forward(system, cache, jnp.int32(start), size)
 
 
-@everyone
+@every_block
+@settings(max_examples=6)
+@given(seed=seeds, data=st.data())
+def test_a_window_that_slides_leaves_the_cache_of_where_it_goes(name, shape, units, seed, data):
+    """From any start by any number of units: with exact guesses, the values and the caches of the prefix."""
+    system = SMALL[name].build(shape, seed)
+    unit, total = system.block_unit, system.num_equations
+    x, size = solution(system), blocks(system, units)[0][1]
+    cache, expected, start, at = system.init_cache(), system.init_cache(), 0, 0
+    while start + size <= total:
+        keep = unit * data.draw(st.integers(0 if start else 1, size // unit))
+        values, cache = slide(system, x[start : start + size], cache, jnp.int32(start), jnp.int32(keep), size=size)
+        np.testing.assert_allclose(values, x[start : start + size], rtol=1e-5, atol=1e-5)
+        start += keep
+        while at < start:
+            _, expected = forward(system, expected, jnp.int32(at), unit)
+            at += unit
+        assert_close(cache, expected)
+        if keep == 0:
+            break
+
+
+@everywhere
 @settings(max_examples=4)
-@given(shape=shapes, seed=seeds)
+@given(seed=seeds)
 def test_samples_of_a_batch_are_independent(name, shape, seed):
-    system = SMALL[name](*shape, seed)
+    system = SMALL[name].build(shape, seed)
     x = random_state(system, seed)
-    for i in range(shape[1]):
-        one = AutoregressiveSystem(
-            system.network,
-            system.head,
-            jax.tree.map(lambda a: a[:, i : i + 1], system.noise),  # noqa: B023
-        )
-        np.testing.assert_allclose(one.sweep(x[:, i : i + 1])[:, 0], system.sweep(x)[:, i], rtol=1e-5, atol=1e-5)
+    swept = sweep(system, x)
+    for i in range(x.shape[1]):
+        noise = jax.tree.map(partial(jnp.take, indices=jnp.array([i]), axis=1), system.noise)
+        one = AutoregressiveSystem(system.network, system.head, noise)
+        np.testing.assert_allclose(sweep(one, x[:, i : i + 1])[:, 0], swept[:, i], rtol=1e-5, atol=1e-5)
 
 
 @everyone
 def test_log_likelihood_is_of_a_distribution(name):
-    """Under one's own samples the score has mean zero: here the first equation's, by Monte Carlo."""
-    system = SMALL[name](4, 4000, 3)
-    x = solve(system, Jacobi()).value
-    log_p = log_likelihood(system.network, system.head, x)
-    assert log_p.shape == x.shape
-    shifted = log_likelihood(system.network, system.head, x.at[-1].add(0.3))
-    # E[p(x + d) / p(x)] = 1 for any shift d, as both are densities.
-    ratio = np.mean(np.exp(np.asarray(shifted[-1] - log_p[-1], np.float64)))
-    assert ratio == pytest.approx(1.0, abs=0.1)
+    """E_p[q / p] = 1 for any two distributions: here the last equation's under two networks, by Monte Carlo."""
+    small = SMALL[name]
+    system, other = (small.build(small.many, seed) for seed in (3, 4))
+    x = small.rounded(solution(system))
+    likelihood = jax.jit(lambda system, x: log_likelihood(system.network, system.head, x))
+    log_p, log_q = likelihood(system, x), likelihood(other, x)
+    assert log_p.shape == x.shape[:2]
+    ratio = np.exp(np.asarray(log_q[-1] - log_p[-1], np.float64))
+    assert np.std(ratio) > 0.01, "the two networks say the same: the test is vacuous"
+    assert np.mean(ratio) == pytest.approx(1.0, abs=5 * np.std(ratio) / np.sqrt(ratio.size))
 
 
 @everyone
 def test_checkpoints_restore_everything(name, tmp_path):
     path = tmp_path / "weights.safetensors"
-    from flax import nnx
-
-    model = model_class(name)(model_config({"name": name, "num_inputs": 9, "hidden_sizes": [6]}), rngs=nnx.Rngs(1))
+    config = model_config({"name": name, **SMALL[name].options})
+    model = model_class(name)(config, rngs=nnx.Rngs(1))
     save_checkpoint(path, name, model, {"bits_per_dim": 1.5})
     loaded = load_checkpoint(str(path))
     assert loaded.info == {"bits_per_dim": 1.5}
     assert describe_config(name, loaded.model.config) == describe_config(name, model.config)
-    for a, b in zip(jax.tree.leaves(nnx.state(loaded.model)), jax.tree.leaves(nnx.state(model)), strict=True):
-        np.testing.assert_array_equal(a, b)
+    assert_close(nnx.state(loaded.model), nnx.state(model))
