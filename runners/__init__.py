@@ -7,7 +7,12 @@ from __future__ import annotations
 
 RUNNERS: dict[str, str] = {
     "MADESamplerRunner": "runners.sampling:MADESamplerRunner",
+    "PixelCNNPPSamplerRunner": "runners.pixelcnnpp_sampling:PixelCNNPPSamplerRunner",
+    "CachedPixelCNNPPSamplerRunner": "runners.pixelcnnpp_sampling:CachedPixelCNNPPSamplerRunner",
+    "JacobiGSPixelCNNPPSamplerRunner": "runners.pixelcnnpp_sampling:JacobiGSPixelCNNPPSamplerRunner",
+    "GSJacobiPixelCNNPPSamplerRunner": "runners.pixelcnnpp_sampling:GSJacobiPixelCNNPPSamplerRunner",
     "SamplerRunner": "runners.sampling:SamplerRunner",  # any model
+    "EvaluateRunner": "runners.evaluate:EvaluateRunner",  # any model
     "TrainRunner": "runners.training:TrainRunner",
 }
 
@@ -15,9 +20,5 @@ RUNNERS: dict[str, str] = {
 NOT_BUILT: tuple[str, ...] = (
     "BackpropRunner",
     "DenseNetRunner",
-    "PixelCNNPPSamplerRunner",
-    "CachedPixelCNNPPSamplerRunner",
-    "JacobiGSPixelCNNPPSamplerRunner",
-    "GSJacobiPixelCNNPPSamplerRunner",
     "WaveNetSamplerRunner",
 )

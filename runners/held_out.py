@@ -1,11 +1,13 @@
-"""Held-out bits/dim: the same noise every time, in batches that fit."""
+"""Bits/dim of many images: the same noise every time, in batches that fit."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, UInt8
 
@@ -13,12 +15,10 @@ from jaxtyping import Array, Float, Int, UInt8
 def held_out_bits_per_dim(
     model: Any, images: UInt8[Array, "N H W C"], key: Array, *, draws: int, batch_size: int
 ) -> Float[Array, ""]:
-    """Mean of ``model.bits_per_dim`` over images and ``draws`` draws of its noise, a function of ``key``."""
+    """Mean of ``model.bits_per_dim`` over images and ``draws`` draws of its noise, a function of ``key``. Pure."""
     num_images = images.shape[0]
-    batch_size = min(batch_size, num_images)
-    num_batches = -(-num_images // batch_size)
-    # The last batch is filled up with images that do not count.
-    rows = jnp.arange(num_batches * batch_size).reshape(num_batches, batch_size)
+    rows = _batches(num_images, batch_size)
+    num_batches = len(rows)
     batches = images[jnp.minimum(rows, num_images - 1)]
 
     def total(i: Int[Array, ""]) -> Float[Array, ""]:
@@ -27,3 +27,24 @@ def held_out_bits_per_dim(
 
     totals = lax.map(total, jnp.arange(draws * num_batches))
     return jnp.sum(totals) / (draws * num_images)
+
+
+def bits_by_image(
+    model: Any, images: UInt8[np.ndarray, "N H W C"], key: Array, *, draws: int, batch_size: int
+) -> Iterator[tuple[Int[np.ndarray, " b"], Float[np.ndarray, " b"]]]:
+    """The same in pieces: numbers of images, and their ``model.bits_per_dim`` in one of the draws."""
+    num_images = len(images)
+    rows = _batches(num_images, batch_size)
+    evaluate = jax.jit(lambda model, batch, key, i: model.bits_per_dim(batch, jax.random.fold_in(key, i)))
+    for i in range(draws * len(rows)):
+        batch = np.asarray(rows[i % len(rows)])
+        bits = evaluate(model, images[np.minimum(batch, num_images - 1)], key, i)
+        count = int(np.sum(batch < num_images))
+        yield batch[:count], np.asarray(bits)[:count]
+
+
+def _batches(num_images: int, batch_size: int) -> Int[Array, "batches size"]:
+    """Numbers of the images of each batch. The last batch is filled up with numbers of images that do not exist."""
+    batch_size = min(batch_size, num_images)
+    num_batches = -(-num_images // batch_size)
+    return jnp.arange(num_batches * batch_size).reshape(num_batches, batch_size)

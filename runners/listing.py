@@ -8,20 +8,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from common.lookup import resolve
+from models import SYSTEMS
 from models.downloads import Download, downloaded, downloads
 from runners import NOT_BUILT, RUNNERS
 from runners.config import CONFIGS
 from runners.units import format_bytes
-from solvers import SOLVERS
-from solvers.system import BlockSystem, MarkovSystem, TriangularSystem
+from solvers import SOLVERS, Solver, fits
+from solvers.function import FunctionSystem
 
 _CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints" / "registry.json"
-
-_SYSTEMS: dict[str, str] = {
-    "TriangularSystem": "any x -> F(x), for example from_function",
-    "BlockSystem": "made",
-    "MarkovSystem": "none yet",
-}
+_WIDTH = 34
 
 
 def print_listing() -> None:
@@ -33,25 +30,22 @@ def print_listing() -> None:
         print(f"  {name} (not built yet)")
     print("\nconfigs (--config)")
     for path in sorted(CONFIGS.glob("*.yml")):
-        print(f"  {path.name:<28} {_first_comment(path)}")
+        print(f"  {path.name:<{_WIDTH}} {_first_comment(path)}")
     print("\ncheckpoints (checkpoint: in a config)")
     for name, entry in json.loads(_CHECKPOINTS.read_text()).items():
-        print(f"  {name:<28} {entry['model']} on {entry['dataset']}, {entry['bits_per_dim']:.3f} bits/dim")
+        print(f"  {name:<{_WIDTH}} {entry['model']} on {entry['dataset']}, {entry['bits_per_dim']:.3f} bits/dim")
     print("\npublished weights (--download, then checkpoint: in a config)")
     for name, download in downloads().items():
-        print(f"  {name:<28} {_describe(download)}")
-    print("\nsolvers (solvers: in a config) and the systems that they solve")
-    # A BlockSystem and a MarkovSystem are TriangularSystems too.
-    wider: dict[type, dict[str, str]] = {
-        TriangularSystem: _SYSTEMS,
-        BlockSystem: {"BlockSystem": ""},
-        MarkovSystem: {"MarkovSystem": ""},
-    }
+        print(f"  {name:<{_WIDTH}} {_describe(download)}")
+    print("\nsolvers (solvers: in a config), what they need, and what has it")
     for name, kind in SOLVERS.items():
-        print(f"  {name:<28} {', '.join(wider[kind.requires])}")
-    print("\nsystems")
-    for name, models in _SYSTEMS.items():
-        print(f"  {name:<28} {models}")
+        print(f"  {name:<{_WIDTH}} {kind.requires.__name__ + ':':<20} {', '.join(_solvable(kind))}")
+
+
+def _solvable(solver: type[Solver]) -> list[str]:
+    """The models that a solver solves. A protocol is looked for in their systems' classes: nothing is built."""
+    models = [model for path, names in SYSTEMS.items() if fits(solver, resolve(path)) for model in names]
+    return models + (["any x -> F(x) (from_function)"] if fits(solver, FunctionSystem) else [])
 
 
 def _describe(entry: Download) -> str:

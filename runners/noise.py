@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from runners.arrays import open_arrays
 from runners.config import UsageError
 
 
@@ -23,22 +22,11 @@ def load_noise(path: Path, like: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
 
 
 def _read(path: Path, names: Iterable[str], source: str) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise UsageError(
-            f"{source} is a folder; expected an .npz file" if path.is_dir() else f"{source} does not exist"
-        )
-    if not zipfile.is_zipfile(path):
-        raise UsageError(f"{source} is damaged, or not an .npz file")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            for name in names:
-                if name not in file:
-                    raise UsageError(f"{source}: array {name!r} is missing; it has: {', '.join(file) or 'none'}")
-            return {name: file[name] for name in names}
-    except UsageError:
-        raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UsageError(f"{source} is not readable: {error}") from None
+    with open_arrays(path, source) as file:
+        for name in names:
+            if name not in file:
+                raise UsageError(f"{source}: array {name!r} is missing; it has: {', '.join(file) or 'none'}")
+        return {name: file[name] for name in names}
 
 
 def _checked(source: str, given: np.ndarray, like: np.ndarray) -> np.ndarray:

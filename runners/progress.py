@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import TracebackType
 
 from rich.console import Console
@@ -11,8 +12,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 class SolveProgress:
     """Shows solvers one after the other; silent where the console is not a terminal, but for a line a solver."""
 
-    def __init__(self, console: Console, labels: list[str], repeats: int, trace: bool) -> None:
-        """``repeats`` timed runs, one to warm up, and with ``trace`` two more are a solver's stages."""
+    def __init__(self, console: Console, stages: Mapping[str, int]) -> None:
+        """``stages``: for each solver's label into how many parts its work falls, at the most."""
         self.console = console
         self.bar = Progress(
             SpinnerColumn(finished_text="+"),
@@ -24,11 +25,12 @@ class SolveProgress:
             transient=not console.is_terminal,
             disable=not console.is_terminal,
         )
-        self.stages = 2 + repeats + (2 if trace else 0)
+        self.stages = stages
         self.tasks: dict[str, TaskID] = {
-            label: self.bar.add_task(label, total=float(self.stages), start=False, stage="") for label in labels
+            label: self.bar.add_task(label, total=float(count), start=False, stage="")
+            for label, count in stages.items()
         }
-        self.done = dict.fromkeys(labels, 0)
+        self.done = dict.fromkeys(stages, 0)
         self.current: str | None = None
 
     def __enter__(self) -> SolveProgress:
@@ -61,5 +63,5 @@ class SolveProgress:
 
     def _finish(self) -> None:
         if self.current is not None:
-            self.bar.update(self.tasks[self.current], stage="done", completed=float(self.stages))
+            self.bar.update(self.tasks[self.current], stage="done", completed=float(self.stages[self.current]))
             self.bar.stop_task(self.tasks[self.current])

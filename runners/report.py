@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from common.files import replaced_folder
-from runners.comparison import FRAME_SAMPLES, Comparison, row_record
+from runners.comparison import Comparison, row_record
 from runners.environment import describe_environment
 from runners.figures import convergence_by_step, convergence_by_time, sample_grid
+from runners.measure import FRAME_SAMPLES
 from runners.run import RunContext
 from runners.solving_gif import GifRow, write_solving_gif
 
@@ -50,7 +51,7 @@ def write_report(
         np.savez_compressed(folder / "samples.npz", **arrays)
         _write_traces(folder, title, record, comparison)
         if samples.to_images is not None:
-            sample_grid(folder / "samples.png", samples.to_images(np.moveaxis(samples.samples, 0, 1)))
+            sample_grid(folder / "samples.png", samples.to_images(np.asarray(comparison.reference)))
             _write_frames(folder, title, comparison, samples.to_images)
 
 

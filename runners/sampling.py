@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -12,10 +13,13 @@ from flax import nnx
 from pydantic import Field, InstanceOf, field_validator, model_validator
 
 from models import MODELS, ModelError, describe_config, model_class, model_config
-from models.autoregressive import AutoregressiveSystem, Noise
+from models.autoregressive import AutoregressiveSystem, Known, Noise
 from models.checkpoints import Checkpoint, CheckpointError, load_checkpoint
-from runners.comparison import MISMATCH, Comparison, compare_solvers
+from runners.comparison import Comparison, compare_solvers
 from runners.config import RunConfig, UsageError
+from runners.head_options import head_options, replace_head
+from runners.known_pixels import KnownPixels, load_known
+from runners.measure import MISMATCH
 from runners.noise import load_noise
 from runners.report import SamplesReport, write_report
 from runners.run import RunContext, RunFailure
@@ -31,10 +35,12 @@ class SamplerConfig(RunConfig):
     checkpoint: str | None = None  # a name in the registry or a path; none: random weights, marked as such
     batch_size: Annotated[int, Field(ge=1)] = 16
     noise_file: str | None = None  # an .npz with the noise's arrays, batch first, named as the model documents
-    solvers: list[
-        InstanceOf[SolverEntry]
-    ]  # each {name: ..., options}; the first sequential one is the reference for errors
-    repeats: Annotated[int, Field(ge=1)] = 5  # timed runs of each solver, after one that is not
+    head: dict[str, Any] = Field(default_factory=dict)  # options of the output distribution: {temperature: 0.9}
+    known_pixels: KnownPixels | None = None  # images that are completed: their first pixels are given
+    # Each {name: ..., options}, where max_steps, repeats and trace are options of every solver and the latter two
+    # override the run's. The first sequential one is the reference for errors.
+    solvers: list[InstanceOf[SolverEntry]]
+    repeats: Annotated[int, Field(ge=1)] = 5  # timed runs of each solver, after one that is not (unless it is long)
     time_limit_s: Annotated[float, Field(gt=0)] | None = None  # for each run of each solver
     trace: bool = True  # residual, frontier and error by step, the frames and the pictures made of them
 
@@ -69,10 +75,11 @@ class SamplerRunner:
         """Load the model and bind the noise; everything that can be refused is refused here."""
         self.config, self.context = config, context
         self.checkpoint = self._load()
-        self.noise = self._noise()
         model = self.checkpoint.model
-        by_equation = jax.tree.map(lambda a: jnp.moveaxis(jnp.asarray(a), 0, 1), self.noise)
-        self.system = AutoregressiveSystem(model.fold(), model.head, by_equation)
+        self.head = replace_head(model.head, config.head)
+        self.noise = self._noise()
+        by_equation = {name: jnp.asarray(_by_equation(array, model.grid)) for name, array in self.noise.items()}
+        self.system = AutoregressiveSystem(model.fold(), self.head, by_equation, self._known())
         for entry in config.solvers:
             try:
                 check_pairing(self.system, entry.solver)
@@ -120,45 +127,72 @@ class SamplerRunner:
         return Checkpoint(name, model, {"weights": "random"}, Path())
 
     def _noise(self) -> dict[str, np.ndarray]:
-        """The noise, batch first."""
-        drawn: Noise = self.checkpoint.model.draw_noise(jax.random.key(self.config.seed), self.config.batch_size)
+        """The noise, laid out as in files."""
+        model = self.checkpoint.model
+        key = jax.random.key(self.config.seed)
+        drawn: Noise = self.head.draw_noise(key, math.prod(model.grid), self.config.batch_size)
         jax.block_until_ready(drawn)  # so that too large a batch is an error and not the end of the process
-        fresh = {name: np.moveaxis(np.asarray(array), 1, 0) for name, array in drawn.items()}
+        fresh = {name: _batch_first(np.asarray(array), model.grid) for name, array in drawn.items()}
         if self.config.noise_file is None:
             return fresh
-        return load_noise(Path(self.config.noise_file).expanduser(), fresh)
+        noise = load_noise(Path(self.config.noise_file).expanduser(), fresh)
+        if hasattr(self.head, "check_noise"):
+            try:
+                self.head.check_noise(jax.tree.map(jnp.asarray, noise))
+            except ValueError as error:
+                raise UsageError(f"noise_file {self.config.noise_file!r}: {error}") from None
+        return noise
+
+    def _known(self) -> Known | None:
+        """The values that are given, where the config says that some are."""
+        config = self.config
+        if config.known_pixels is None:
+            return None
+        return load_known(config.known_pixels, self.checkpoint.name, self.checkpoint.model, config.batch_size)
 
     def _samples(self, comparison: Comparison) -> SamplesReport:
         model = self.checkpoint.model
 
         def images(x: np.ndarray) -> np.ndarray:
-            return np.asarray(model.to_images(jnp.moveaxis(jnp.asarray(x), 0, 1)))
+            return np.asarray(model.to_images(jnp.asarray(_batch_first(x, model.grid))))
 
         return SamplesReport(
-            samples=np.moveaxis(np.asarray(comparison.reference), 0, 1),
+            samples=_batch_first(np.asarray(comparison.reference), model.grid),
             noise=self.noise,
             to_images=images if hasattr(model, "to_images") else None,
         )
 
     def _resolved(self) -> dict[str, Any]:
         """The config with every default filled in."""
-        plain = self.config.model_dump(exclude={"solvers", "model"})
+        plain = self.config.model_dump(exclude={"solvers", "model"}) | {"head": head_options(self.head)}
         return {
             "model": describe_config(self.checkpoint.name, self.checkpoint.model.config),
             **plain,
-            "solvers": [{"name": entry.name, **entry.options} for entry in self.config.solvers],
+            "solvers": [entry.record for entry in self.config.solvers],
             "weights": self.checkpoint.info,
         }
 
     def _subject(self) -> str:
         weights = "random weights" if self.config.checkpoint is None else self.config.checkpoint
-        return f"{self.checkpoint.name}, {weights}, batch {self.config.batch_size}"
+        known = "" if self.config.known_pixels is None else f", {self.config.known_pixels.amount} known"
+        return f"{self.checkpoint.name}, {weights}, batch {self.config.batch_size}{known}"
 
 
 class MADESamplerRunner(SamplerRunner):
     """MADE on images: T pixels, one equation each."""
 
     model_name = "made"
+
+
+def _batch_first(array: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
+    """(T, batch, ...) as files hold it: (batch, *grid, ...), where the model's grid says how its T equations lie."""
+    array = np.moveaxis(array, 1, 0)
+    return array.reshape(len(array), *grid, *array.shape[2:])
+
+
+def _by_equation(array: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
+    """The inverse of ``_batch_first``."""
+    return np.moveaxis(array.reshape(len(array), math.prod(grid), *array.shape[1 + len(grid) :]), 0, 1)
 
 
 def _shown(path: Path) -> str:

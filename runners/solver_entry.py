@@ -11,16 +11,19 @@ from common.names import unknown
 from common.options import build_options
 from solvers import SOLVERS, Solver, solver_name
 
+_OF_ALL = ("max_steps", "repeats", "trace")  # what every entry may have beside its solver's options
 # Options of the two published code bases, and what took their place.
 _SUCCESSORS = {"max_rows": "block_size, in equations", "n_iters": "max_steps", "num_iters": "max_steps"}
 
 
 @dataclass(frozen=True)
 class SolverEntry:
-    """A solver with its options, and the limit on its steps."""
+    """A solver with its options, the limit on its steps, and what it has of its own of the run's settings."""
 
     solver: Solver
     max_steps: int | None = None
+    repeats: int | None = None  # None: the run's
+    trace: bool | None = None  # None: the run's
 
     @property
     def name(self) -> str:
@@ -36,6 +39,12 @@ class SolverEntry:
         }
         return {**options, "max_steps": self.max_steps}
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """The entry as a config has it, every option filled in."""
+        own = {"repeats": self.repeats, "trace": self.trace}
+        return {"name": self.name, **self.options, **{key: value for key, value in own.items() if value is not None}}
+
 
 def parse_entry(entry: Any) -> SolverEntry:
     """Build an entry from {name: ..., option: ...} or from a bare name.
@@ -50,18 +59,26 @@ def parse_entry(entry: Any) -> SolverEntry:
     name = options.pop("name")
     if not isinstance(name, str) or name not in SOLVERS:
         raise ValueError(unknown("solver", name, SOLVERS))
-    max_steps = options.pop("max_steps", None)
-    if max_steps is not None and (not isinstance(max_steps, int) or isinstance(max_steps, bool) or max_steps < 1):
-        raise ValueError(f"solver {name}: max_steps should be a whole number of at least 1, not {max_steps!r}")
+    max_steps, repeats = (_count(options.pop(key, None), f"solver {name}: {key}") for key in ("max_steps", "repeats"))
+    trace = options.pop("trace", None)
+    if not isinstance(trace, bool | None):
+        raise ValueError(f"solver {name}: trace should be true or false, not {trace!r}")
     kind: Any = SOLVERS[name]
-    _check_names(name, options, [field.name for field in dataclasses.fields(kind)] + ["max_steps"])
+    _check_names(name, options, [*(field.name for field in dataclasses.fields(kind)), *_OF_ALL])
     try:
         solver = build_options(kind, options)
     except ValueError as error:
         raise ValueError(f"solver {name}: {error}") from None
     if not solver.tol >= 0.0:
         raise ValueError(f"solver {name}: tol must be at least 0, not {solver.tol}")
-    return SolverEntry(solver, max_steps)
+    return SolverEntry(solver, max_steps, repeats, trace)
+
+
+def _count(value: Any, what: str) -> int | None:
+    """A whole number of at least 1, or None."""
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise ValueError(f"{what} should be a whole number of at least 1, not {value!r}")
+    return value
 
 
 def _check_names(solver: str, options: Mapping[str, Any], names: Sequence[str]) -> None:

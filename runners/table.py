@@ -6,7 +6,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from runners.comparison import Comparison, Row
+from runners.comparison import Comparison
+from runners.measure import Row
 from runners.units import format_seconds
 
 _COLUMNS = (

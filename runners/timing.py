@@ -19,6 +19,7 @@ from solvers import Progress, Solution, Solver, Status, TraceOptions, advance, f
 
 SLICE_S = 0.5
 WARM_UP_S = 0.1
+CALLS_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,15 @@ class Times:
 
 
 def time_calls(function: Callable[[], Any], repeats: int) -> Times:
-    """Time a compiled function, after warming up for a tenth of a second: threads and caches take that long."""
+    """Time ``repeats`` calls of a compiled function, or as many as fit into five seconds, and one at the least.
+
+    It is warmed up for a tenth of a second: threads and caches take that long.
+    """
     begin = time.perf_counter()
     while time.perf_counter() - begin < WARM_UP_S:
         jax.block_until_ready(function())
-    seconds = []
-    for _ in range(repeats):
+    seconds: list[float] = []
+    while not seconds or (len(seconds) < repeats and sum(seconds) < CALLS_S):
         begin = time.perf_counter()
         jax.block_until_ready(function())
         seconds.append(time.perf_counter() - begin)

@@ -16,6 +16,7 @@ _FREE: dict[str, Any] = {
     "data": {"root", "download"},
     "save_every_s": True,
     "state_dir": True,
+    "sample_every_epochs": True,
     "weights_dtype": True,
     "checkpoint_name": True,
 }
@@ -41,6 +42,8 @@ class TrainConfig(RunConfig):
 
     eval_draws: Count = 2  # draws of the dequantisation noise in each held-out evaluation
     save_every_s: Annotated[float, Field(ge=0)] = 15.0  # how much work a kill may cost
+    # How often state_dir's progress/ gets samples and the weights so far; null: ten times in all, 0: never.
+    sample_every_epochs: Annotated[int, Field(ge=0)] | None = None
     state_dir: str | None = None  # where an unfinished run keeps its state; null: runs/<config name>/
     weights_dtype: Literal["float16", "float32"] = "float32"  # of the weights in the file
     checkpoint_name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] | None = None  # also ship under this name

@@ -11,6 +11,7 @@ from jaxtyping import Array, UInt8
 
 from runners.interrupt import InterruptFlag
 from runners.run import RunFailure
+from runners.train_preview import Preview
 from runners.train_progress import TrainProgress
 from runners.train_step import Trainer, TrainState
 from runners.train_store import Snapshot, StateStore
@@ -27,6 +28,7 @@ class TrainLoop:
     held_out_images: UInt8[Array, "M H W C"]
     store: StateStore
     progress: TrainProgress
+    preview: Preview
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def run(self) -> Snapshot:
@@ -52,9 +54,13 @@ class TrainLoop:
                 steps_a_slice = _next_slice(steps_a_slice, done, time.monotonic() - slice_began)
                 if step == epoch_end:
                     self._evaluate(state, before_s + time.monotonic() - began)
+                    self.preview.note(state.ema, self.history)
                 self.progress.at(step, self.history)
+                if step == epoch_end and not interrupted:
+                    self.preview.show(state.ema, self.history[-1])
                 due = time.monotonic() - saved >= config.save_every_s
                 if due or interrupted or step == trainer.num_steps:
+                    self.preview.keep_best()  # first: a state's best weights are on the disk when the state is
                     self.store.save(Snapshot(state, self.history, before_s + time.monotonic() - began))
                     saved = time.monotonic()
                 if interrupted:
@@ -66,6 +72,7 @@ class TrainLoop:
         fresh = self.trainer.start()
         snapshot = self.store.restore(fresh)
         if snapshot is None:
+            self.preview.clear()
             return fresh, 0.0
         self.history = list(snapshot.history)
         self.progress.say(f"resuming from step {int(snapshot.state.step)} of {self.trainer.num_steps}")

@@ -17,11 +17,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-_LINES = 10  # printed in all where there is no terminal
+from runners.units import format_duration
 
 
 class TrainProgress:
-    """A bar on a terminal; elsewhere a line now and then."""
+    """A bar on a terminal; elsewhere a line an epoch."""
 
     def __init__(self, console: Console, epochs: int, num_steps: int) -> None:
         """``num_steps`` are the steps of all ``epochs``."""
@@ -63,11 +63,15 @@ class TrainProgress:
             self.task = self.bar.add_task("", total=self.num_steps, completed=step, epoch=epoch, bits=bits)
             self.reported = len(history)
         self.bar.update(self.task, completed=step, epoch=epoch, bits=bits)
-        last = len(history) == self.epochs
-        fresh = len(history) - self.reported
-        if not self.console.is_terminal and (fresh >= self.epochs / _LINES or (fresh and last)):
-            self.reported = len(history)
-            self.say(f"epoch {len(history)}/{self.epochs}: {bits}")
+        if not self.console.is_terminal:
+            for row in history[self.reported :]:
+                self.say(f"epoch {row['epoch']}/{self.epochs}: {_bits(row)}; {self._times(row)}")
+        self.reported = len(history)
+
+    def _times(self, row: Mapping[str, Any]) -> str:
+        """How long it took up to an epoch, and at this pace will take from there."""
+        left = row["seconds"] / row["epoch"] * (self.epochs - row["epoch"])
+        return f"{format_duration(row['seconds'])}, {format_duration(left)} left"
 
 
 def _bits(row: Mapping[str, Any]) -> str:

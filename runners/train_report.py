@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, UInt8
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from common.files import replaced_folder, write_atomically
-from models.autoregressive import AutoregressiveSystem
 from models.checkpoints import save_checkpoint
 from runners.environment import describe_environment
 from runners.figures import FAINT, GRID, INK, sample_grid
 from runners.run import RunContext, RunFailure
+from runners.train_preview import best_epoch
+from runners.train_samples import Sampler
 from runners.train_step import Trainer
 from runners.train_store import Snapshot
-from solvers import Jacobi, solve
 
 SCHEMA = 1
 WEIGHTS = "weights.safetensors"
-_SAMPLES = 64
 _CURVES = (
     ("train_bits_per_dim", "training, mean over the epoch", "#8a8a8a", "-"),
     ("held_out_bits_per_dim", "held out", "#0072b2", (0, (5, 2))),
@@ -36,9 +35,16 @@ _CURVES = (
 
 
 def write_training_report(
-    context: RunContext, trainer: Trainer, snapshot: Snapshot, held_out: UInt8[Array, "M H W C"]
+    context: RunContext,
+    trainer: Trainer,
+    sampler: Sampler,
+    snapshot: Snapshot,
+    held_out: UInt8[Array, "M H W C"],
+    best: Path,
 ) -> dict[str, Any]:
     """Write everything to ``context.out``, which keeps its old content until all of the new is there.
+
+    ``best``: the file of the best epoch's weights, kept too if that is not the last epoch and the file is there.
 
     Returns what results.json says. Raises RunFailure where the weights do not survive their rounding.
     """
@@ -48,7 +54,8 @@ def write_training_report(
     if not np.isfinite(bits):
         raise RunFailure(f"the held-out bits/dim is not finite with {config.weights_dtype} weights; try float32")
     model = trainer.model(weights)
-    images, num_steps = _draw_samples(model, trainer.sample_key)
+    samples = sampler.draw(weights)
+    top = best_epoch(snapshot.history)
     record = {
         "schema": SCHEMA,
         "name": context.name,
@@ -58,7 +65,8 @@ def write_training_report(
         **describe_environment(),
         "history": snapshot.history,
         "held_out_bits_per_dim": bits,
-        "samples": {"batch_size": _SAMPLES, "solver": "jacobi", "num_steps": num_steps},
+        "best_epoch": top["epoch"],
+        "samples": samples.record,
         "wall_s": snapshot.elapsed_s,
     }
     info = {
@@ -72,17 +80,11 @@ def write_training_report(
         text = json.dumps(record, indent=2, allow_nan=False)
         (folder / "results.json").write_text(text + "\n", encoding="utf-8")
         save_checkpoint(folder / WEIGHTS, config.model["name"], model, info, np.dtype(config.weights_dtype))
-        sample_grid(folder / "samples.png", images)
+        sample_grid(folder / "samples.png", samples.images)
+        if top is not snapshot.history[-1] and best.is_file():
+            shutil.copyfile(best, folder / best.name)
         _training_curve(folder / "training.png", snapshot.history, context.name)
     return record
-
-
-def _draw_samples(model: Any, key: Array) -> tuple[UInt8[np.ndarray, "N H W C"], int]:
-    """Samples as images, and the number of Jacobi steps until all were exact."""
-    system = AutoregressiveSystem(model.fold(), model.head, model.draw_noise(key, _SAMPLES))
-    solution = solve(system, Jacobi())
-    images = model.to_images(jnp.moveaxis(solution.value, 0, 1))
-    return np.asarray(images), int(solution.stats.num_steps)
 
 
 def _training_curve(path: Path, history: Sequence[Mapping[str, Any]], title: str) -> None:

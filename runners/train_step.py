@@ -61,7 +61,8 @@ class Trainer:
         self._optimizer = _optimizer(config, self.num_steps)
         keys = jax.random.split(jax.random.key(config.seed), 4)
         self._noise_key, self._order_key, self._eval_key, self.sample_key = keys
-        self._advance = jax.jit(self._steps)
+        self._advance = jax.jit(self._step)
+        self._order = jax.jit(self._epoch_order, static_argnums=1)
         self._evaluate = jax.jit(self._mean_bits)
 
     def start(self) -> TrainState:
@@ -77,8 +78,14 @@ class Trainer:
 
     def advance(self, state: TrainState, images: UInt8[Array, "N H W C"], until: int) -> TrainState:
         """Take steps until ``until`` are done, which must lie in the epoch of the next step, or one is not finite."""
-        advanced: TrainState = self._advance(state, self._fixed, images, until)
-        return advanced
+        # A loop of calls and not a compiled one: in the latter, on a CPU, the gradients of convolutions take nine times
+        # as long.
+        step = int(state.step)
+        order = self._order(step // self.steps_per_epoch, images.shape[0])
+        while step < until and state.finite:
+            state = self._advance(state, self._fixed, images, order)
+            step += 1
+        return state
 
     def evaluate(self, params: Any, images: UInt8[Array, "M H W C"]) -> float:
         """Bits/dim of images, with the same noise every time."""
@@ -88,17 +95,8 @@ class Trainer:
         """The module with these parameters, in evaluation mode."""
         return nnx.merge(self._eval_def, params, self._fixed)
 
-    def _steps(
-        self, state: TrainState, fixed: Any, images: UInt8[Array, "N H W C"], until: Int[Array, ""]
-    ) -> TrainState:
-        epoch_key = jax.random.fold_in(self._order_key, state.step // self.steps_per_epoch)
-        order = jax.random.permutation(epoch_key, images.shape[0])
-        # A loop whose length is no constant: one program whatever the number of steps, so bits do not depend on it.
-        return lax.while_loop(
-            lambda s: (s.step < until) & s.finite,
-            lambda s: self._step(s, fixed, images, order),
-            state,
-        )
+    def _epoch_order(self, epoch: Int[Array, ""], num_images: int) -> Int[Array, " N"]:
+        return jax.random.permutation(jax.random.fold_in(self._order_key, epoch), num_images)
 
     def _step(
         self, state: TrainState, fixed: Any, images: UInt8[Array, "N H W C"], order: Int[Array, " N"]

@@ -20,6 +20,7 @@ from runners.config import UsageError
 from runners.train_step import TrainState
 
 _CONFIG = "config.json"
+_PROGRESS = "progress"
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,11 @@ class StateStore:
             preservation_policy=LatestN(2), cleanup_tmp_directories=True, enable_async_checkpointing=False
         )
         self._manager = ocp.CheckpointManager(states, options=options)
+
+    @property
+    def progress_folder(self) -> Path:
+        """Where the run may put what it shows of itself; deleted with the states."""
+        return self.folder / _PROGRESS
 
     def restore(self, like: TrainState) -> Snapshot | None:
         """The newest snapshot that can be read, None where there is none; ``like`` gives the layout.
@@ -89,7 +95,8 @@ class StateStore:
     def remove(self) -> None:
         """Delete what this store wrote: the run is finished. Anything else in the folder stays."""
         self.close()
-        shutil.rmtree(self.folder / "states", ignore_errors=True)
+        for folder in (self.folder / "states", self.progress_folder):
+            shutil.rmtree(folder, ignore_errors=True)
         (self.folder / _CONFIG).unlink(missing_ok=True)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()

@@ -13,8 +13,10 @@ from runners.run import RunContext
 from runners.ship import ship_checkpoint
 from runners.train_config import TrainConfig
 from runners.train_loop import TrainLoop
+from runners.train_preview import BEST, Preview
 from runners.train_progress import TrainProgress
 from runners.train_report import WEIGHTS, write_training_report
+from runners.train_samples import Sampler
 from runners.train_step import Trainer
 from runners.train_store import StateStore
 
@@ -56,7 +58,9 @@ class TrainRunner:
             KeyboardInterrupt: on Ctrl-C, with the state saved.
         """
         progress = TrainProgress(self.context.console, self.config.epochs, self.trainer.num_steps)
-        loop = TrainLoop(self.trainer, self.train_images, self.held_out_images, self.store, progress)
+        sampler = Sampler(self.trainer)
+        preview = Preview(self.trainer, sampler, self.store.progress_folder, self.context.name)
+        loop = TrainLoop(self.trainer, self.train_images, self.held_out_images, self.store, progress, preview)
         try:
             snapshot = loop.run()
         except KeyboardInterrupt:
@@ -64,7 +68,9 @@ class TrainRunner:
             raise
         finally:
             self.store.close()
-        record = write_training_report(self.context, self.trainer, snapshot, self.held_out_images)
+        record = write_training_report(
+            self.context, self.trainer, sampler, snapshot, self.held_out_images, preview.folder / BEST
+        )
         if self.config.checkpoint_name is not None:
             ship_checkpoint(self.config.checkpoint_name, self.context, self.context.out / WEIGHTS, record)
         self.store.remove()

@@ -12,6 +12,15 @@ def format_bytes(size: float) -> str:
     return f"{size:.1f} GiB"
 
 
+def format_duration(seconds: float) -> str:
+    """A long time in hours, minutes and whole seconds, as far as they are needed."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
 def format_seconds(seconds: float) -> str:
     """A time to three digits in seconds, milliseconds or microseconds."""
     for unit, size in (("s", 1.0), ("ms", 1e-3)):

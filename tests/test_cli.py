@@ -25,8 +25,10 @@ from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 import models
+import solvers
+from data import DATASETS
 from models import model_class
-from models.checkpoints import save_checkpoint
+from models.checkpoints import registry, save_checkpoint
 from models.made import MADEConfig, generate_masks
 from runners import NOT_BUILT, RUNNERS
 from runners.cli import main
@@ -44,7 +46,10 @@ SAMPLING = {
 TRAINING = {"model": {"name": "made", "num_inputs": 784, "hidden_sizes": [8]}, "epochs": 1}
 BUILT = ", ".join(RUNNERS)
 OLD = "belongs to an older code base; its successor is"
-KEYS = "model, checkpoint, batch_size, noise_file, solvers, repeats, time_limit_s, trace, seed"
+KEYS = "model, checkpoint, batch_size, noise_file, head, known_pixels, solvers, repeats, time_limit_s, trace, seed"
+OF_JACOBI = ("tol", "max_steps", "repeats", "trace")  # beside damping
+NAMES = ", ".join(models.MODELS)
+PIXELS = {"name": "pixelcnnpp", "image_shape": [4, 4, 1], "nr_resnet": 1, "nr_filters": 1, "nr_logistic_mix": 2}
 MADE_OPTIONS = ("hidden_sizes", "image_shape", "num_inputs", "clamp_lambda")  # the nearest to "hidden" first
 Write = Callable[[Path], None]  # makes a file
 
@@ -83,6 +88,13 @@ def training(name: str, sentence: str | re.Pattern[str], **changes: Any) -> Any:
     config = {**TRAINING, "state_dir": "{here}/state", **changes}
     line = ("--runner", "TrainRunner", "--config", "{here}/c.yml", "--out", "{here}/out")
     return pytest.param(Row(sentence, line, config), id=name)
+
+
+def evaluating(name: str, sentence: str | re.Pattern[str], **changes: Any) -> Any:
+    config = {"checkpoint": "{here}/w.safetensors", **changes}
+    config = {key: value for key, value in config.items() if value is not LEFT_OUT}
+    line = ("--runner", "EvaluateRunner", "--config", "{here}/c.yml", "--out", "{here}/out")
+    return pytest.param(Row(sentence, line, config, (("w.safetensors", native),)), id=name)
 
 
 LEFT_OUT = object()
@@ -227,7 +239,11 @@ LINES = [
     bad("seed_no_number", "argument --seed: invalid int value: 'x'", "--seed", "x"),
     bad(
         "runner_near",
-        f"unknown runner 'MadeSampler'; did you mean 'MADESamplerRunner'? valid: {BUILT}",
+        near(
+            "unknown runner 'MadeSampler'; did you mean 'MADESamplerRunner'?",
+            "MADESamplerRunner",
+            *(name for name in RUNNERS if name != "MADESamplerRunner"),
+        ),
         *("--runner", "MadeSampler", "--config", "made_sampler.yml"),
     ),
     bad(
@@ -402,7 +418,7 @@ OVERRIDES = [
     ),
     sampling(
         "set_option",
-        near(f"{JACOBI}: unknown option 'dampng'; did you mean 'damping'?", "damping", "tol", "max_steps"),
+        near(f"{JACOBI}: unknown option 'dampng'; did you mean 'damping'?", "damping", *OF_JACOBI),
         *("--set", "solvers.1.dampng=0.5"),
     ),
 ]
@@ -421,7 +437,7 @@ SOLVERS = [
         near(
             "c.yml: solvers: unknown solver 'jacoby'; did you mean 'jacobi'?",
             "jacobi",
-            *("gs_jacobi", "jacobi_gs", "anderson", "sequential", "cached_sequential"),
+            *(name for name in solvers.SOLVERS if name != "jacobi"),
         ),
         solvers=[{"name": "jacoby"}],
     ),
@@ -433,7 +449,7 @@ SOLVERS = [
     ),
     sampling(
         "option_near",
-        near(f"{JACOBI}: unknown option 'dampng'; did you mean 'damping'?", "damping", "tol", "max_steps"),
+        near(f"{JACOBI}: unknown option 'dampng'; did you mean 'damping'?", "damping", *OF_JACOBI),
         solvers=[{"name": "jacobi", "dampng": 0.5}],
     ),
     sampling(
@@ -476,6 +492,16 @@ SOLVERS = [
                 "jacobi: max_steps should be a whole number of at least 1, not 0",
                 {"name": "jacobi", "max_steps": 0},
             ),
+            (
+                "repeats_zero",
+                "jacobi: repeats should be a whole number of at least 1, not 0",
+                {"name": "jacobi", "repeats": 0},
+            ),
+            (
+                "trace_text",
+                "jacobi: trace should be true or false, not 'maybe'",
+                {"name": "jacobi", "trace": "maybe"},
+            ),
             ("tol_negative", "jacobi: tol must be at least 0, not -1.0", {"name": "jacobi", "tol": -1}),
             ("tol_nan", "anderson: tol must be at least 0, not nan", {"name": "anderson", "tol": float("nan")}),
         )
@@ -484,10 +510,20 @@ SOLVERS = [
 
 MODELS = [
     sampling(
-        "model_near", "c.yml: model: unknown model 'mad'; did you mean 'made'? valid: made", model={"name": "mad"}
+        "model_near",
+        near(
+            "c.yml: model: unknown model 'mad'; did you mean 'made'?",
+            "made",
+            *(name for name in models.MODELS if name != "made"),
+        ),
+        model={"name": "mad"},
     ),
-    sampling("model_name_list", re.compile("c.yml: model: unknown model .*; valid: made"), model={"name": ["x", "y"]}),
-    sampling("model_nameless", "a model needs a name; valid: made", "--runner", "SamplerRunner", model=SHAPE),
+    sampling(
+        "model_name_list",
+        re.compile("c.yml: model: unknown model .*; valid: .*made.*"),
+        model={"name": ["x", "y"]},
+    ),
+    sampling("model_nameless", f"a model needs a name; valid: {NAMES}", "--runner", "SamplerRunner", model=SHAPE),
     sampling("model_text", "c.yml: model should be a mapping of keys to values, not 'made'", model="made"),
     sampling("model_incomplete", "model made: num_inputs is missing", model={"name": "made"}),
     sampling(
@@ -515,7 +551,7 @@ MODELS = [
     ),
     sampling(
         "checkpoint_missing",
-        "checkpoint file '{here}/w.safetensors' does not exist; shipped: made_mnist",
+        f"checkpoint file '{{here}}/w.safetensors' does not exist; shipped: {', '.join(registry())}",
         checkpoint="{here}/w.safetensors",
     ),
     sampling("checkpoint_folder", "checkpoint '{here}' is a folder; expected a file", checkpoint="{here}"),
@@ -603,7 +639,8 @@ MODELS = [
     ),
     sampling(
         "checkpoint_foreign",
-        "{here}/w.flax: no importer for '.flax' with model name made; valid: .pth with model name made, .safetensors",
+        "{here}/w.flax: no importer for '.flax' with model name made; valid: .pth with model name made, "
+        ".flax with model name pixelcnnpp, .safetensors",
         checkpoint="{here}/w.flax",
         files=(("w.flax", holds(b"x")),),
     ),
@@ -726,12 +763,10 @@ FILES = [
     ),
     training(
         "dataset_near",
-        "unknown dataset 'mnst'; did you mean 'mnist'? valid: mnist, mnist5k, fashion_mnist, cifar10",
+        near("unknown dataset 'mnst'; did you mean 'mnist'?", "mnist", *(name for name in DATASETS if name != "mnist")),
         data={"name": "mnst"},
     ),
-    training(
-        "dataset_far", "unknown dataset 'zzz'; valid: mnist5k, mnist, fashion_mnist, cifar10", data={"name": "zzz"}
-    ),
+    training("dataset_far", f"unknown dataset 'zzz'; valid: {', '.join(DATASETS)}", data={"name": "zzz"}),
     training(
         "dataset_missing",
         re.compile(
@@ -753,7 +788,171 @@ FILES = [
     ),
 ]
 
-ROWS = LINES + CONFIGS + OVERRIDES + SOLVERS + MODELS + FILES
+
+def pixelcnnpp(name: str, sentence: str | re.Pattern[str], write: Write | None = None, **changes: Any) -> Any:
+    """A row with a tiny PixelCNN++; ``write`` makes its noise."""
+    rest: dict[str, Any] = {"model": PIXELS, **changes}
+    if write is not None:
+        rest |= {"noise_file": "{here}/n.npz", "files": (("n.npz", write),)}
+    return sampling(f"pixelcnnpp_{name}", sentence, "--runner", "PixelCNNPPSamplerRunner", **rest)
+
+
+def pixel_noise(logistic: tuple[int, ...] = (4, 4, 4, 1), value: float = 0.5) -> Write:
+    mixture = np.full((4, 4, 4, 2), 0.5)
+    mixture[1, 2, 3, 0] = value
+    return npz(mixture_u=mixture, logistic_u=np.full(logistic, 0.5))
+
+
+PIXELCNNPP = [
+    pixelcnnpp(
+        "size",
+        re.compile(r"model pixelcnnpp: image_shape \[30, 28, 1\]: .*divisible by 4.*\[32, 28, 1\]"),
+        model={**PIXELS, "image_shape": [30, 28, 1]},
+    ),
+    pixelcnnpp(
+        "channels",
+        "model pixelcnnpp: image_shape [28, 28, 2]: 1 (gray) or 3 (RGB) channels, not 2",
+        model={**PIXELS, "image_shape": [28, 28, 2]},
+    ),
+    pixelcnnpp(
+        "axes",
+        "model pixelcnnpp: image_shape.2 is missing",
+        model={**PIXELS, "image_shape": [28, 28]},
+    ),
+    pixelcnnpp(
+        "of_another_runner",
+        "PixelCNNPPSamplerRunner samples from pixelcnnpp, not made",
+        model={"name": "made", **SHAPE},
+    ),
+    pixelcnnpp(
+        "of_another_model",
+        "{here}/w.safetensors: the config says name: pixelcnnpp, the checkpoint name: made",
+        model=None,
+        checkpoint="{here}/w.safetensors",
+        files=(("w.safetensors", native),),
+    ),
+    pixelcnnpp(
+        "noise_flat",
+        "noise_file '{here}/n.npz': logistic_u has shape (4, 16, 1), expected (4, 4, 4, 1) (batch first)",
+        pixel_noise(logistic=(4, 16, 1)),
+    ),
+    pixelcnnpp(
+        "noise_outside",
+        "noise_file '{here}/n.npz': noise 'mixture_u' must lie between 0 and 1, both excluded; it holds 1.0",
+        pixel_noise(value=1.0),
+    ),
+    pixelcnnpp(
+        "block_size",
+        "solver gs_jacobi: block_size 6 is not a multiple of the block unit, 4; the nearest that is: 8",
+        solvers=[{"name": "gs_jacobi", "block_size": 6}],
+    ),
+    pixelcnnpp(
+        "head_choice",
+        "head: component should be 'gumbel' or 'inverse_cdf', not 'inverse'",
+        head={"component": "inverse"},
+    ),
+    pixelcnnpp("head_range", "head: temperature must be a positive finite number, not 0.0", head={"temperature": 0}),
+    pixelcnnpp(
+        "head_of_the_architecture",
+        re.compile("head: unknown option 'num_mixtures'; valid: (component, temperature|temperature, component)"),
+        head={"num_mixtures": 3},
+    ),
+]
+
+KNOWN = "c.yml: known_pixels:"
+GIVEN = "known_pixels: the file '{here}/k.npz'"
+
+
+def known(name: str, sentence: str | re.Pattern[str], write: Write | None = None, **options: Any) -> Any:
+    """A row about images to be completed; ``write`` makes a file of them."""
+    if write is None:
+        return sampling(f"known_{name}", sentence, known_pixels=options)
+    options = {"images": "{here}/k.npz", "rows": 1, **options}
+    return sampling(f"known_{name}", sentence, known_pixels=options, files=(("k.npz", write),))
+
+
+DIGITS = {"name": "mnist5k"}
+COMPLETING = [
+    known("two_sources", f"{KNOWN} one of images (a file) and dataset is needed, and not both", npz(), dataset=DIGITS),
+    known("no_source", f"{KNOWN} one of images (a file) and dataset is needed, and not both", rows=1),
+    known("two_amounts", f"{KNOWN} one of rows and pixels is needed, and not both", dataset=DIGITS, rows=1, pixels=2),
+    known("no_amount", f"{KNOWN} one of rows and pixels is needed, and not both", dataset=DIGITS),
+    known("nothing", "c.yml: known_pixels.rows should be at least 1, not 0", dataset=DIGITS, rows=0),
+    known("half", "c.yml: known_pixels.pixels should be a whole number, not 1.5", dataset=DIGITS, pixels=1.5),
+    known("rows_many", "known_pixels: rows 7 is more than the images' height, 6", dataset=DIGITS, rows=7),
+    known("pixels_many", "known_pixels: pixels 37 is more than the images have, 36", dataset=DIGITS, pixels=37),
+    known(
+        "key_near",
+        near(
+            "c.yml: unknown config key in known_pixels 'row'; did you mean 'rows'?",
+            "rows",
+            "images",
+            "dataset",
+            "pixels",
+        ),
+        row=3,
+    ),
+    sampling("known_number", "c.yml: known_pixels should be a mapping of keys to values, not 3", known_pixels=3),
+    known(
+        "dataset_shape",
+        "known_pixels: model made draws images of shape [6, 6, 1], the dataset mnist5k has [28, 28, 1]",
+        dataset=DIGITS,
+        rows=3,
+    ),
+    known("dataset_far", f"unknown dataset 'zzz'; valid: {', '.join(DATASETS)}", dataset={"name": "zzz"}, rows=3),
+    known("file_missing", f"{GIVEN} does not exist", images="{here}/k.npz", rows=3),
+    known("file_text", f"{GIVEN} is damaged, or not an .npz file", holds(b"text")),
+    known("file_name", f"{GIVEN} has no array 'images'; it has: pictures", npz(pictures=np.zeros((4, 6, 6, 1)))),
+    known(
+        "file_floats",
+        f"{GIVEN}: samples should be uint8 of shape (batch, height, width, channels), not float64 of shape (4, 36)",
+        npz(samples=np.zeros((4, 36))),
+    ),
+    known(
+        "file_shape",
+        "known_pixels: model made draws images of shape [6, 6, 1], the file '{here}/k.npz' has [8, 8, 1]",
+        npz(images=np.zeros((4, 8, 8, 1), np.uint8)),
+    ),
+    known(
+        "file_few", f"{GIVEN} has 3 images, the config says batch_size: 4", npz(images=np.zeros((3, 6, 6, 1), np.uint8))
+    ),
+    sampling("head_near", "head: unknown option 'bond'; did you mean 'bound'? valid: bound", head={"bond": 3}),
+    sampling("head_far", "head: unknown option 'temperature'; valid: bound", head={"temperature": 1}),
+    sampling("head_range", "head: bound must be more than 0, not -1.0", head={"bound": -1}),
+    sampling("head_number", "head: bound should be a number, not 'wide'", head={"bound": "wide"}),
+    sampling("head_text", "c.yml: head should be a mapping of keys to values, not 'cold'", head="cold"),
+]
+
+EVALUATE_KEYS = ("checkpoint", "model", "data", "part", "draws", "max_images", "seed")  # beside batch_size
+EVALUATING = [
+    evaluating("evaluate_shape", "model made draws images of shape [6, 6, 1], the dataset mnist5k has [28, 28, 1]"),
+    evaluating("evaluate_part", "c.yml: part should be 'held_out' or 'train', not 'test'", part="test"),
+    evaluating("evaluate_nothing", "c.yml: checkpoint is missing", checkpoint=LEFT_OUT),
+    evaluating("evaluate_null", "c.yml: checkpoint should be text, not null", checkpoint=None),
+    evaluating(
+        "evaluate_checkpoint",
+        re.compile("unknown checkpoint 'made_mnst'; did you mean 'made_mnist'. valid: made_mnist, .*"),
+        checkpoint="made_mnst",
+    ),
+    evaluating(
+        "evaluate_conflict",
+        "{here}/w.safetensors: the config says num_inputs: 49, the checkpoint num_inputs: 36",
+        model={"name": "made", "num_inputs": 49},
+    ),
+    evaluating("evaluate_dataset", f"unknown dataset 'zzz'; valid: {', '.join(DATASETS)}", data={"name": "zzz"}),
+    *(
+        evaluating(f"evaluate_{key}", f"c.yml: {key} should be at least 1, not 0", **{key: 0})
+        for key in ("batch_size", "draws", "max_images")
+    ),
+    evaluating(
+        "evaluate_key",
+        near("c.yml: unknown config key 'batch_sze'; did you mean 'batch_size'?", "batch_size", *EVALUATE_KEYS),
+        batch_sze=3,
+    ),
+    training("sample_often", "c.yml: sample_every_epochs should be at least 0, not -1", sample_every_epochs=-1),
+]
+
+ROWS = LINES + CONFIGS + OVERRIDES + SOLVERS + MODELS + FILES + PIXELCNNPP + COMPLETING + EVALUATING
 
 
 def prepare(row: Row, here: Path) -> list[str]:

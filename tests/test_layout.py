@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "benchmarks": set(ROOMS),
 }
 OURS = {*ROOMS, "main", "tests"}
-ON_USE = {"torch", "torchvision", "mlxtend"}  # slow to import and not needed by every run
+ON_USE = {"torch", "torchvision", "mlxtend", "pooch", "gdown"}  # slow to import and not needed by every run
 LOOKUP = re.compile(r"([a-z_]+)(\.\w+)+:\w+")  # what common.lookup resolves
 MODULES = sorted([ROOT / "main.py", *(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))])
 CONFIGS = sorted((ROOT / "configs").glob("*.yml"))

@@ -27,6 +27,7 @@ from models.checkpoints import save_checkpoint
 from models.made import MADEConfig
 from runners import NOT_BUILT, RUNNERS
 from runners.cli import main
+from runners.timing import CompiledSolve, time_calls
 from solvers import SOLVERS, Jacobi
 from solvers.solver import StepInfo
 
@@ -110,6 +111,8 @@ RECORD = {
         "checkpoint": str,
         "batch_size": int,
         "noise_file": type(None),
+        "head": dict,
+        "known_pixels": type(None),
         "solvers": list,
         "repeats": int,
         "time_limit_s": type(None),
@@ -287,6 +290,49 @@ def test_without_trace_there_are_no_traces_and_the_old_ones_go(tmp_path: Path) -
     assert {path.name for path in tmp_path.iterdir()} == {"tiny.safetensors", "tiny.yml", "out"}
     assert results(tmp_path)["error_reference"] == "jacobi"
     assert results(tmp_path)["rows"][0]["speedup_vs_sequential"] is None  # no baseline, no speed-up
+
+
+def test_a_solver_may_have_repeats_and_trace_of_its_own(tmp_path: Path) -> None:
+    entries = [{"name": "sequential", "repeats": 1}, {"name": "jacobi", "trace": True}, "gs_jacobi"]
+    assert sample(tmp_path, solvers=entries, repeats=3, trace=False) == 0
+    record = results(tmp_path)
+    assert [row["run_s"]["n"] for row in record["rows"]] == [1, 3, 3]
+    assert [row["label"] for row in record["rows"]] == ["sequential", "jacobi", "gs_jacobi"]
+    told = [{key: entry.get(key) for key in ("repeats", "trace")} for entry in record["config"]["solvers"]]
+    assert told == [{"repeats": 1, "trace": None}, {"repeats": None, "trace": True}, {"repeats": None, "trace": None}]
+    assert all(set(row["options"]).isdisjoint({"repeats", "trace"}) for row in record["rows"])
+    for file in ("traces.npz", "frames.npz"):
+        assert {name.split("/")[0] for name in arrays(tmp_path / "out" / file)} == {"jacobi"}
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_a_long_run_is_not_warmed_up_and_is_followed_in_one(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repeats: int
+) -> None:
+    """Every run is taken for a long one; its trace and frames are those of short ones."""
+    began: list[Any] = []
+    slices = CompiledSolve.slices
+    monkeypatch.setattr(CompiledSolve, "slices", lambda self, steps=None: began.append(steps) or slices(self, steps))
+    monkeypatch.setattr(CompiledSolve, "until", None)
+    monkeypatch.setattr("runners.measure.LONG_S", 0.0)
+    monkeypatch.setattr("runners.measure.UNSTOPPED_S", 0.0)
+    assert sample(tmp_path, solvers=["sequential", "jacobi"], repeats=repeats) == 0
+    assert began == 2 * [*repeats * [None], 1]  # timed runs, and one that stops after every step
+    assert [row["run_s"]["n"] for row in results(tmp_path)["rows"]] == [repeats, repeats]
+    for file in ("traces.npz", "frames.npz"):
+        expected = arrays(finished / "out" / file)
+        for name, array in arrays(tmp_path / "out" / file).items():
+            if not name.endswith("time_s"):
+                np.testing.assert_array_equal(array, expected[name], err_msg=name)
+    times = arrays(tmp_path / "out" / "traces.npz")["jacobi/time_s"]
+    assert (np.diff(times) > 0).all()
+
+
+def test_timing_many_calls_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runners.timing.CALLS_S", 0.05)
+    assert time_calls(lambda: time.sleep(0.02), 50).n == 3
+    assert time_calls(lambda: time.sleep(0.2), 50).n == 1
+    assert time_calls(lambda: None, 50).n == 50
 
 
 def test_a_solver_listed_twice_is_told_apart_by_its_options(tmp_path: Path) -> None:

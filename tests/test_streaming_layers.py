@@ -1,6 +1,5 @@
 """Each layer by rows, by blocks of rows and by pixels against its definition, at every phase of the strides."""
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np

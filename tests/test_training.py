@@ -41,6 +41,7 @@ TINY = {
     "ema_decay": 0.9,
     "max_shift": 1,
     "eval_draws": 1,
+    "sample_every_epochs": 20,
 }
 
 
@@ -131,11 +132,14 @@ def test_results_are_complete(finished):
     record = results(finished)
     assert set(record) == {
         *("schema", "name", "runner", "config", "seed", "device", "versions", "git_commit"),
-        *("history", "held_out_bits_per_dim", "samples", "wall_s"),
+        *("history", "held_out_bits_per_dim", "best_epoch", "samples", "wall_s"),
     }
     assert (record["schema"], record["name"], record["runner"], record["seed"]) == (1, "tiny", "TrainRunner", 1234)
     assert record["config"]["model"]["clamp_lambda"] == 1e-6  # defaults are filled in
     assert record["held_out_bits_per_dim"] == record["history"][-1]["held_out_bits_per_dim_ema"]
+    assert record["samples"] == {"batch_size": 64, "solver": "cached_sequential", "num_steps": 784}
+    best = min(record["history"], key=lambda row: row["held_out_bits_per_dim_ema"])
+    assert record["best_epoch"] == best["epoch"] == EPOCHS
     assert 0 < record["history"][0]["seconds"] <= record["history"][-1]["seconds"] <= record["wall_s"]
     assert {path.name for path in (finished / "out").iterdir()} == {
         *("results.json", "training.png", "samples.png", "weights.safetensors"),
@@ -186,6 +190,49 @@ def test_resumes_after_kill_bit_for_bit(finished, tmp_path):
     assert not (tmp_path / "out").exists()
     assert train(tmp_path) == 0
     assert_same_run(finished, tmp_path)
+
+
+def test_shows_samples_and_weights_while_it_trains(unfinished):
+    """The run was interrupted in its third slice, whatever epoch that was, and saved its state just then."""
+    best, *others = sorted((unfinished / "state" / "progress").iterdir())
+    assert best.name == "best.safetensors"
+    loaded = checkpoints.load_checkpoint(str(best))
+    assert loaded.info.keys() == {"dataset", "bits_per_dim", "epochs", "seed", "config"}
+    shown = [name for epoch in range(20, loaded.info["epochs"] + 1, 20) for name in (f"samples_{epoch:04d}.png",)]
+    assert [path.name for path in others] == (["latest.safetensors", *shown] if shown else [])
+
+
+def test_shows_as_often_as_it_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(StateStore, "remove", StateStore.close)
+    assert train(tmp_path, sample_every_epochs=2, epochs=5) == 0
+    progress = tmp_path / "state" / "progress"
+    names = ["best.safetensors", "latest.safetensors", "samples_0002.png", "samples_0004.png"]
+    assert sorted(path.name for path in progress.iterdir()) == names
+    history = results(tmp_path)["history"]
+    for name, epoch in (("latest", 4), ("best", 5)):
+        info = checkpoints.load_checkpoint(str(progress / f"{name}.safetensors")).info
+        assert (info["epochs"], info["bits_per_dim"]) == (epoch, history[epoch - 1]["held_out_bits_per_dim_ema"])
+    with Image.open(progress / "samples_0002.png") as early, Image.open(progress / "samples_0004.png") as late:
+        assert early.size == late.size
+        assert early.tobytes() != late.tobytes()
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("epoch ")]
+    assert [line.split(":")[0] for line in lines] == [f"epoch {epoch}/5" for epoch in range(1, 6)]
+    for line, row in zip(lines, history, strict=True):
+        assert f"train {row['train_bits_per_dim']:.3f}, held-out {row['held_out_bits_per_dim_ema']:.3f}; " in line
+    assert lines[-1].endswith(" s, 0 s left")
+
+
+def test_best_weights_are_kept_where_they_are_not_the_last(tmp_path):
+    """A learning rate that does harm after a while."""
+    changes = {"learning_rate": 0.5, "lr_schedule": "constant", "warmup_steps": 12, "ema_decay": 0.5, "epochs": 6}
+    assert train(tmp_path, sample_every_epochs=0, **changes) == 0
+    record = results(tmp_path)
+    values = [row["held_out_bits_per_dim_ema"] for row in record["history"]]
+    assert values[record["best_epoch"] - 1] == min(values) < values[-1]
+    info = checkpoints.load_checkpoint(str(tmp_path / "out" / "best.safetensors")).info
+    assert (info["epochs"], info["bits_per_dim"]) == (record["best_epoch"], min(values))
+    assert record["held_out_bits_per_dim"] == values[-1]
+    assert not (tmp_path / "state").exists()
 
 
 def test_state_of_another_config_is_refused(unfinished, capsys):

@@ -1,0 +1,52 @@
+"""Samples of a model under training, to look at."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, UInt8
+
+from models.autoregressive import AutoregressiveSystem
+from runners.run import RunFailure
+from runners.train_step import Trainer
+from solvers import CachedSequential, Jacobi, Solver, Status, solve, solver_name
+
+NUM_SAMPLES = 64
+
+
+class Drawn(NamedTuple):
+    """Samples, and how they were drawn."""
+
+    images: UInt8[np.ndarray, "N H W C"]
+    solver: str
+    num_steps: int
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What results.json says of them."""
+        return {"batch_size": len(self.images), "solver": self.solver, "num_steps": self.num_steps}
+
+
+class Sampler:
+    """Draws with the same noise every time, by what is fastest: the cache on a CPU, where work is time, else Jacobi."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+        self._solver: Solver = CachedSequential() if jax.default_backend() == "cpu" else Jacobi()
+        self._draw = jax.jit(self._solve)  # compiled once for all weights
+
+    def draw(self, params: Any) -> Drawn:
+        """Samples under these parameters. Raises RunFailure where they are not finite."""
+        images, num_steps, status = self._draw(self._trainer.model(params), self._trainer.sample_key)
+        if Status(int(status)) is not Status.CONVERGED:
+            raise RunFailure(f"samples cannot be drawn: {Status(int(status)).sentence}")
+        return Drawn(np.asarray(images), solver_name(self._solver), int(num_steps))
+
+    def _solve(self, model: Any, key: Array) -> tuple[UInt8[Array, "N H W C"], Int[Array, ""], Int[Array, ""]]:
+        system = AutoregressiveSystem(model.fold(), model.head, model.draw_noise(key, NUM_SAMPLES))
+        solution = solve(system, self._solver)
+        images = model.to_images(jnp.moveaxis(solution.value, 0, 1))
+        return images, solution.stats.num_steps, solution.status
