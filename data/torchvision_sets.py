@@ -18,6 +18,7 @@ from data.dataset import Dataset, DatasetError
 
 _DEFAULT_ROOT = "datasets"
 _NETWORK_TIMEOUT_S = 30.0
+_EMBEDDED = {"cifar10": "photos32"}  # what stands in without any file: images of the same shape; else digits
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _torchvision_reader(name: str, class_name: str) -> Any:
         datasets = importlib.import_module("torchvision.datasets")
     except ImportError as error:
         raise DatasetError(
-            f"dataset {name!r} needs torch and torchvision ({error}): install both, or use the embedded 'mnist5k'"
+            f"dataset {name!r} needs torch and torchvision ({error}): install both, or {_instead(name)}"
         ) from error
     return getattr(datasets, class_name)
 
@@ -182,7 +183,11 @@ def _network_timeout() -> Iterator[None]:
 def _remedy(source: _Source, folder: Path, failed_download: bool = False) -> str:
     download = "" if failed_download else "or set `download: true`, "
     place = f"put {_listing(source.archives)} into {_parent(folder, source.archives)}"
-    return f"{place}, {download}or use the embedded default 'mnist5k'"
+    return f"{place}, {download}or {_instead(source.name)}"
+
+
+def _instead(name: str) -> str:
+    return f"use the embedded {_EMBEDDED.get(name, 'mnist5k')!r}"
 
 
 def _listing(paths: Iterable[str]) -> str:

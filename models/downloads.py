@@ -36,7 +36,7 @@ class Download:
     """An entry of the registry."""
 
     name: str
-    urls: tuple[str, ...]  # mirrors; gdrive:<id> stands for a file on Google Drive
+    urls: tuple[str, ...]  # mirrors; gdrive:<id> and torchvision:<weights> as in models.fetching
     format: Literal["archive", "file"]  # zip or tar, or the weights themselves
     suffix: str  # of the weights file: which importer reads it
     model: dict[str, Any] | str  # the architecture as in a config, or the name of one that is not among MODELS yet

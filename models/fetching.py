@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import requests
 
 GDRIVE = "gdrive:"  # then the file's id
+TORCHVISION = "torchvision:"  # then the weights' name there; the installed torchvision knows the address
 _CHUNK = 2**18
 
 
@@ -52,7 +53,7 @@ def fetch(
     """Fetch a file to ``target``, in a folder of the caller's own, from the first address that has it.
 
     Args:
-        urls: http(s) addresses, or ``gdrive:`` and a file's id.
+        urls: http(s) addresses, ``gdrive:`` and a file's id, or ``torchvision:`` and the name of weights.
         target: where to; after an error there may be anything.
         accept: raises FetchError where what came is not the wanted file.
         observer: is told how far it is.
@@ -66,8 +67,9 @@ def fetch(
         OSError: it cannot be written.
     """
     problems = []
-    for url in urls:
+    for given in urls:
         try:
+            url = resolve(given)
             _with_retries(url, target, observer, settings)
             accept(target)
         except FetchError as error:
@@ -77,6 +79,22 @@ def fetch(
         else:
             return url
     raise FetchError("; ".join(problems))
+
+
+def resolve(url: str) -> str:
+    """The address that a ``torchvision:`` name stands for; any other as it is. Raises FetchError at an unknown name."""
+    if not url.startswith(TORCHVISION):
+        return url
+    name = url.removeprefix(TORCHVISION)
+    try:
+        from torchvision.models import get_weight  # it is slow to import
+    except ImportError as error:
+        raise FetchError(f"torchvision, which knows where {name} lies, cannot be imported: {error}") from None
+    try:
+        address: str = get_weight(name).url
+    except (ValueError, KeyError):
+        raise FetchError(f"the installed torchvision has no weights {name}") from None
+    return address
 
 
 def gdrive_download(

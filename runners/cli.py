@@ -20,6 +20,7 @@ from common.names import nearest, unknown
 from data.dataset import DatasetError
 from runners import NOT_BUILT, RUNNERS
 from runners.config import UsageError, apply_overrides, check_config, find_config, read_config
+from runners.program_cache import keep_programs, silence_xla
 from runners.run import RunContext, RunFailure, Runner
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,6 +90,8 @@ def _main(arguments: Sequence[str], console: Console) -> int:
     if options.runner is None or options.config is None:
         raise UsageError("--runner and --config are needed (or --list, to see what there is)")
     path = find_config(options.config)
+    if options.verbose != "debug":
+        silence_xla()
     runner = _find_runner(options.runner)
     config = apply_overrides(read_config(path), options.set)
     if options.seed is not None:
@@ -97,6 +100,7 @@ def _main(arguments: Sequence[str], console: Console) -> int:
     out = Path(options.out) if options.out else ROOT / "plot_data" / path.stem
     _check_out(out)
     _use_device(options.device)
+    keep_programs()
     _set_verbosity(options.verbose, console)
     context = RunContext(runner=options.runner, name=path.stem, out=out, console=console)
     runner(checked, context).run()

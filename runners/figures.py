@@ -40,6 +40,7 @@ SOLVER_STYLES: dict[str, tuple[str, str]] = {
     "cached_sequential": ("#8a8a8a", "s"),
     "jacobi": ("#0072b2", "D"),
     "gs_jacobi": ("#d55e00", "^"),
+    "sliding_gs_jacobi": ("#aa4499", "8"),
     "jacobi_gs": ("#009e73", "v"),
     "anderson": ("#cc79a7", "P"),
     "newton": ("#e69f00", "X"),
@@ -55,6 +56,7 @@ _OTHER = ("#444444", ".")
 _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 _X_LABELS = {"num_steps": "sequential network evaluations", "time_s": "measured time"}
 _MAX_TICKS = 9
+_GRID = 480  # pixels: how wide a grid of samples is, about
 
 
 def by_label(arrays: Arrays) -> dict[str, dict[str, Shaped[np.ndarray, "..."]]]:
@@ -66,21 +68,28 @@ def by_label(arrays: Arrays) -> dict[str, dict[str, Shaped[np.ndarray, "..."]]]:
     return grouped
 
 
-def convergence_by_step(path: Path, traces: Traces, rows: Rows, title: str) -> None:
+def convergence_by_step(path: Path, traces: Traces, rows: Rows, title: str, reference: str) -> None:
     """Write error and forward difference against sequential steps, both axes logarithmic, as a PNG.
+
+    ``reference``: the label of the row that errors are measured against.
 
     Raises ValueError where a row's arrays are not all there, or not one-dimensional and equally long.
     """
-    _convergence(path, traces, rows, title, "num_steps")
+    _convergence(path, traces, rows, title, reference, "num_steps")
 
 
-def convergence_by_time(path: Path, traces: Traces, rows: Rows, title: str) -> None:
+def convergence_by_time(path: Path, traces: Traces, rows: Rows, title: str, reference: str) -> None:
     """The same as ``convergence_by_step`` against measured seconds."""
-    _convergence(path, traces, rows, title, "time_s")
+    _convergence(path, traces, rows, title, reference, "time_s")
 
 
-def sample_grid(path: Path, images: UInt8[np.ndarray, "N H W C"], scale: int = 2) -> None:
-    """Write images as a PNG grid, each pixel ``scale`` by ``scale`` large. Raises ValueError as ``grid_image`` does."""
+def sample_grid(path: Path, images: UInt8[np.ndarray, "N H W C"], scale: int | None = None) -> None:
+    """Write images as a PNG grid, each pixel ``scale`` by ``scale`` large. Raises ValueError as ``grid_image`` does.
+
+    By default a few small images are enlarged more than many.
+    """
+    if scale is None:
+        scale = max(2, _GRID // grid_image(images).shape[1])
     buffer = io.BytesIO()
     Image.fromarray(grid_image(images, scale)).save(buffer, format="PNG", optimize=True)
     write_atomically(path, buffer.getvalue())
@@ -112,12 +121,12 @@ def check_images(images: UInt8[np.ndarray, "..."], dimensions: int = 4) -> None:
         raise ValueError(f"images must be non-empty uint8 of shape {axes}, not {images.dtype} {images.shape}")
 
 
-def draw_error(axes: Axes, traces: Traces, rows: Rows, x: XAxis) -> None:
-    """Draw the error against naive sequential: a line for the worst sample, a shade from there to the batch's mean.
+def draw_error(axes: Axes, traces: Traces, rows: Rows, x: XAxis, reference: str = "sequential") -> None:
+    """Draw the error against ``reference``: a line for the worst sample, a shade from there to the batch's mean.
 
     Points where the error is exactly zero stand on a line of their own, labelled 0, below the logarithmic axis.
     """
-    axes.set_title("error against naive sequential", fontsize=10.5, color=INK, loc="left")
+    axes.set_title(f"error against {reference}", fontsize=10.5, color=INK, loc="left")
     _draw(axes, traces, rows, x, "error", r"max $|x - \mathrm{reference}|$", shade="error_mean")
 
 
@@ -145,11 +154,11 @@ def draw_legend(figure: Figure, axes: Sequence[Axes]) -> None:
         )
 
 
-def _convergence(path: Path, traces: Traces, rows: Rows, title: str, x: XAxis) -> None:
+def _convergence(path: Path, traces: Traces, rows: Rows, title: str, reference: str, x: XAxis) -> None:
     figure = Figure(figsize=(10, 4.8), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, sharex=True)
-    draw_error(left, traces, rows, x)
+    draw_error(left, traces, rows, x, reference)
     draw_residual(right, traces, rows, x)
     draw_legend(figure, [left, right])
     figure.suptitle(title, fontsize=12.5, fontweight="bold", color=INK, x=0.01, ha="left")

@@ -101,8 +101,9 @@ def _write_traces(folder: Path, title: str, record: Mapping[str, Any], compariso
         for name, array in trace.items()
     }
     np.savez_compressed(folder / "traces.npz", **flat)
-    convergence_by_step(folder / "convergence_by_step.png", traces, record["rows"], title)
-    convergence_by_time(folder / "convergence_by_time.png", traces, record["rows"], title)
+    reference = comparison.reference_label
+    convergence_by_step(folder / "convergence_by_step.png", traces, record["rows"], title, reference)
+    convergence_by_time(folder / "convergence_by_time.png", traces, record["rows"], title, reference)
 
 
 def _write_frames(

@@ -29,7 +29,7 @@ def ship_checkpoint(name: str, context: RunContext, weights: Path, record: Mappi
         "model": config["model"]["name"],
         "dataset": config["data"]["name"],
         "bits_per_dim": record["held_out_bits_per_dim"],
-        "epochs": config["epochs"],
+        "epochs": record["history"][-1]["epoch"],
         "seed": record["seed"],
         "retrain": f"python main.py --runner {context.runner} --config {context.name}.yml --set checkpoint_name={name}",
         "licence": "Apache-2.0",

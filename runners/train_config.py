@@ -17,6 +17,7 @@ _FREE: dict[str, Any] = {
     "save_every_s": True,
     "state_dir": True,
     "sample_every_epochs": True,
+    "stop_after": True,
     "weights_dtype": True,
     "checkpoint_name": True,
 }
@@ -32,6 +33,7 @@ class TrainConfig(RunConfig):
 
     batch_size: Count = 100
     epochs: Count = 60  # an epoch's images that fill no whole batch are left to later epochs, which shuffle anew
+    stop_after: Count | None = None  # end after this many epochs, though the schedule is laid out for ``epochs``
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3  # the highest, reached after the warm-up
     lr_schedule: Literal["constant", "cosine"] = "cosine"  # after the warm-up; cosine ends at zero
     warmup_steps: Annotated[int, Field(ge=0)] = 100  # from zero, linearly

@@ -72,7 +72,7 @@ def write_training_report(
     info = {
         "dataset": config.data.name,
         "bits_per_dim": bits,
-        "epochs": config.epochs,
+        "epochs": snapshot.history[-1]["epoch"],
         "seed": config.seed,
         "config": context.name,
     }

@@ -46,7 +46,8 @@ class Trainer:
         """``num_images``: size of the training part. Raises UsageError where batches or schedule do not fit it."""
         self.config = config
         self.steps_per_epoch = num_images // config.batch_size
-        self.num_steps = self.steps_per_epoch * config.epochs
+        self.epochs = min(config.epochs, config.stop_after or config.epochs)
+        self.num_steps = self.steps_per_epoch * self.epochs
         if self.steps_per_epoch == 0:
             raise UsageError(f"batch_size {config.batch_size} is more than the {num_images} training images")
         if config.warmup_steps >= self.num_steps:
@@ -58,7 +59,7 @@ class Trainer:
         model.eval()
         self._eval_def = nnx.graphdef(model)
         self._first_params, self._fixed = nnx.state(model, nnx.Param, ...)
-        self._optimizer = _optimizer(config, self.num_steps)
+        self._optimizer = _optimizer(config, self.steps_per_epoch * config.epochs)
         keys = jax.random.split(jax.random.key(config.seed), 4)
         self._noise_key, self._order_key, self._eval_key, self.sample_key = keys
         self._advance = jax.jit(self._step)

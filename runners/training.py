@@ -57,7 +57,7 @@ class TrainRunner:
             RunFailure: a number that should be finite is not.
             KeyboardInterrupt: on Ctrl-C, with the state saved.
         """
-        progress = TrainProgress(self.context.console, self.config.epochs, self.trainer.num_steps)
+        progress = TrainProgress(self.context.console, self.trainer.epochs, self.trainer.num_steps)
         sampler = Sampler(self.trainer)
         preview = Preview(self.trainer, sampler, self.store.progress_folder, self.context.name)
         loop = TrainLoop(self.trainer, self.train_images, self.held_out_images, self.store, progress, preview)

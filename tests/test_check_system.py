@@ -56,12 +56,15 @@ def test_broken_systems_are_told_where(methods, sentence):
         check_system(broken(**methods))
 
 
-def test_the_example_in_the_documentation():
+def test_the_examples_in_the_documentation():
     text = (Path(__file__).parent.parent / "docs" / "solvers.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names: dict = {}
-    exec(code, names)
-    assert float(jnp.max(jnp.abs(names["solution"].value - names["system"].sweep(names["solution"].value)))) < 1e-6
+    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(code, names)
+    for name in ("solution", "sliding"):
+        value = names[name].value
+        assert float(jnp.max(jnp.abs(value - names["system"].sweep(value)))) < 1e-6
+    assert int(names["sliding"].stats.num_steps) < int(names["solution"].stats.num_steps)
 
 
 def test_nan_and_overflow_are_no_reason_to_call_a_system_not_triangular():

@@ -32,6 +32,7 @@ from models.checkpoints import registry, save_checkpoint
 from models.made import MADEConfig, generate_masks
 from runners import NOT_BUILT, RUNNERS
 from runners.cli import main
+from runners.program_cache import keep_programs
 
 ROOT = Path(__file__).resolve().parent.parent
 SHAPE = {"num_inputs": 36, "hidden_sizes": [16, 12]}
@@ -1119,3 +1120,57 @@ def test_failed_run_says_why_and_leaves_results_that_say_so(
     assert [row["status"] for row in record["rows"]] == [status]
     assert record["fastest"] is None
     assert (tmp_path / "out" / "traces.npz").exists() == trace
+
+
+def keeping(tmp_path: Path) -> list[str]:
+    """A run whose programs are kept, however quickly they compile."""
+    return [*prepare(sampling("", "", solvers=["jacobi"]).values[0], tmp_path), "--verbose", "warning"]
+
+
+def test_second_run_finds_the_programs_of_the_first(tmp_path: Path) -> None:
+    line, cache = keeping(tmp_path), tmp_path / "cache"
+    settings = {"TRISOLVE_CACHE": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    first = run(*line, **settings)
+    assert (first.returncode, first.stderr) == (0, "")
+    entries = tree(cache)
+    assert sum(name.startswith("xla/jit_") for name in entries) > 3
+    second = run(*line, **settings)
+    assert (second.returncode, second.stderr) == (0, "")
+    assert tree(cache) == entries
+    third = run(*line[:-1], "debug", **settings)
+    assert third.stderr.count("Persistent compilation cache hit for 'jit_advance'") > 0
+    assert "PERSISTENT COMPILATION CACHE MISS" not in third.stderr
+
+
+def test_run_needs_no_cache(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    done = run(*keeping(tmp_path), TRISOLVE_CACHE=str(tmp_path / "file" / "cache"))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("cache", ["/proc/trisolve", "~nobody-of-this-name/cache"])
+def test_folder_that_cannot_be_had_is_no_cache(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = jax.config.jax_compilation_cache_dir
+    monkeypatch.setenv("TRISOLVE_CACHE", cache)
+    try:
+        jax.config.update("jax_compilation_cache_dir", None)
+        keep_programs()
+        assert jax.config.jax_compilation_cache_dir is None
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_cache_is_off_where_jax_is_told_so(tmp_path: Path) -> None:
+    done = run(*keeping(tmp_path), TRISOLVE_CACHE=str(tmp_path / "cache"), JAX_ENABLE_COMPILATION_CACHE="0")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_damaged_program_is_compiled_again(tmp_path: Path) -> None:
+    line, cache = keeping(tmp_path), tmp_path / "cache"
+    settings = {"TRISOLVE_CACHE": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    assert run(*line, **settings).returncode == 0
+    for path in (cache / "xla").glob("*-cache"):
+        path.write_bytes(path.read_bytes()[:100])
+    done = run(*line, **settings)
+    assert (done.returncode, done.stderr) == (0, "")

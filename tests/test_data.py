@@ -356,14 +356,16 @@ def test_default_root_is_datasets_in_the_working_directory(
 
 
 @pytest.mark.parametrize(
-    ("name", "folder", "first"),
+    ("name", "folder", "first", "embedded"),
     [
-        ("mnist", "MNIST/raw", "train-images-idx3-ubyte.gz"),
-        ("fashion_mnist", "FashionMNIST/raw", "train-images-idx3-ubyte.gz"),
-        ("cifar10", "", "cifar-10-python.tar.gz"),
+        ("mnist", "MNIST/raw", "train-images-idx3-ubyte.gz", "mnist5k"),
+        ("fashion_mnist", "FashionMNIST/raw", "train-images-idx3-ubyte.gz", "mnist5k"),
+        ("cifar10", "", "cifar-10-python.tar.gz", "photos32"),
     ],
 )
-def test_missing_files_are_named_with_their_folder(name: str, folder: str, first: str, tmp_path: Path) -> None:
+def test_missing_files_are_named_with_their_folder(
+    name: str, folder: str, first: str, embedded: str, tmp_path: Path
+) -> None:
     pytest.importorskip("torchvision")
     with pytest.raises(DatasetError) as caught:
         load_dataset(name, root=str(tmp_path / "none"))
@@ -371,15 +373,18 @@ def test_missing_files_are_named_with_their_folder(name: str, folder: str, first
     assert f"put {first}" in message
     assert f"into {tmp_path / 'none' / folder}," in message
     assert "`download: true`" in message
-    assert "'mnist5k'" in message
+    assert message.endswith(f"or use the embedded {embedded!r}")
     assert "\n" not in message
     assert not (tmp_path / "none").exists()
 
 
-def test_missing_torchvision_is_a_dataset_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "embedded"), [("mnist", "mnist5k"), ("cifar10", "photos32")])
+def test_missing_torchvision_is_a_dataset_error(
+    name: str, embedded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
-    with pytest.raises(DatasetError, match="needs torch and torchvision"):
-        load_dataset("mnist", root=str(tmp_path))
+    with pytest.raises(DatasetError, match=f"needs torch and torchvision .* or use the embedded {embedded!r}$"):
+        load_dataset(name, root=str(tmp_path))
 
 
 @pytest.mark.parametrize("name", sorted(CLASS_NAMES))

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gdown
@@ -571,6 +572,40 @@ def test_gdrive_file_that_is_too_large(enter: Enter, cache: Path, monkeypatch: A
     assert_nothing_left(cache)
 
 
+# torchvision.
+
+
+def test_torchvision_tells_the_address(site: Site, enter: Enter, cache: Path, monkeypatch: Any) -> None:
+    url, names = site.url(sends(WEIGHTS)), []
+
+    def get_weight(name: str) -> Any:
+        names.append(name)
+        return SimpleNamespace(url=url)
+
+    monkeypatch.setattr("torchvision.models.get_weight", get_weight)
+    enter("torchvision:Some_Weights.V1")
+    assert get().path.read_bytes() == WEIGHTS
+    assert names == ["Some_Weights.V1"]
+    assert json.loads((cache / "mine.pth.json").read_text())["url"] == url
+
+
+@pytest.mark.parametrize("name", ["DenseNet201_Weights.IMAGENET1K_V9", "DenseNet9_Weights.DEFAULT", "DenseNet201", ""])
+def test_weights_that_torchvision_does_not_have(enter: Enter, cache: Path, name: str) -> None:
+    enter(f"torchvision:{name}")
+    with pytest.raises(DownloadError) as error:
+        get()
+    assert str(error.value) == f"mine: the installed torchvision has no weights {name}"
+    assert_nothing_left(cache)
+
+
+def test_torchvision_that_is_not_installed(enter: Enter, cache: Path, monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision.models", None)
+    enter("torchvision:DenseNet201_Weights.IMAGENET1K_V1")
+    with pytest.raises(DownloadError, match="^mine: torchvision, which knows where .* lies, cannot be imported: "):
+        get()
+    assert_nothing_left(cache)
+
+
 # Downloads as checkpoints.
 
 
@@ -722,7 +757,7 @@ def test_registry_is_whole() -> None:
     entries = downloads.downloads()
     assert not entries.keys() & registry().keys()
     for name, entry in entries.items():
-        assert all(url.startswith(("https://", "gdrive:")) for url in entry.urls)
+        assert all(url.startswith(("https://", "gdrive:", "torchvision:")) for url in entry.urls)
         assert entry.licence
         assert entry.publisher
         if isinstance(entry.model, dict) and entry.model["name"] in MODELS:
@@ -737,7 +772,7 @@ def test_registry_is_whole() -> None:
 @pytest.mark.parametrize("name", [name for name in downloads.downloads() if name.startswith("densenet")])
 def test_densenets_are_what_torchvision_would_fetch(name: str) -> None:
     entry, weights = downloads.downloads()[name], get_model_weights(name).IMAGENET1K_V1
-    assert entry.urls == (weights.url,)
+    assert [fetching.resolve(url) for url in entry.urls] == [weights.url]
     assert weights.url.endswith(f"-{entry.sha256_prefix}.pth")
     assert entry.approximate_mib == weights.meta["_file_size"]
 

@@ -64,7 +64,7 @@ TRACES = {
 @pytest.mark.parametrize("write", [convergence_by_step, convergence_by_time])
 @pytest.mark.parametrize("traces", [TRACES, {}, {"jacobi": trace(1)}, {"sequential": TRACES["sequential"]}])
 def test_convergence_is_a_picture(write: Any, traces: Any, tmp_path: Path) -> None:
-    write(tmp_path / "new" / "picture.png", traces, ROWS, "A title")
+    write(tmp_path / "new" / "picture.png", traces, ROWS, "A title", "sequential")
     with Image.open(tmp_path / "new" / "picture.png") as picture:
         assert picture.format == "PNG"
         assert picture.size == (1300, 624)
@@ -123,7 +123,7 @@ def test_every_solver_has_a_look_of_its_own() -> None:
 
 def test_an_unknown_solver_and_a_row_without_a_time_are_drawn_too(tmp_path: Path) -> None:
     convergence_by_time(
-        tmp_path / "a.png", {"mine": trace(3)}, [{"label": "mine", "solver": "mine", "num_steps": 3}], "t"
+        tmp_path / "a.png", {"mine": trace(3)}, [{"label": "mine", "solver": "mine", "num_steps": 3}], "t", "mine"
     )
     assert (tmp_path / "a.png").stat().st_size > 1000
 
@@ -139,7 +139,7 @@ def test_an_unknown_solver_and_a_row_without_a_time_are_drawn_too(tmp_path: Path
 def test_a_trace_that_is_not_one_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     changed = {name: array for name, array in {**trace(9), **change}.items() if array is not None}
     with pytest.raises(ValueError, match=message):
-        convergence_by_step(tmp_path / "a.png", {"jacobi": changed}, ROWS, "t")
+        convergence_by_step(tmp_path / "a.png", {"jacobi": changed}, ROWS, "t", "sequential")
     assert not list(tmp_path.iterdir())
 
 
