@@ -772,7 +772,7 @@ FILES = [
         "dataset_missing",
         re.compile(
             "dataset 'mnist' is not in {here}/data: put .*train-images-idx3-ubyte.gz.* into {here}/data/MNIST/raw, or "
-            "set `download: true`, or use the embedded default 'mnist5k'"
+            "set `download: true`, or use the embedded 'mnist5k'"
         ),
         data={"name": "mnist", "root": "{here}/data"},
     ),

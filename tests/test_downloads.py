@@ -652,6 +652,11 @@ def test_name_of_a_download_is_suggested() -> None:
 # The command line.
 
 
+def lines(listing: str) -> list[str]:
+    """The lines of a listing, whatever the width of its columns."""
+    return [" ".join(line.split()) for line in listing.splitlines()]
+
+
 def test_download_says_where_it_is(site: Site, enter: Enter, cache: Path, capfd: pytest.CaptureFixture[str]) -> None:
     url = site.url(sends(zipped(("a.pth", WEIGHTS), ("b.pth", OTHER))))
     enter(url, format="archive", members=["a.pth"])
@@ -669,7 +674,7 @@ def test_download_says_where_it_is(site: Site, enter: Enter, cache: Path, capfd:
     assert said.out == f"mine: already there, 683.6 KiB, sha256 {sha256(WEIGHTS)}, {cache / 'mine.pth'}\n"
     assert said.err == ""
     assert main(["--list"]) == 0
-    assert "\n  mine                         densenet, downloaded, 683.6 KiB, licence MIT\n" in capfd.readouterr().out
+    assert "mine densenet, downloaded, 683.6 KiB, licence MIT" in lines(capfd.readouterr().out)
 
 
 def test_failed_download_exits_with_1(site: Site, enter: Enter, capfd: pytest.CaptureFixture[str]) -> None:
@@ -724,15 +729,15 @@ def test_run_with_weights_that_are_not_there_says_how_to_get_them(
 
 def test_list_says_what_can_be_downloaded(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["--list"]) == 0
-    listing = capfd.readouterr().out
-    assert "\n  published_made_mnist         made, not downloaded, size unknown, licence unstated\n" in listing
-    assert "\n  densenet121                  densenet121, not downloaded, about 31 MiB, licence unstated\n" in listing
+    listing = lines(capfd.readouterr().out)
+    assert "published_made_mnist made, not downloaded, size unknown, licence unstated" in listing
+    assert "densenet121 densenet121, not downloaded, about 31 MiB, licence unstated" in listing
 
 
 def test_size_that_is_published_is_listed(enter: Enter, capfd: pytest.CaptureFixture[str]) -> None:
     enter("http://127.0.0.1/x", size=3 * 2**30)
     assert main(["--list"]) == 0
-    assert "  mine                         densenet, not downloaded, 3.0 GiB, licence MIT\n" in capfd.readouterr().out
+    assert "mine densenet, not downloaded, 3.0 GiB, licence MIT" in lines(capfd.readouterr().out)
 
 
 def test_bar_on_a_terminal_and_lines_elsewhere(monkeypatch: Any) -> None:
