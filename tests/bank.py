@@ -48,6 +48,9 @@ class Chain:
         values = self.link(previous, take_block(self.inputs, start, size) if size else self.inputs)
         return values, values[-1] if size else cache
 
+    def slide(self, x, cache, start, size, keep):
+        return self.update(x, cache, start, size)[0], jnp.concatenate([cache[None], x])[keep]
+
     def prefix_caches(self, x, block_size):
         swept = self.sweep(x)
         return jnp.concatenate([self.init_cache()[None], swept[block_size - 1 : -1 : block_size]])
@@ -81,6 +84,10 @@ class PytreeChain:
         features = 0.5 * jnp.tanh(before["features"]) + before["scalar"][..., None] * 0.1 + inputs["features"]
         values = {"features": features, "scalar": 0.3 * before["features"].sum(axis=-1) + inputs["scalar"]}
         return values, jax.tree.map(lambda a: a[-1], values)
+
+    def slide(self, x, cache, start, size, keep):
+        behind = jax.tree.map(lambda c, a: jnp.concatenate([c[None], a])[keep], cache, x)
+        return self.update(x, cache, start, size)[0], behind
 
     def prefix_caches(self, x, block_size):
         swept = self.sweep(x)

@@ -20,7 +20,12 @@ from hypothesis import strategies as st
 from solvers import SOLVERS, Sequential, Status, TraceOptions, fits, solve
 
 # Options that small systems exercise: several blocks, and a short last one.
-OPTIONS = {"gs_jacobi": {"block_size": 3}, "jacobi_gs": {"block_size": 3}, "cached_sequential": {"chunk_size": 3}}
+OPTIONS = {
+    "gs_jacobi": {"block_size": 3},
+    "sliding_gs_jacobi": {"block_size": 3},
+    "jacobi_gs": {"block_size": 3},
+    "cached_sequential": {"chunk_size": 3},
+}
 
 
 def make(name, **options):
