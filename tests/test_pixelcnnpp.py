@@ -114,12 +114,12 @@ def test_no_row_cache_is_copied_in_the_pixel_loop(substitute):
     options = {"xla_backend_optimization_level": 3}
     text = function.lower(system).compile(compiler_options=options).as_text()
     bodies = while_bodies(text)
-    pixel_loops = [
-        lines for lines in bodies.values() if any("dynamic-update-slice" in x or "fusion" in x for x in lines)
-    ]
-    assert pixel_loops, "no loop was found: the test looks at nothing"
-    innermost = min(pixel_loops, key=len) if substitute is substitute_forward else max(pixel_loops, key=len)
-    copies = [match for x in innermost for match in re.findall(r"= \w+\[([\d,]*)\]\S* copy\(", x)]
+    # By rows, the loop over pixels is the inner one; one update a pixel is one loop, with a row's opening inside.
+    outer = [body for body in bodies.values() if any(" while(" in line for line in body)]
+    inner = [body for body in bodies.values() if not any(" while(" in line for line in body)]
+    pixel_loop = min(inner, key=len) if substitute is substitute_forward else max(outer, key=len)
+    assert any("conditional(" in line for line in pixel_loop), "this loop does not descend the levels: not over pixels"
+    copies = [match for x in pixel_loop for match in re.findall(r"= \w+\[([\d,]*)\]\S* copy\(", x)]
     assert all(elements(shape) < line for shape in copies), f"copied in the loop over pixels: {copies}"
 
 
