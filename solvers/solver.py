@@ -15,6 +15,7 @@ class StepInfo(NamedTuple):
     frontier: Int[Array, " B"]  # length of the prefix of the new x known to be exact
     num_steps: int | Int[Array, ""]  # sequential network evaluations in this step
     sweeps: float | Float[Array, ""]  # work of this step, in units of one full sweep
+    scale: Float[Array, " B"] | None = None  # max |x| where the residual was taken; None: it was before the step
 
 
 @runtime_checkable

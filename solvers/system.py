@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar, runtime_checkable
 
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from common.blocks import Start
 
@@ -101,3 +101,30 @@ class MarkovSystem(TriangularSystem[X], Protocol[X]):
 
     def transition(self, previous: X, t: Int[Array, ""]) -> X:
         """Equation t: the state that follows ``previous``."""
+
+
+@runtime_checkable
+class LinearisedMarkovSystem(MarkovSystem[X], Protocol[X]):
+    """An order-one system that tells its derivatives, which is cheaper than differentiating ``transition`` D times.
+
+    D counts the features of a state: its leaves' features in the order of the leaves. ``previous`` has leaves
+    (size, batch, ...), whose row i is what equation start + i reads; equations past T are padding. The tests hold the
+    derivatives against those of ``transition``. solvers/linearise.py reads any MarkovSystem this way.
+    """
+
+    def transitions(self, previous: X, start: Start) -> X:
+        """Equations start, start + 1, ...: the states that follow."""
+
+    def jacobians(self, previous: X, start: Start) -> tuple[X, Float[Array, "S B D D"]]:
+        """The transitions and their Jacobians, [.., i, j] = d f_i / d x_j."""
+
+    def jacobian_diagonals(self, previous: X, start: Start) -> tuple[X, Float[Array, "S B D"]]:
+        """The transitions and the diagonals of their Jacobians, in O(size * D) memory."""
+
+
+@runtime_checkable
+class AffineMarkovSystem(MarkovSystem[X], Protocol[X]):
+    """An order-one system that is linear in the state: x_t = A_t x_{t-1} + b_t. What one prefix scan solves."""
+
+    def affine(self) -> tuple[Float[Array, "T B D D"], Float[Array, "T B D"]]:
+        """A and b, for the features of a state as in LinearisedMarkovSystem."""
