@@ -20,12 +20,12 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from PIL import Image
 
 from common.files import write_atomically
+from runners.picture import new_figure, save_figure
 from runners.units import format_seconds
 
 Arrays: TypeAlias = Mapping[str, Shaped[np.ndarray, "..."]]
@@ -48,7 +48,9 @@ SOLVER_STYLES: dict[str, tuple[str, str]] = {
     "picard": ("#882255", ">"),
     "elk": ("#332288", "p"),
     "quasi_elk": ("#999933", "h"),
+    "windowed": ("#7f5f00", "$W$"),
     "parallel_scan": ("#661100", "d"),
+    "dense_newton": ("#117733", "H"),
     "auto": ("#44aa99", "*"),
 }
 INK, FAINT, GRID = "#222222", "#666666", "#e4e4e4"
@@ -155,16 +157,13 @@ def draw_legend(figure: Figure, axes: Sequence[Axes]) -> None:
 
 
 def _convergence(path: Path, traces: Traces, rows: Rows, title: str, reference: str, x: XAxis) -> None:
-    figure = Figure(figsize=(10, 4.8), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(10, 4.8)
     left, right = figure.subplots(1, 2, sharex=True)
     draw_error(left, traces, rows, x, reference)
     draw_residual(right, traces, rows, x)
     draw_legend(figure, [left, right])
     figure.suptitle(title, fontsize=12.5, fontweight="bold", color=INK, x=0.01, ha="left")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    write_atomically(path, buffer.getvalue())
+    save_figure(path, figure)
 
 
 def _draw(axes: Axes, traces: Traces, rows: Rows, x: XAxis, y: str, label: str, shade: str | None = None) -> None:

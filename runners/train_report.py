@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -12,13 +11,12 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Array, UInt8
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from common.files import replaced_folder, write_atomically
+from common.files import replaced_folder
 from models.checkpoints import save_checkpoint
 from runners.environment import describe_environment
 from runners.figures import FAINT, GRID, INK, sample_grid
+from runners.picture import new_figure, save_figure
 from runners.run import RunContext, RunFailure
 from runners.train_preview import best_epoch
 from runners.train_samples import Sampler
@@ -89,8 +87,7 @@ def write_training_report(
 
 def _training_curve(path: Path, history: Sequence[Mapping[str, Any]], title: str) -> None:
     """Write bits/dim by epoch as a PNG."""
-    figure = Figure(figsize=(7, 4.2), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7, 4.2)
     axes = figure.subplots()
     epochs = [row["epoch"] for row in history]
     for key, label, colour, dashes in _CURVES:
@@ -106,9 +103,7 @@ def _training_curve(path: Path, history: Sequence[Mapping[str, Any]], title: str
     last = history[-1]["held_out_bits_per_dim_ema"]
     axes.annotate(f"{last:.3f}", (epochs[-1], last), (0, -14), textcoords="offset points", ha="right", color=FAINT)
     axes.set_title(title, fontsize=12.5, fontweight="bold", color=INK, loc="left")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    write_atomically(path, buffer.getvalue())
+    save_figure(path, figure)
 
 
 def _limits(history: Sequence[Mapping[str, Any]]) -> tuple[float, float]:

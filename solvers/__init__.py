@@ -9,18 +9,34 @@ from __future__ import annotations
 
 from solvers.anderson import Anderson
 from solvers.check import BrokenSystemError, check_system
+from solvers.dense_newton import DenseNewton
+from solvers.elk import ELK
 from solvers.function import NotTriangularError, from_function
 from solvers.gs_jacobi import GSJacobi
 from solvers.jacobi import Jacobi
 from solvers.jacobi_gs import JacobiGS
+from solvers.linear_scan import ParallelScan
+from solvers.newton import Newton
 from solvers.pairing import PairingError, check_pairing, fits
+from solvers.picard import Picard
 from solvers.progress import Progress, TraceOptions
+from solvers.quasi_elk import QuasiELK
+from solvers.quasi_newton import QuasiNewton
 from solvers.sequential import CachedSequential, Sequential
 from solvers.sliding_gs_jacobi import SlidingGSJacobi
 from solvers.solution import Solution, SolveError, Stats, Status, Trace
 from solvers.solve import advance, finish, solve, start
 from solvers.solver import Solver, StepInfo
-from solvers.system import BlockSystem, ForwardSubstitution, MarkovSystem, SlidingBlockSystem, TriangularSystem
+from solvers.system import (
+    AffineMarkovSystem,
+    BlockSystem,
+    ForwardSubstitution,
+    LinearisedMarkovSystem,
+    MarkovSystem,
+    SlidingBlockSystem,
+    TriangularSystem,
+)
+from solvers.windowed import Windowed
 
 SOLVERS: dict[str, type[Solver]] = {
     "sequential": Sequential,
@@ -30,6 +46,14 @@ SOLVERS: dict[str, type[Solver]] = {
     "sliding_gs_jacobi": SlidingGSJacobi,
     "jacobi_gs": JacobiGS,
     "anderson": Anderson,
+    "newton": Newton,
+    "quasi_newton": QuasiNewton,
+    "picard": Picard,
+    "elk": ELK,
+    "quasi_elk": QuasiELK,
+    "windowed": Windowed,
+    "parallel_scan": ParallelScan,
+    "dense_newton": DenseNewton,
 }
 
 
@@ -39,19 +63,28 @@ def solver_name(solver: Solver) -> str:
 
 
 __all__ = [
+    "ELK",
     "SOLVERS",
+    "AffineMarkovSystem",
     "Anderson",
     "BlockSystem",
     "BrokenSystemError",
     "CachedSequential",
+    "DenseNewton",
     "ForwardSubstitution",
     "GSJacobi",
     "Jacobi",
     "JacobiGS",
+    "LinearisedMarkovSystem",
     "MarkovSystem",
+    "Newton",
     "NotTriangularError",
     "PairingError",
+    "ParallelScan",
+    "Picard",
     "Progress",
+    "QuasiELK",
+    "QuasiNewton",
     "Sequential",
     "SlidingBlockSystem",
     "SlidingGSJacobi",
@@ -64,6 +97,7 @@ __all__ = [
     "Trace",
     "TraceOptions",
     "TriangularSystem",
+    "Windowed",
     "advance",
     "check_pairing",
     "check_system",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from solvers.solver import Solver
-from solvers.system import BlockSystem, MarkovSystem, TriangularSystem
+from solvers.system import AffineMarkovSystem, BlockSystem, MarkovSystem, TriangularSystem
 
-# The most specific protocol first; what a system is called in a message.
-_PROTOCOLS: tuple[type, ...] = (MarkovSystem, BlockSystem, TriangularSystem)
+# What a system is called in a message: of each group the first that it satisfies.
+_PROTOCOLS: tuple[tuple[type, ...], ...] = ((AffineMarkovSystem, MarkovSystem), (BlockSystem,))
 
 
 class PairingError(TypeError):
@@ -16,9 +16,14 @@ class PairingError(TypeError):
 
 
 def describe(system: Any) -> str:
-    """The protocols that a system satisfies, as words."""
-    names = [protocol.__name__ for protocol in _PROTOCOLS[:2] if isinstance(system, protocol)]
-    return " and a ".join(names) if names else "TriangularSystem"
+    """The protocols that a system satisfies, as words with their articles."""
+    found = [[protocol for protocol in group if isinstance(system, protocol)] for group in _PROTOCOLS]
+    return " and ".join(_named(group[0]) for group in found if group) or _named(TriangularSystem)
+
+
+def _named(protocol: type) -> str:
+    name = protocol.__name__
+    return f"{'an' if name[0] in 'AEIO' else 'a'} {name}"
 
 
 def fits(solver: Any, system: Any) -> bool:
@@ -39,5 +44,5 @@ def check_pairing(system: Any, solver: Solver) -> None:
         raise PairingError(f"{name} is not a TriangularSystem: it needs num_equations, initial_guess() and sweep(x)")
     usable = ", ".join(other for other, kind in SOLVERS.items() if fits(kind, system))
     raise PairingError(
-        f"{solver_name(solver)} needs a {solver.requires.__name__}; {name} is a {describe(system)}; use {usable}"
+        f"{solver_name(solver)} needs {_named(solver.requires)}; {name} is {describe(system)}; use {usable}"
     )

@@ -20,6 +20,7 @@ from solvers.equations import (
     prefix_mask,
     select,
 )
+from solvers.implicit import check_adjoint, default_adjoint, with_implicit_gradient
 from solvers.pairing import check_pairing
 from solvers.progress import RUNNING, Progress, TraceOptions, empty_trace, grow_trace, record
 from solvers.solution import Solution, SolveError, Stats, Status
@@ -38,8 +39,12 @@ def solve(
     trace: TraceOptions | None = None,
     throw: bool = True,
     state: Progress | None = None,
+    adjoint: Solver | None = None,
 ) -> Solution[Any]:
     """Solve x_t = f_t(x_0 .. x_{t-1}) for all t.
+
+    ``Solution.value`` has a reverse-mode derivative with respect to the floating-point leaves of ``system``: that of
+    the exact solution, by one solve of the adjoint equations (see implicit.py). Nothing else in it has one.
 
     Args:
         system: what to solve; must satisfy the protocol that ``solver.requires``.
@@ -51,9 +56,11 @@ def solve(
         trace: ask for residual, frontier and error by step. Not with ``state``, which carries its own.
         throw: raise SolveError where the status is not CONVERGED (only outside jit and vmap).
         state: resume from ``Solution.state``.
+        adjoint: what solves the adjoint equations, if a derivative is taken; default: parallel_scan where a solver of
+            order-one systems found the solution, cached_sequential for other solvers of such a system, else jacobi.
 
     Raises:
-        PairingError: the system does not satisfy what the solver requires.
+        PairingError: the system does not satisfy what the solver requires, or its adjoint what ``adjoint`` requires.
         SolveError: see ``throw``.
         ValueError: a limit below 1, or a state laid out wrongly.
     """
@@ -65,6 +72,10 @@ def solve(
         raise ValueError("a resumed solve goes on from its state: x0 and trace cannot be given with it")
     check_pairing(system, solver)
     solver = with_tol(solver, tol)
+    adjoint = default_adjoint(system, solver) if adjoint is None else adjoint
+    check_adjoint(system, adjoint)
+    differentiable, (system, x0, state) = system, lax.stop_gradient((system, x0, state))
+    trace = None if trace is None else TraceOptions(lax.stop_gradient(trace.reference))
     if state is None:
         progress = start(system, solver, x0=x0, max_steps=max_steps, trace=trace)
     else:
@@ -72,6 +83,8 @@ def solve(
         bound = solver.max_steps(system) if max_steps is None else max_steps
         progress = dataclasses.replace(state, limit=jnp.asarray(bound, jnp.int32), trace=grow_trace(state.trace, bound))
     solution = finish(system, advance(system, solver, progress, progress.limit))
+    value = with_implicit_gradient(adjoint, differentiable, solution.value)
+    solution = dataclasses.replace(solution, value=value)
     concrete = not isinstance(solution.status, jax.core.Tracer)
     if throw and concrete and solution.outcome is not Status.CONVERGED:
         raise SolveError(solution.outcome)
@@ -184,7 +197,7 @@ def _step(system: Any, solver: Solver, progress: Progress) -> Progress:
     x = select(jnp.broadcast_to(progress.active & ~spoiled, exact.shape), x, progress.x)
     reset = beyond & progress.active & (spoiled | broken)
     x = select(reset, progress.guess, x)
-    status = _judge(system, solver, progress, info, failed, spoiled, x)
+    status = _judge(system, solver, progress, info, failed, spoiled)
     num_steps = progress.num_steps + info.num_steps
     updated = dataclasses.replace(
         progress,
@@ -223,9 +236,10 @@ def _judge(
     info: StepInfo,
     failed: Bool[Array, " B"],
     spoiled: Bool[Array, " B"],
-    x: Any,
 ) -> Int[Array, " B"]:
-    scale = jnp.maximum(1.0, magnitude(x)) if solver.tol else 1.0
+    # Not the new x: a step that overshoots would make its own yardstick.
+    taken_at = magnitude(progress.x) if info.scale is None else info.scale
+    scale = jnp.maximum(1.0, taken_at) if solver.tol else 1.0
     converged = jnp.isfinite(info.residual) & (info.residual <= solver.tol * scale) & ~spoiled
     # Within its bound of steps a solver terminates however large the residual grows on the way.
     out_of_reach = progress.limit < solver.max_steps(system)

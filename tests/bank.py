@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -12,100 +12,173 @@ from flax import nnx
 
 from common.blocks import take_block
 from common.pytree import pytree
+from common.recurrence import Recurrence
 from models import model_class
 from models.autoregressive import AutoregressiveSystem, cast_floats
 from models.made import MADEConfig
 from models.pixelcnnpp import PixelCNNPPConfig
-from solvers import from_function
+from models.recurrent_cells import GRUCell
+from models.rnn_systems import ForwardRNN
+from solvers import SOLVERS, fits, from_function
+
+# The solvers that sample from autoregressive models.
+SAMPLING = [name for name, solver in SOLVERS.items() if fits(solver, AutoregressiveSystem)]
 
 
 @pytree
 @dataclass(frozen=True)
-class Chain:
-    """x_t = link(x_{t-1}, b_t) with x_{-1} = 0: a block system whose cache is the last value."""
+class Chain(Recurrence):
+    """x_t = link(x_{t-1}, b_t) with x_{-1} = 0."""
 
     link: Callable[[Any, Any], Any] = field(metadata={"static": True})
     inputs: jax.Array  # (T, B)
     guess: jax.Array
 
-    block_unit = 1
-
     @property
     def num_equations(self):
         return self.inputs.shape[0]
 
+    @property
+    def initial_state(self):
+        return jnp.zeros_like(self.inputs[:1].sum(axis=0))
+
     def initial_guess(self):
         return self.guess
 
-    def init_cache(self):
-        return jnp.zeros_like(self.inputs[:1].sum(axis=0))
-
-    def sweep(self, x):
-        return self.update(x, self.init_cache(), 0, self.num_equations)[0]
-
-    def update(self, x, cache, start, size):
-        previous = jnp.concatenate([cache[None], x[: size - 1]]) if size else x
-        values = self.link(previous, take_block(self.inputs, start, size) if size else self.inputs)
-        return values, values[-1] if size else cache
-
-    def slide(self, x, cache, start, size, keep):
-        return self.update(x, cache, start, size)[0], jnp.concatenate([cache[None], x])[keep]
-
-    def prefix_caches(self, x, block_size):
-        swept = self.sweep(x)
-        return jnp.concatenate([self.init_cache()[None], swept[block_size - 1 : -1 : block_size]])
+    def transitions(self, previous, start):
+        return self.link(previous, take_block(self.inputs, start, previous.shape[0]))
 
 
 @pytree
 @dataclass(frozen=True)
-class PytreeChain:
-    """A block system whose state, noise and cache are dicts of leaves with and without features."""
+class Driven(Recurrence):
+    """x_t = link(x_{t-1}, inputs_t, parameters), whose states and inputs are any pytrees."""
 
-    inputs: dict[str, jax.Array]  # scalar (T, B), features (T, B, 3)
-
-    block_unit = 1
+    link: Callable[[Any, Any, Any], Any] = field(metadata={"static": True})
+    inputs: Any  # leaves (T, B, ...)
+    initial_state: Any  # leaves (B, ...)
+    parameters: Any = None
 
     @property
     def num_equations(self):
-        return self.inputs["scalar"].shape[0]
+        return jax.tree.leaves(self.inputs)[0].shape[0]
 
-    def initial_guess(self):
-        return jax.tree.map(jnp.zeros_like, self.inputs)
+    def transitions(self, previous, start):
+        size = jax.tree.leaves(previous)[0].shape[0]
+        return self.link(previous, take_block(self.inputs, start, size), self.parameters)
 
-    def init_cache(self):
-        return jax.tree.map(lambda a: jnp.zeros_like(a[0]), self.inputs)
 
-    def sweep(self, x):
-        return self.update(x, self.init_cache(), 0, self.num_equations)[0]
+@pytree
+@dataclass(frozen=True)
+class AffineChain(Recurrence):
+    """x_t = A_t x_{t-1} + b_t with x_{-1} = 0, which tells its derivatives too."""
 
-    def update(self, x, cache, start, size):
-        before = jax.tree.map(lambda c, a: jnp.concatenate([c[None], a[: size - 1]]), cache, x)
-        inputs = take_block(self.inputs, start, size)
-        features = 0.5 * jnp.tanh(before["features"]) + before["scalar"][..., None] * 0.1 + inputs["features"]
-        values = {"features": features, "scalar": 0.3 * before["features"].sum(axis=-1) + inputs["scalar"]}
-        return values, jax.tree.map(lambda a: a[-1], values)
+    a: jax.Array  # (T, B, D, D)
+    b: jax.Array  # (T, B, D)
 
-    def slide(self, x, cache, start, size, keep):
-        behind = jax.tree.map(lambda c, a: jnp.concatenate([c[None], a])[keep], cache, x)
-        return self.update(x, cache, start, size)[0], behind
+    @property
+    def num_equations(self):
+        return self.b.shape[0]
 
-    def prefix_caches(self, x, block_size):
-        swept = self.sweep(x)
-        return jax.tree.map(
-            lambda first, a: jnp.concatenate([first[None], a[block_size - 1 : -1 : block_size]]),
-            self.init_cache(),
-            swept,
-        )
+    @property
+    def initial_state(self):
+        return jnp.zeros(self.b.shape[1:], self.b.dtype)
+
+    def affine(self):
+        return self.a, self.b
+
+    def transitions(self, previous, start):
+        a, b = take_block((self.a, self.b), start, previous.shape[0])
+        return jnp.einsum("tbij,tbj->tbi", a, previous) + b
+
+    def jacobians(self, previous, start):
+        return self.transitions(previous, start), take_block(self.a, start, previous.shape[0])
+
+    def jacobian_diagonals(self, previous, start):
+        values, a = self.jacobians(previous, start)
+        return values, jnp.diagonal(a, axis1=-2, axis2=-1)
+
+
+def affine_chain(num_equations, batch, seed, features=2, dtype=jnp.float32):
+    keys = jax.random.split(jax.random.key(seed))
+    a = 0.5 * jax.random.normal(keys[0], (num_equations, batch, features, features), dtype)
+    return AffineChain(a, jax.random.normal(keys[1], (num_equations, batch, features), dtype))
+
+
+def as_affine(system):
+    """A Chain whose link is linear in the state as an AffineChain of one feature."""
+    offset = system.link(jnp.zeros_like(system.inputs), system.inputs)
+    slope = system.link(jnp.ones_like(system.inputs), system.inputs) - offset
+    return AffineChain(slope[..., None, None], offset[..., None])
+
+
+def coupled(num_equations, batch, seed, dtype=jnp.float32):
+    """Three features that turn into one another, so that the diagonals of the Jacobians, 0, tell nothing of them."""
+    inputs = jax.random.normal(jax.random.key(seed), (num_equations, batch, 3), dtype)
+    return Driven(_coupled, inputs, jnp.zeros((batch, 3), dtype), 1.2 * jnp.roll(jnp.eye(3, dtype=dtype), 1, axis=0))
+
+
+def _coupled(x, b, matrix):
+    return jnp.tanh(x @ matrix.T) + 0.3 * b
 
 
 def pytree_chain(num_equations, batch, seed):
+    """A state and noise of leaves with and without features."""
     keys = jax.random.split(jax.random.key(seed))
-    return PytreeChain(
-        {
-            "features": jax.random.normal(keys[0], (num_equations, batch, 3)),
-            "scalar": jax.random.normal(keys[1], (num_equations, batch)),
-        }
-    )
+    inputs = {
+        "features": jax.random.normal(keys[0], (num_equations, batch, 3)),
+        "scalar": jax.random.normal(keys[1], (num_equations, batch)),
+    }
+    return Driven(_pytree_chain, inputs, {"features": jnp.zeros((batch, 3)), "scalar": jnp.zeros(batch)})
+
+
+def _pytree_chain(x, inputs, _):
+    features = 0.5 * jnp.tanh(x["features"]) + x["scalar"][..., None] * 0.1 + inputs["features"]
+    return {"features": features, "scalar": 0.3 * x["features"].sum(axis=-1) + inputs["scalar"]}
+
+
+def markov_ids(num_equations, batch, seed):
+    """A state of features and of class ids, each of which depends on both."""
+    keys = jax.random.split(jax.random.key(seed))
+    inputs = jax.random.normal(keys[0], (num_equations, batch, 2))
+    first = {"features": jnp.zeros((batch, 2)), "ids": jnp.zeros(batch, jnp.int32)}
+    return Driven(_markov_ids, inputs, first, jax.random.normal(keys[1], (5, 2)))
+
+
+def _markov_ids(x, inputs, table):
+    features = 0.7 * jnp.tanh(x["features"]) + table[x["ids"]] + inputs
+    return {"features": features, "ids": (x["ids"] + (features[..., 0] > 0) + (x["features"][..., 1] > 0)) % 5}
+
+
+def expansive(num_equations, batch, seed, gain=40.0):
+    """Derivatives up to ``gain`` around a small solution: from other states Newton's steps overflow."""
+    inputs = 1e-3 * jax.random.normal(jax.random.key(seed), (num_equations, batch, 1))
+    return Driven(_expansive, inputs, jnp.full((batch, 1), 1.0), jnp.float32(gain))
+
+
+def _expansive(x, b, gain):
+    return jnp.sin(gain * x) + b
+
+
+def tiny_gru(num_equations, batch, seed, hidden_size=3, gain=1.5, dtype=jnp.float32):
+    keys = jax.random.split(jax.random.key(seed), 3)
+    wide = 3 * hidden_size
+    first, second = (gain * jax.random.normal(keys[i], (n, wide), dtype) for i, n in enumerate((2, hidden_size)))
+    cell = GRUCell(first, second, jnp.zeros(wide, dtype))
+    return ForwardRNN.of(cell, jax.random.normal(keys[2], (num_equations, batch, 2), dtype))
+
+
+def one_sample(system, i):
+    """Sample ``i`` of a system of the bank by itself."""
+
+    def of(tree, axis):
+        return jax.tree.map(lambda a: jax.lax.slice_in_dim(a, i, i + 1, axis=axis), tree)
+
+    if isinstance(system, Driven):
+        return replace(system, inputs=of(system.inputs, 1), initial_state=of(system.initial_state, 0))
+    if isinstance(system, AffineChain):
+        return AffineChain(*of((system.a, system.b), 1))
+    return type(system)(system.network, system.head, of(system.noise, 1))
 
 
 def chain(link, num_equations, batch, seed, guess=0.0, dtype=jnp.float32):
@@ -200,5 +273,9 @@ SOLVABLE = {
     "overflowing": overflowing,
     "pytree": pytree_system,
     "pytree_chain": pytree_chain,
+    "markov_ids": markov_ids,
+    "tiny_gru": tiny_gru,
     "tiny_made": tiny_made,
 }
+# More of these, on which solvers differ that read derivatives; to others they are chains like those above.
+SOLVABLE_BY_DERIVATIVES = {"affine": affine_chain, "coupled": coupled}

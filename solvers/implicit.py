@@ -1,0 +1,195 @@
+"""The derivative of a solution by the implicit function theorem: one more triangular solve instead of a stored loop.
+
+With x = F(x; w) and J = dF/dx, which is strictly lower triangular, a cotangent v of x becomes one of the parameters by
+
+    u = v + J^T u,    dw = (dF/dw)^T u.
+
+The equations of u, read from the last to the first, are a triangular system again (Bai, Kolter and Koltun, "Deep
+equilibrium models", 2019, use the same identity; here it is exact, because triangular systems have one solution).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from common.blocks import Start, take_block
+from common.pytree import pytree
+from common.recurrence import Recurrence, shifted
+from solvers.equations import is_segmented
+from solvers.linearise import jacobians
+from solvers.pairing import PairingError, fits
+from solvers.solver import Solver
+from solvers.system import MarkovSystem
+
+X = TypeVar("X")
+Leaves = list[Array]  # the floating-point leaves of a state: class ids have no derivative
+
+
+@pytree
+@dataclass(frozen=True)
+class AdjointSystem:
+    """u = v + J^T u in reverse: equation s is equation T-1-s of ``system``, linearised at its solution ``x``.
+
+    The state is a list of leaves. Satisfies TriangularSystem.
+    """
+
+    system: Any
+    x: Any
+    cotangent: Leaves  # v, in the order of ``system``
+
+    @property
+    def num_equations(self) -> int:
+        """T, or where the equations are segments of a state the number of those that have derivatives."""
+        lengths = [leaf.shape[0] for leaf in self.cotangent]
+        return sum(lengths) if self._segmented else lengths[0]
+
+    def initial_guess(self) -> Leaves:
+        """Zero."""
+        return [jnp.zeros_like(leaf) for leaf in self.reverse(self.cotangent)]
+
+    def sweep(self, u: Leaves) -> Leaves:
+        """All equations: v + J^T u."""
+        _, pull = jax.vjp(lambda leaves: _floats(self.system.sweep(_with_floats(self.x, leaves))), _floats(self.x))
+        (pulled,) = pull(self.reverse(u))
+        return self.reverse([v + p for v, p in zip(self.cotangent, pulled, strict=True)])
+
+    def reverse(self, leaves: Leaves) -> Leaves:
+        """From the system's order to the adjoint's, or back."""
+        flipped = [leaf[::-1] for leaf in leaves]
+        return flipped[::-1] if self._segmented else flipped
+
+    @property
+    def _segmented(self) -> bool:
+        return is_segmented(self.x, self.system.num_equations)
+
+
+@pytree
+@dataclass(frozen=True)
+class MarkovAdjoint(Recurrence):
+    """The adjoint of an order-one system: u_t = v_t + J_{t+1}^T u_{t+1}, equation s being t = T-1-s.
+
+    Satisfies AffineMarkovSystem, SlidingBlockSystem and ForwardSubstitution.
+    """
+
+    system: Any
+    x: Any
+    cotangent: Leaves
+
+    @property
+    def num_equations(self) -> int:
+        """T."""
+        return int(self.system.num_equations)
+
+    @property
+    def initial_state(self) -> Leaves:
+        """Nothing follows the last equation."""
+        return [jnp.zeros(leaf.shape[1:], leaf.dtype) for leaf in self.cotangent]
+
+    def transitions(self, previous: Leaves, start: Start) -> Leaves:
+        """u_t from u_{t+1}, by the transposed derivative of transition t + 1 at x_t."""
+        size = previous[0].shape[0]
+        points = take_block(jax.tree.map(lambda leaf: leaf[::-1], self.x), start, size)
+        inputs = take_block(self.reverse(self.cotangent), start, size)
+        # Nothing follows the last equation: its row reads a zero, through whichever transition stands there.
+        following = jnp.minimum(self.num_equations - start - jnp.arange(size), self.num_equations - 1)
+        pulled = jax.vmap(self._pull)(previous, points, following)
+        return [v + p for v, p in zip(inputs, pulled, strict=True)]
+
+    def affine(self) -> tuple[Float[Array, "T B D D"], Float[Array, "T B D"]]:
+        """The transposed Jacobians, and the cotangents."""
+        _, forward = jacobians(self.system, shifted(self.system.initial_state, self.x), 0)
+        flat = [leaf.reshape(*leaf.shape[:1], forward.shape[1], -1) for leaf in self.reverse(self.cotangent)]
+        return jnp.swapaxes(jnp.roll(forward[::-1], 1, axis=0), -1, -2), jnp.concatenate(flat, axis=-1)
+
+    def reverse(self, leaves: Leaves) -> Leaves:
+        """From the system's order to the adjoint's, or back."""
+        return [leaf[::-1] for leaf in leaves]
+
+    def _pull(self, following: Leaves, point: Any, t: Int[Array, ""]) -> Leaves:
+        """J_t^T u, for one t."""
+        _, pull = jax.vjp(
+            lambda leaves: _floats(self.system.transition(_with_floats(point, leaves), t)), _floats(point)
+        )
+        (pulled,) = pull(following)
+        result: Leaves = pulled
+        return result
+
+
+def default_adjoint(system: Any, solver: Solver) -> Solver:
+    """What solves the adjoint equations unless the caller says: a parallel solver where one found the solution."""
+    from solvers.jacobi import Jacobi
+    from solvers.linear_scan import ParallelScan
+    from solvers.sequential import CachedSequential
+
+    if not isinstance(system, MarkovSystem):
+        return Jacobi()
+    return ParallelScan() if MarkovSystem in solver.requires.__mro__ else CachedSequential()
+
+
+def check_adjoint(system: Any, adjoint: Solver) -> None:
+    """Raise PairingError unless ``adjoint`` can solve the adjoint equations of ``system``."""
+    kind = _adjoint_kind(system)
+    if not fits(adjoint, kind):
+        scans = "parallel_scan, cached_sequential, " if kind is MarkovAdjoint else ""
+        raise PairingError(
+            f"adjoint: {type(adjoint).__name__} needs a {adjoint.requires.__name__}, which the adjoint equations of "
+            f"{type(system).__name__} are not; use {scans}jacobi or another solver of any system"
+        )
+
+
+def _adjoint_kind(system: Any) -> type[AdjointSystem] | type[MarkovAdjoint]:
+    return MarkovAdjoint if isinstance(system, MarkovSystem) else AdjointSystem
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def with_implicit_gradient(adjoint: Solver, system: Any, x: X) -> X:
+    """``x``, the solution of ``system``, as a differentiable function of the system's leaves."""
+    return x
+
+
+def _forward(adjoint: Solver, system: Any, x: X) -> tuple[X, tuple[Any, X]]:
+    solution = with_implicit_gradient(adjoint, system, x)  # so that derivatives of the gradient see x move as well
+    return solution, (system, solution)
+
+
+def _backward(adjoint: Solver, residuals: tuple[Any, Any], cotangent: Any) -> tuple[Any, Any]:
+    from solvers.solve import solve  # which is the user of this module
+
+    system, x = residuals
+    equations = _adjoint_kind(system)(
+        system, x, [v for v, leaf in _pairs(cotangent, x) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    )
+    u = equations.reverse(solve(equations, adjoint, throw=False).value)
+    _, pull = jax.vjp(lambda system: _floats(system.sweep(x)), system)
+    (gradient,) = pull(u)
+    return gradient, jax.tree.map(_no_cotangent, x)
+
+
+with_implicit_gradient.defvjp(_forward, _backward)
+
+
+def _pairs(cotangent: Any, x: Any) -> list[tuple[Any, Array]]:
+    return list(zip(jax.tree.leaves(cotangent), jax.tree.leaves(x), strict=True))
+
+
+def _no_cotangent(leaf: Array) -> Any:
+    return jnp.zeros_like(leaf) if jnp.issubdtype(leaf.dtype, jnp.inexact) else jnp.zeros(leaf.shape, jax.dtypes.float0)
+
+
+def _floats(x: Any) -> Leaves:
+    return [leaf for leaf in jax.tree.leaves(x) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+
+
+def _with_floats(x: X, floats: Leaves) -> X:
+    leaves, treedef = jax.tree.flatten(x)
+    remaining = iter(floats)
+    result: X = jax.tree.unflatten(
+        treedef, [next(remaining) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf for leaf in leaves]
+    )
+    return result

@@ -1,0 +1,52 @@
+"""The exact answer of a linear system of order one, by one prefix scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from common.recurrence import shifted
+from solvers.equations import compare, isolated, magnitude, prefix_mask, select
+from solvers.jacobi import next_frontier
+from solvers.linearise import ravel, unravel
+from solvers.parallel_scan import affine_scan
+from solvers.solver import StepInfo
+from solvers.system import AffineMarkovSystem
+
+
+@dataclass(frozen=True)
+class ParallelScan:
+    """All of x_t = A_t x_{t-1} + b_t by one affine prefix scan (Blelloch, "Prefix sums and their applications", 1990).
+
+    A step scans what the equations lack at x, x <- x + d with d_t = A_t d_{t-1} + (A_t x_{t-1} + b_t - x_t), and holds
+    the outcome against F in the same step: one step solves, and further ones, where rounding leaves more than ``tol``,
+    refine. The exact prefix takes F(x) itself, so that T steps suffice even where products of A overflow.
+    """
+
+    requires: ClassVar[type] = AffineMarkovSystem
+    tol: float = 1e-6
+
+    def max_steps(self, system: Any) -> int:
+        """T steps and the one that confirms."""
+        return int(system.num_equations) + 1
+
+    def init(self, system: Any, x: Any) -> None:
+        """A scan remembers nothing but x."""
+
+    def step(self, system: Any, x: Any, state: None, frontier: Int[Array, " B"]) -> tuple[Any, None, StepInfo]:
+        """One scan and the sweep that checks it."""
+        num_equations = system.num_equations
+        matrices, offsets = system.affine()
+        at = ravel(x)
+        lacking = jnp.einsum("tbij,tbj->tbi", matrices, ravel(shifted(system.initial_state, x))) + offsets - at
+        scanned = unravel(at + affine_scan(matrices, lacking, jnp.zeros_like(at[0])), x)
+        new = select(prefix_mask(frontier, num_equations), x, scanned)
+        y = isolated(system.sweep, new, new)
+        residual, matching = compare(y, new, num_equations)
+        frontier = next_frontier(frontier, matching, num_equations)
+        new = select(prefix_mask(frontier, num_equations), y, new)
+        # What A and b cost is counted as a sweep.
+        return new, None, StepInfo(residual, frontier, 1, 2.0, magnitude(new))

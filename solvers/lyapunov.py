@@ -1,0 +1,72 @@
+"""The largest Lyapunov exponent of an order-one system: whether solving it in parallel can pay.
+
+Where deviations shrink on the way, x_t forgets x_0, and Newton-type solvers need a number of steps that hardly grows
+with T; where they grow, each step carries the answer on by a stretch that does not grow with T either (Gonzalez et al.,
+"Predictability enables parallelization of nonlinear state space models", arXiv 2508.16817).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from common.recurrence import shifted
+from solvers.equations import batch_size
+from solvers.linearise import push, ravel
+
+
+def largest_lyapunov_exponent(system: Any, x: Any, burn_in: int = 0) -> Float[Array, " B"]:
+    """How fast a small deviation grows along the solution ``x`` of a MarkovSystem: nats per step, for each sample.
+
+    With v_0 a random unit vector and J_t the Jacobian of equation t at the solution,
+
+        w_t = J_t v_t,    v_{t+1} = w_t / |w_t|,    exponent = mean of log |w_t| over t = burn_in .. T-1
+
+    (Benettin et al., "Lyapunov characteristic exponents for smooth dynamical systems", Meccanica 15, 1980). The first
+    ``burn_in`` steps turn v towards the direction that grows fastest and are left out of the mean. -inf: a deviation
+    dies out altogether. NaN: no step is left, or the solution is not finite. A sequential pass of T steps.
+
+    Raises ValueError where ``burn_in`` is negative.
+    """
+    if burn_in < 0:
+        raise ValueError(f"burn_in must be 0 or more, not {burn_in}")
+    if burn_in >= system.num_equations:
+        return jnp.full(batch_size(x), jnp.nan)
+    previous = shifted(system.initial_state, x)
+    flat = ravel(previous)
+    # One direction for all samples, so that a sample's exponent does not depend on the others.
+    direction = jax.random.normal(jax.random.key(0), flat.shape[2:], flat.dtype)
+    first = jnp.broadcast_to(direction / jnp.linalg.norm(direction), flat.shape[1:])
+
+    def body(v: Float[Array, "B D"], equation: tuple[Int[Array, ""], Any]) -> tuple[Array, Float[Array, " B"]]:
+        t, before = equation
+        row = jax.tree.map(lambda a: a[None], before)
+        pushed = push(system, row, t, v[None])[0]
+        growth = jnp.linalg.norm(pushed, axis=-1)
+        alive = (growth > 0)[:, None]
+        return jnp.where(alive, pushed / jnp.where(alive, growth[:, None], 1), v), jnp.log(growth)
+
+    _, growths = lax.scan(body, first, (jnp.arange(system.num_equations), previous))
+    return jnp.mean(growths[burn_in:], axis=0)
+
+
+def pays(exponent: float) -> bool:
+    """Whether Newton-type solvers can be expected to need few steps: deviations shrink. False for NaN."""
+    return exponent < 0
+
+
+def advice(exponent: float) -> str:
+    """What the exponent means for the choice of a solver, as a sentence."""
+    if math.isnan(exponent):
+        return "no largest Lyapunov exponent: no finite step to estimate it from"
+    told = f"largest Lyapunov exponent {exponent:+.2f} per step"
+    if pays(exponent):
+        fades = f"a deviation fades by a factor e in {-1 / exponent:.2g} steps"
+        return f"stable: {told}: {fades}; where T is much longer, parallel solvers need few"
+    kind = "chaotic" if exponent > 0 else "marginal"
+    return f"{kind}: {told}; parallel solving does not pay, use cached_sequential"

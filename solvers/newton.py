@@ -1,0 +1,104 @@
+"""Newton's method for order-one systems (DEER), and the step that its relatives share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from common.recurrence import shifted
+from solvers.equations import compare, isolated, magnitude, prefix_mask, select
+from solvers.jacobi import next_frontier
+from solvers.linearise import jacobian_sweeps, jacobians, ravel, unravel
+from solvers.parallel_scan import affine_scan
+from solvers.solver import StepInfo
+from solvers.system import MarkovSystem
+
+# (system, previous, start) -> the transitions and matrices (S, B, D, D), or diagonals (S, B, D), that stand for their
+# Jacobians; see linearise.py.
+Linearise: TypeAlias = Callable[[Any, Any, int], tuple[Any, Array]]
+
+
+class Linearisation(NamedTuple):
+    """F near x: F(x + d)_t is about y_t + A_t d_{t-1}; with what the comparison of y and x tells."""
+
+    y: Any
+    matrices: Array  # A: (T, B, D, D), or diagonals (T, B, D)
+    residual: Float[Array, " B"]  # max |y - x|
+    frontier: Int[Array, " B"]  # the length of the exact prefix of y
+
+
+@dataclass(frozen=True)
+class Newton:
+    """x <- x + d, where d solves the equations linearised at x: d_t = (F(x)_t - x_t) + J_t d_{t-1}, d_{-1} = 0.
+
+    The Jacobians J are full, and d is one affine prefix scan (Lim et al., "Parallelizing non-linear sequential models
+    over the sequence length", ICLR 2024, arXiv 2309.12252: DEER). Converges quadratically where it does; O(T D^2)
+    memory and O(T D^3) arithmetic a step. The exact prefix takes F(x) itself, so that T steps suffice as they do for
+    Jacobi. Class ids and other integers take F(x) too.
+    """
+
+    requires: ClassVar[type] = MarkovSystem
+    tol: float = 1e-6
+
+    def max_steps(self, system: Any) -> int:
+        """T steps and the one that confirms."""
+        return int(system.num_equations) + 1
+
+    def init(self, system: Any, x: Any) -> None:
+        """Newton's method remembers nothing but x."""
+
+    def step(self, system: Any, x: Any, state: None, frontier: Int[Array, " B"]) -> tuple[Any, None, StepInfo]:
+        """One linearisation and one scan."""
+        new, here = scan_step(system, x, frontier, jacobians, self.tol, trusted=math.sqrt(self.tol))
+        return new, None, StepInfo(here.residual, here.frontier, 1, 1.0 + jacobian_sweeps(system))
+
+    def floats_per_equation(self, features: int) -> int:
+        """Working memory of a step, in numbers for each equation and sample."""
+        return 3 * features**2 + 16 * features
+
+
+def scan_step(
+    system: Any, x: Any, frontier: Int[Array, " B"], linearise: Linearise, tol: float, trusted: float
+) -> tuple[Any, Linearisation]:
+    """The step of the family: x + d with d_t = (F(x)_t - x_t) + A_t d_{t-1}, made safe by ``accept``.
+
+    A is what ``linearise`` says: the full Jacobian, an approximation of it, or the identity (a view of these methods
+    as one scan: Gonzalez et al., "A unifying framework for parallelizing sequential models with linear dynamical
+    systems", arXiv 2509.21716).
+    """
+    here = linearised(system, x, frontier, linearise)
+    at = ravel(x)
+    step = affine_scan(here.matrices, ravel(here.y) - at, jnp.zeros_like(at[0]))
+    return accept(system, x, unravel(at + step, here.y), here, tol, trusted), here
+
+
+def linearised(system: Any, x: Any, frontier: Int[Array, " B"], linearise: Linearise) -> Linearisation:
+    """F(x) and the matrices, evaluated once and apart from what is done with them."""
+
+    def evaluate(system: Any, x: Any) -> tuple[Any, Array]:
+        return linearise(system, shifted(system.initial_state, x), 0)
+
+    blank = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(evaluate, system, x))
+    y, matrices = isolated(evaluate, blank, system, x)
+    residual, matching = compare(y, x, system.num_equations)
+    return Linearisation(y, matrices, residual, next_frontier(frontier, matching, system.num_equations))
+
+
+def accept(system: Any, x: Any, proposal: Any, here: Linearisation, tol: float, trusted: float) -> Any:
+    """``proposal``, with F(x) where that is known to be as good or better.
+
+    That is in the exact prefix; and in a sample whose x has met the tolerance, unless it is a step of at most
+    ``trusted`` * max(1, |x|) away. The driver takes such a sample for solved, and a step may be anything: where small
+    deviations grow along the sequence, or A is not the Jacobian, rounding errors in F(x) - x add up to a large one.
+    """
+    num_equations = system.num_equations
+    scale = jnp.maximum(1.0, magnitude(x))
+    moved = compare(proposal, x, num_equations).residual
+    settled = (here.residual <= tol * scale) & ~(moved <= trusted * scale)
+    return select(prefix_mask(here.frontier, num_equations) | settled, here.y, proposal)

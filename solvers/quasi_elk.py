@@ -1,0 +1,38 @@
+"""Quasi-ELK: damped quasi-Newton steps, each by a parallel scalar Kalman filter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Array, Float
+
+from solvers.elk import LevenbergMarquardt
+from solvers.linearise import diagonals
+from solvers.newton import Linearise
+
+
+@dataclass(frozen=True)
+class QuasiELK(LevenbergMarquardt):
+    """ELK with the diagonals of the Jacobians: D scalar filters side by side (arXiv 2407.19115).
+
+    Options as ELK's. O(T D) memory and arithmetic a step, and stable where quasi-Newton's steps overflow. T steps
+    always suffice.
+    """
+
+    @property
+    def linearise(self) -> Linearise:
+        """Diagonals, as the system tells them, or by D forward derivatives in turn."""
+        return diagonals
+
+    @property
+    def trusted(self) -> float:
+        """Diagonals are not Jacobians: a step from a point that has met the tolerance may lead away from it."""
+        return 0.0
+
+    def blank_matrices(self, blank: Float[Array, "T B D"]) -> Float[Array, "T B D"]:
+        """Diagonals."""
+        return blank
+
+    def floats_per_equation(self, features: int) -> int:
+        """Working memory of a step, in numbers for each equation and sample."""
+        return 20 * features
