@@ -22,6 +22,8 @@ MODELS: dict[str, str] = {
 # The equations that models state, "module:class", and whose they are.
 SYSTEMS: dict[str, tuple[str, ...]] = {
     "models.autoregressive:AutoregressiveSystem": tuple(MODELS),
+    "models.rnn_systems:ForwardRNN": ("rnn",),
+    "models.rnn_systems:BackwardRNN": ("rnn backward",),
 }
 
 
