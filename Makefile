@@ -10,7 +10,7 @@ demo: $(VENV)/.run
 	$(BIN)/python main.py --runner MADESamplerRunner --config made_sampler.yml
 
 test: $(VENV)/.dev lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -30,6 +30,9 @@ results: $(VENV)/.dev
 	$(BIN)/python main.py --runner JacobiGSPixelCNNPPSamplerRunner --config jacobi_gs_pixelcnnpp_sampler.yml
 	$(BIN)/python main.py --runner GSJacobiPixelCNNPPSamplerRunner --config gs_jacobi_pixelcnnpp_sampler.yml
 	$(BIN)/python main.py --runner SamplerRunner --config pixelcnnpp_photos32_sampler.yml
+	$(BIN)/python main.py --runner BackpropRunner --config backprop.yml
+	$(BIN)/python main.py --runner ForwardRNNRunner --config forward_rnn.yml
+	$(BIN)/python main.py --runner RNNClassifierRunner --config rnn_classifier.yml
 	$(MAKE) notebooks
 
 notebooks: $(VENV)/.dev
@@ -38,6 +41,8 @@ notebooks: $(VENV)/.dev
 benchmarks: $(VENV)/.run
 	$(BIN)/python -m benchmarks.made
 	$(BIN)/python -m benchmarks.pixelcnnpp
+	$(BIN)/python -m benchmarks.parallel_scan
+	$(BIN)/python -m benchmarks.newton
 
 # Train the shipped weights anew, and ship them. The last two take hours on a processor.
 train: $(VENV)/.run

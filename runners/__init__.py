@@ -12,13 +12,15 @@ RUNNERS: dict[str, str] = {
     "JacobiGSPixelCNNPPSamplerRunner": "runners.pixelcnnpp_sampling:JacobiGSPixelCNNPPSamplerRunner",
     "GSJacobiPixelCNNPPSamplerRunner": "runners.pixelcnnpp_sampling:GSJacobiPixelCNNPPSamplerRunner",
     "SamplerRunner": "runners.sampling:SamplerRunner",  # any model
+    "BackpropRunner": "runners.backprop:BackpropRunner",
+    "ForwardRNNRunner": "runners.forward_rnn:ForwardRNNRunner",
+    "RNNClassifierRunner": "runners.rnn_classifier:RNNClassifierRunner",
     "EvaluateRunner": "runners.evaluate:EvaluateRunner",  # any model
     "TrainRunner": "runners.training:TrainRunner",
 }
 
 # Names that are taken, of experiments that are still to come.
 NOT_BUILT: tuple[str, ...] = (
-    "BackpropRunner",
     "DenseNetRunner",
     "WaveNetSamplerRunner",
 )

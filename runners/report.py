@@ -46,7 +46,7 @@ def write_report(
     """
     record = _record(context, seed, config, comparison)
     with replaced_folder(context.out) as folder:
-        _write_json(folder / "results.json", record)
+        write_json(folder / "results.json", record)
         arrays: dict[str, Any] = {"samples": samples.samples, **samples.noise, "seed": np.uint32(seed)}
         np.savez_compressed(folder / "samples.npz", **arrays)
         _write_traces(folder, title, record, comparison)
@@ -76,7 +76,8 @@ def _record(context: RunContext, seed: int, config: Mapping[str, Any], compariso
     }
 
 
-def _write_json(path: Path, record: Mapping[str, Any]) -> None:
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a record as strict JSON; what JSON cannot say (NaN, infinity) becomes a string."""
     path.write_text(json.dumps(_strict(record), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 

@@ -9,6 +9,8 @@ from jaxtyping import install_import_hook
 # Shapes in annotations are checked while tests run, and only then.
 install_import_hook(["solvers", "models", "common"], "beartype.beartype")
 
+import signal
+
 import jax
 import pytest
 from hypothesis import HealthCheck, settings
@@ -27,6 +29,14 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="trains for real; run with --slow"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible():
+    """Tests press Ctrl-C; a shell that runs them in the background has it ignored, by their child processes too."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
 
 
 @pytest.fixture(scope="session", autouse=True)
