@@ -24,6 +24,7 @@ from runners.program_cache import keep_programs, silence_xla
 from runners.run import RunContext, RunFailure, Runner
 
 ROOT = Path(__file__).resolve().parent.parent
+INTERRUPTED = 130  # the exit code after Ctrl-C, as shells have it
 LEVELS = ("debug", "info", "warning", "error")
 _SILENT = ("warning", "error")
 # What JAX is asked for; the processor serves beside an accelerator.
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunFailure as error:
         return _complain(error, 1)
     except KeyboardInterrupt:
-        return _complain("interrupted; nothing was written that was not complete", 130)
+        return _complain("interrupted; nothing was written that was not complete", INTERRUPTED)
     except OSError as error:
         return _complain(error, 1)
     except (MemoryError, RuntimeError) as error:

@@ -31,7 +31,7 @@ def print_table(comparison: Comparison, title: str) -> None:
     """Print all rows to standard output, the fastest converged one marked with a star."""
     console = Console()
     if not console.is_terminal:
-        console = Console(width=170)
+        console = Console(width=200)  # no cell may wrap or be cut
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     for name, justify in _COLUMNS:
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
