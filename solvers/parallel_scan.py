@@ -72,12 +72,11 @@ def prefix_scan(
 
     def at(i: int | Int[Array, ""]) -> Any:
         """Element i of every chunk. The last chunk repeats its last, as nothing reads what comes of that."""
-        rows = jnp.minimum(firsts + i, num_elements - 1)
-        return lift(jax.tree.map(lambda leaf: leaf[rows], elements))
+        return lift(jax.tree.map(lambda leaf: jnp.take(leaf, firsts + i, axis=0, mode="clip"), elements))
 
     def step(i: Int[Array, ""], carry: tuple[Any, Any]) -> tuple[Any, Any]:
         state = act(carry[0], at(i))
-        return state, jax.tree.map(lambda chunks, new: chunks.at[:, i].set(new), carry[1], state)
+        return state, jax.tree.map(lambda to, new: lax.dynamic_update_index_in_dim(to, new, i, 1), carry[1], state)
 
     totals = lax.fori_loop(1, length, lambda i, total: combine(total, at(i)), at(0))
     ends = prefix_scan(jax.tree.map(lambda leaf: leaf[:-1], totals), initial, combine, act)
@@ -97,6 +96,10 @@ def affine_scan(
     """
     if b.size == 0:
         return b
+    shape = b.shape
+    if a.size == b.size:  # numbers, which nothing mixes: one long row of them makes the fastest loops
+        row = (shape[0], 1, shape[1] * shape[2])
+        a, b, initial = a.reshape(row), b.reshape(row), initial.reshape(row[1:])
     algebra = matrices(a)
 
     def combine(first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -105,8 +108,8 @@ def affine_scan(
     def act(y: Array, element: tuple[Array, Array]) -> Array:
         return algebra.apply(element[0], y) + element[1]
 
-    states: Float[Array, "T B D"] = prefix_scan((a, b), initial, combine, act)
-    return states
+    states: Array = prefix_scan((a, b), initial, combine, act)
+    return states.reshape(shape)
 
 
 def covariance_scan(
