@@ -22,8 +22,11 @@ from solvers import (
     PairingError,
     ParallelScan,
     QuasiNewton,
+    advance,
+    finish,
     from_function,
     solve,
+    start,
 )
 
 
@@ -150,6 +153,19 @@ def test_finite_differences(x64):
     np.testing.assert_allclose(jax.grad(value)(0.0), expected, rtol=1e-8)
     second = (jax.grad(value)(step) - jax.grad(value)(-step)) / (2 * step)
     np.testing.assert_allclose(jax.grad(jax.grad(value))(0.0), second, rtol=1e-6)
+
+
+def test_forward_mode_goes_through_the_steps(x64):
+    system = chain(contractive_link, 9, 2, 4, dtype=jnp.float64)
+    direction = jax.tree.map(jnp.ones_like, system)
+    solver = Newton(tol=0.0)
+
+    def value(system):
+        return finish(system, advance(system, solver, start(system, solver), 20)).value
+
+    (tangent,) = jax.jvp(lambda system: (loss_of(value(system)),), (system,), (direction,))[1]
+    expected = sum(map(jnp.sum, jax.tree.leaves(gradient(lambda s: solve(s, solver).value, system).inputs)))
+    np.testing.assert_allclose(tangent, expected, rtol=1e-9)
 
 
 def test_jit_and_vmap():
