@@ -44,9 +44,9 @@ def test_newton_trains_like_the_scan(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 @pytest.mark.slow
 def test_a_gru_trains_to_the_same_accuracy_with_newton_as_with_a_scan(tmp_path: Path) -> None:
-    assert train(tmp_path, max_train_images=None, hidden_size=32, epochs=4, batch_size=50) == 0
+    assert train(tmp_path, max_train_images=None, hidden_size=32, epochs=6, batch_size=50) == 0
     scan, newton = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
-    assert scan["held_out_accuracy"][-1] > 0.9
+    assert scan["held_out_accuracy"][-1] > 0.92
     assert newton["held_out_accuracy"][-1] == pytest.approx(scan["held_out_accuracy"][-1], abs=0.01)
 
 
