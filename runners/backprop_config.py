@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field, InstanceOf, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from models.rnn import RNNConfig
 from runners.config import DataConfig, RunConfig
-from runners.solver_entry import SolverEntry, parse_entry
+from runners.solver_entry import SolverEntry, SolverList
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -33,17 +33,10 @@ class BackpropConfig(RunConfig):
     # Each {name: ..., options} or a bare name. ``solvers`` are followed by step; they have max_steps, repeats (timed
     # runs) and trace beside their own options. ``methods`` train; with max_steps the gradient is taken as it stands
     # after so many steps. The first sequential one of either list is the reference.
-    solvers: list[InstanceOf[SolverEntry]]
-    methods: list[InstanceOf[SolverEntry]]
+    solvers: SolverList
+    methods: SolverList
     timed_runs: Count = 5  # of each solver, after one that is not timed
     time_limit_s: Annotated[float, Field(gt=0)] | None = None  # for each of these runs
-
-    @field_validator("solvers", "methods", mode="before")
-    @classmethod
-    def _parse_entries(cls, value: Any) -> list[SolverEntry]:
-        if not isinstance(value, list) or not value:
-            raise ValueError("expected a list of one or more solvers, for example [{name: jacobi}]")
-        return [entry if isinstance(entry, SolverEntry) else parse_entry(entry) for entry in value]
 
     @field_validator("methods")
     @classmethod

@@ -20,8 +20,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from runners.figures import FAINT, GRID, INK, SOLVER_STYLES, Rows, Traces, draw_legend
-from runners.picture import new_figure, save_figure
+from runners.figures import SOLVER_STYLES, Rows, Traces, draw_legend
+from runners.picture import FAINT, INK, new_figure, save_figure, style_axes
 from runners.units import format_seconds
 
 LossAxis: TypeAlias = Literal["seconds", "num_steps"]
@@ -57,7 +57,7 @@ def draw_gradient_error(axes: Axes, traces: Traces, rows: Rows, num_equations: i
     values = np.concatenate([found[:, 1:].ravel() for found in points.values()]) if points else np.zeros(0)
     floor = 10.0 ** (math.floor(math.log10(min(values[values > 0], default=1.0))) - 1)
     axes.set(xscale="log", yscale="log", xlabel="sequential steps", ylabel=r"max $|g - g^*|$ / max $|g^*|$")
-    _style(axes)
+    style_axes(axes)
     axes.axvspan(*PUBLISHED_SWEEPS, color="#f0e6c8", lw=0, zorder=0)
     place = (math.sqrt(math.prod(PUBLISHED_SWEEPS)), 0.12)
     said = "published:\n{} to {}".format(*PUBLISHED_SWEEPS)
@@ -84,7 +84,7 @@ def draw_loss(axes: Axes, traces: Traces, rows: Rows, x: LossAxis) -> None:
     and images, which all methods share.
     """
     axes.set(yscale="log", xscale="log", xlabel=_LOSS_AXES[x], ylabel="training loss, smoothed")
-    _style(axes)
+    style_axes(axes)
     if x == "seconds":
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_seconds(value)))
     else:
@@ -123,14 +123,6 @@ def _styled(rows: Rows) -> list[tuple[Mapping[str, Any], tuple[Any, str, Any]]]:
         shade = tuple(paleness + (1 - paleness) * channel for channel in to_rgb(colour))
         result.append((row, (shade, marker, _DASHES[place % len(_DASHES)])))
     return result
-
-
-def _style(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FAINT)
-    axes.tick_params(colors=INK, labelsize=9)
-    axes.grid(color=GRID, lw=0.8)
-    axes.set_axisbelow(True)
 
 
 def _steps_legend(row: Mapping[str, Any]) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from runners.figures import GRID, INK, SOLVER_STYLES
-from runners.picture import new_figure, save_figure
+from runners.figures import SOLVER_STYLES
+from runners.picture import INK, new_figure, save_figure, style_axes
 
 _SMOOTHING = 20
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
@@ -43,9 +43,7 @@ def training_curves(path: Path, curves: Sequence[Curve], title: str) -> None:
     right.set(xlabel="epoch", ylabel="%")
     right.set_title("held-out accuracy", fontsize=10.5, loc="left", color=INK)
     for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color=GRID, lw=0.8)
-        axes.set_axisbelow(True)
+        style_axes(axes)
     left.legend(frameon=False, fontsize=9)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12.5, fontweight="bold", color=INK)
     save_figure(path, figure)

@@ -25,7 +25,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from PIL import Image
 
 from common.files import write_atomically
-from runners.picture import new_figure, save_figure
+from runners.picture import FAINT, GRID, INK, new_figure, save_figure
 from runners.units import format_seconds
 
 Arrays: TypeAlias = Mapping[str, Shaped[np.ndarray, "..."]]
@@ -53,7 +53,6 @@ SOLVER_STYLES: dict[str, tuple[str, str]] = {
     "dense_newton": ("#117733", "H"),
     "auto": ("#44aa99", "*"),
 }
-INK, FAINT, GRID = "#222222", "#666666", "#e4e4e4"
 _OTHER = ("#444444", ".")
 _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 _X_LABELS = {"num_steps": "sequential network evaluations", "time_s": "measured time"}

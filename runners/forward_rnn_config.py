@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, InstanceOf, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from common.names import unknown
 from runners.config import RunConfig
-from runners.solver_entry import SolverEntry, parse_entry
+from runners.solver_entry import SolverEntry, SolverList
 
 BASELINE = "cached_sequential"  # one compiled scan: the reference of all errors and what every time is held against
 Count = Annotated[int, Field(ge=1)]
@@ -51,19 +51,12 @@ class ForwardRNNConfig(RunConfig):
     sequence_length: Count = 10_000
     # Each {name: ..., options}, where max_steps, repeats and trace are options of every solver and the latter two
     # override the run's. cached_sequential must be among them: it is the reference.
-    solvers: list[InstanceOf[SolverEntry]]
+    solvers: SolverList
     repeats: Count = 5  # timed runs of each solver, after one that is not; as many as fit into time_limit_s
     time_limit_s: Positive = 20.0  # for each run of each solver: nothing hangs on a chaotic cell
     memory_limit_mib: Positive = 2048.0  # a solver that would need more is left out
     sequential_max_length: Count = 2_000  # naive sequential evaluation is left out of longer systems
     trace: bool = True  # residual and frontier by step
-
-    @field_validator("solvers", mode="before")
-    @classmethod
-    def _parse_solvers(cls, value: Any) -> list[SolverEntry]:
-        if not isinstance(value, list) or not value:
-            raise ValueError("expected a list of one or more solvers, for example [{name: newton}]")
-        return [entry if isinstance(entry, SolverEntry) else parse_entry(entry) for entry in value]
 
     @field_validator("solvers")
     @classmethod

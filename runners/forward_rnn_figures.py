@@ -6,19 +6,17 @@ PNG file whole or not at all. A solver looks as in runners/figures.py; a hollow 
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from common.files import write_atomically
-from runners.figures import FAINT, GRID, INK, SOLVER_STYLES, draw_legend
+from runners.figures import SOLVER_STYLES, draw_legend
+from runners.picture import FAINT, INK, new_figure, save_figure, style_axes
 from runners.units import format_bytes, format_seconds
 
 Experiments: TypeAlias = Sequence[Mapping[str, Any]]
@@ -52,8 +50,7 @@ _TICKS = {"time": 10.0, "steps": 10.0, "memory": 4.0}  # from one tick to the ne
 def growth_figure(path: Path, experiments: Experiments, x: XAxis, y: YAxis, title: str) -> None:
     """Write one panel for each cell that was run at several values of ``x``, both axes logarithmic, as a PNG."""
     panels = cells_along(experiments, x)
-    figure = Figure(figsize=(max(7.6, 1.0 + 4.2 * len(panels)), 5.2), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(max(7.6, 1.0 + 4.2 * len(panels)), 5.2)
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for panel, (cell, chosen) in zip(axes, panels.items(), strict=True):
         draw_growth(panel, chosen, x, y)
@@ -65,8 +62,7 @@ def growth_figure(path: Path, experiments: Experiments, x: XAxis, y: YAxis, titl
 
 def lyapunov_figure(path: Path, experiments: Experiments, title: str, solver: str = "newton") -> None:
     """Write ``draw_lyapunov`` as a PNG."""
-    figure = Figure(figsize=(7.6, 5.2), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.6, 5.2)
     axes = figure.subplots()
     draw_lyapunov(axes, experiments, solver)
     draw_legend(figure, [axes])
@@ -98,7 +94,7 @@ def draw_growth(axes: Axes, experiments: Experiments, x: XAxis, y: YAxis) -> Non
             _draw_solver(axes, _solver(experiments, label), label, points)
     if any(row["status"] != "converged" for experiment in experiments for row in experiment["rows"]):
         _explain_hollow(axes)
-    _style(axes)
+    style_axes(axes)
     axes.set(xscale="log", yscale="log", xlabel=_X_LABELS[x], ylabel=_Y_LABELS[y])
     values = sorted({experiment[x] for experiment in experiments})
     powers = [10**n for n in range(12) if values[0] <= 10**n <= values[-1]]
@@ -121,7 +117,7 @@ def draw_lyapunov(axes: Axes, experiments: Experiments, solver: str = "newton") 
         and isinstance(experiment["lyapunov"], float)
         and math.isfinite(experiment["lyapunov"])
     ]
-    _style(axes)
+    style_axes(axes)
     axes.set(yscale="log", xlabel="largest Lyapunov exponent, per step", ylabel=f"steps of {solver} / T")
     axes.axvline(0, color=FAINT, lw=0.8)
     for rank, length in enumerate(sorted({point[2] for point in points})):
@@ -186,14 +182,6 @@ def _panel_title(cell: str, experiments: Experiments, x: XAxis) -> str:
     return f"{cell}, {fixed}"
 
 
-def _style(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FAINT)
-    axes.tick_params(colors=INK, labelsize=9)
-    axes.grid(color=GRID, lw=0.8)
-    axes.set_axisbelow(True)
-
-
 def _ticks(axes: Axes, heights: Sequence[float], y: YAxis) -> None:
     """Ticks at powers of ten, or for bytes of four, with their units."""
     base = _TICKS[y]
@@ -205,6 +193,4 @@ def _ticks(axes: Axes, heights: Sequence[float], y: YAxis) -> None:
 
 def _save(path: Path, figure: Figure, title: str) -> None:
     figure.suptitle(title, fontsize=12.5, fontweight="bold", color=INK, x=0.01, ha="left")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    write_atomically(path, buffer.getvalue())
+    save_figure(path, figure)

@@ -13,7 +13,7 @@ import numpy as np
 import optax  # type: ignore[import-untyped]
 from flax import nnx
 from jaxtyping import Array, Float, Int
-from pydantic import Field, InstanceOf, field_validator
+from pydantic import Field
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -28,7 +28,7 @@ from runners.config import DataConfig, RunConfig, UsageError
 from runners.environment import describe_environment
 from runners.report import SCHEMA, write_json
 from runners.run import RunContext, RunFailure
-from runners.solver_entry import SolverEntry, labels, parse_entry
+from runners.solver_entry import SolverEntry, SolverList, labels
 from runners.timing import Times
 from runners.units import format_seconds
 from solvers import PairingError, Status, check_pairing, solve
@@ -47,14 +47,7 @@ class RNNClassifierConfig(RunConfig):
     batch_size: Count = 50
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5e-3  # of Adam
     # Each {name: ..., options}; max_steps is an option of every solver. The first is what the others are compared with.
-    solvers: list[InstanceOf[SolverEntry]]
-
-    @field_validator("solvers", mode="before")
-    @classmethod
-    def _parse_solvers(cls, value: Any) -> list[SolverEntry]:
-        if not isinstance(value, list) or not value:
-            raise ValueError("expected a list of one or more solvers, for example [{name: newton}]")
-        return [entry if isinstance(entry, SolverEntry) else parse_entry(entry) for entry in value]
+    solvers: SolverList
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from pydantic import Field, InstanceOf, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from models import MODELS, ModelError, describe_config, model_class, model_config
 from models.autoregressive import AutoregressiveSystem, Known, Noise
@@ -23,7 +23,7 @@ from runners.measure import MISMATCH
 from runners.noise import load_noise
 from runners.report import SamplesReport, write_report
 from runners.run import RunContext, RunFailure
-from runners.solver_entry import SolverEntry, labels, parse_entry
+from runners.solver_entry import SolverList, labels
 from runners.table import print_table
 from solvers import PairingError, Status, check_pairing
 
@@ -39,17 +39,10 @@ class SamplerConfig(RunConfig):
     known_pixels: KnownPixels | None = None  # images that are completed: their first pixels are given
     # Each {name: ..., options}, where max_steps, repeats and trace are options of every solver and the latter two
     # override the run's. The first sequential one is the reference for errors.
-    solvers: list[InstanceOf[SolverEntry]]
+    solvers: SolverList
     repeats: Annotated[int, Field(ge=1)] = 5  # timed runs of each solver, after one that is not (unless it is long)
     time_limit_s: Annotated[float, Field(gt=0)] | None = None  # for each run of each solver
     trace: bool = True  # residual, frontier and error by step, the frames and the pictures made of them
-
-    @field_validator("solvers", mode="before")
-    @classmethod
-    def _parse_solvers(cls, value: Any) -> list[SolverEntry]:
-        if not isinstance(value, list) or not value:
-            raise ValueError("expected a list of one or more solvers, for example [{name: jacobi}]")
-        return [entry if isinstance(entry, SolverEntry) else parse_entry(entry) for entry in value]
 
     @field_validator("model")
     @classmethod

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BeforeValidator, InstanceOf
 
 from common.names import unknown
 from common.options import build_options
@@ -105,3 +107,14 @@ def labels(entries: Sequence[SolverEntry]) -> list[str]:
             label += "(" + ", ".join(f"{key}={entry.options[key]}" for key in differing) + ")"
         result.append(label)
     return [label if result.count(label) == 1 else f"{label}#{i}" for i, label in enumerate(result)]
+
+
+def parse_entries(value: Any) -> list[SolverEntry]:
+    """Build the entries of a config's list. Raises ValueError as ``parse_entry`` does, or where there is none."""
+    if not isinstance(value, list) or not value:
+        raise ValueError("expected a list of one or more solvers, for example [{name: jacobi}]")
+    return [entry if isinstance(entry, SolverEntry) else parse_entry(entry) for entry in value]
+
+
+# The type of a config's list of solvers.
+SolverList: TypeAlias = Annotated[list[InstanceOf[SolverEntry]], BeforeValidator(parse_entries)]

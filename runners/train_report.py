@@ -15,8 +15,8 @@ from jaxtyping import Array, UInt8
 from common.files import replaced_folder
 from models.checkpoints import save_checkpoint
 from runners.environment import describe_environment
-from runners.figures import FAINT, GRID, INK, sample_grid
-from runners.picture import new_figure, save_figure
+from runners.figures import sample_grid
+from runners.picture import FAINT, INK, new_figure, save_figure, style_axes
 from runners.run import RunContext, RunFailure
 from runners.train_preview import best_epoch
 from runners.train_samples import Sampler
@@ -95,10 +95,7 @@ def _training_curve(path: Path, history: Sequence[Mapping[str, Any]], title: str
         marker = "o" if len(values) == 1 else None
         axes.plot(epochs, values, color=colour, linestyle=dashes, lw=1.6, label=label, marker=marker)
     axes.set(xlabel="epoch", ylabel="bits/dim", ylim=_limits(history))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(colors=INK, labelsize=9)
-    axes.grid(color=GRID, lw=0.8)
-    axes.set_axisbelow(True)
+    style_axes(axes)
     axes.legend(frameon=False, fontsize=9)
     last = history[-1]["held_out_bits_per_dim_ema"]
     axes.annotate(f"{last:.3f}", (epochs[-1], last), (0, -14), textcoords="offset points", ha="right", color=FAINT)

@@ -273,7 +273,7 @@ def test_a_solution_that_is_not_finite_fails_the_run_and_the_results_say_so(
         ),
         (
             {"solvers": []},
-            "tiny.yml: solvers: expected a list of one or more solvers, for example [{name: newton}]",
+            "tiny.yml: solvers: expected a list of one or more solvers, for example [{name: jacobi}]",
         ),
         (
             {"solvers": ["newton"]},
