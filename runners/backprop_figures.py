@@ -26,7 +26,8 @@ from runners.units import format_seconds
 
 LossAxis: TypeAlias = Literal["seconds", "num_steps"]
 
-PUBLISHED_SWEEPS = (12, 15)  # sweeps after which the published gradient error is about zero, T = 100
+PUBLISHED_LENGTH = 100  # T
+PUBLISHED_SWEEPS = (12, 15)  # sweeps after which the published gradient error is about zero
 _OTHER = ("#444444", ".")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1, 1, 1, 1, 1)))
 _LOSS_AXES = {"seconds": "measured training time", "num_steps": "sequential steps of all backward passes so far"}

@@ -46,7 +46,7 @@ def reason_to_skip(system: Any, entry: SolverEntry, limits: Limits) -> str | Non
     needed = working_bytes(system, entry)
     if needed <= limits.memory_mib * 2**20:
         return None
-    return f"it would hold about {format_bytes(needed)}, more than memory_limit_mib, {limits.memory_mib:g}"
+    return f"it may hold up to {format_bytes(needed)}, more than memory_limit_mib, {limits.memory_mib:g}"
 
 
 def working_bytes(system: Any, entry: SolverEntry) -> float:

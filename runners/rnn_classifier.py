@@ -13,7 +13,7 @@ import numpy as np
 import optax  # type: ignore[import-untyped]
 from flax import nnx
 from jaxtyping import Array, Float, Int
-from pydantic import Field
+from pydantic import Field, field_validator
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -48,6 +48,14 @@ class RNNClassifierConfig(RunConfig):
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5e-3  # of Adam
     # Each {name: ..., options}; max_steps is an option of every solver. The first is what the others are compared with.
     solvers: SolverList
+
+    @field_validator("solvers")
+    @classmethod
+    def _refuse_plans(cls, value: list[SolverEntry]) -> list[SolverEntry]:
+        for entry in value:
+            if entry.repeats is not None or entry.trace is not None:
+                raise ValueError(f"solver {entry.name}: it trains here; repeats and trace have no meaning")
+        return value
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from common.blocks import Start, take_block
 from common.pytree import pytree
@@ -24,6 +24,7 @@ from common.recurrence import Recurrence, shifted
 from solvers.equations import is_segmented
 from solvers.linearise import jacobians
 from solvers.pairing import PairingError, fits
+from solvers.solution import Status
 from solvers.solver import Solver
 from solvers.system import MarkovSystem
 
@@ -165,13 +166,23 @@ def _backward(adjoint: Solver, residuals: tuple[Any, Any], cotangent: Any) -> tu
     equations = _adjoint_kind(system)(
         system, x, [v for v, leaf in _pairs(cotangent, x) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     )
-    u = equations.reverse(solve(equations, adjoint, throw=False).value)
+    solution = solve(equations, adjoint, throw=False)
+    # An adjoint that was not found must not pass for one: neither what stands in its place, nor zeros.
+    found = solution.sample_status == Status.CONVERGED
+    u = equations.reverse([_where(found, leaf) for leaf in solution.value])
     _, pull = jax.vjp(lambda system: _floats(system.sweep(x)), system)
     (gradient,) = pull(u)
     return gradient, jax.tree.map(_no_cotangent, x)
 
 
 with_implicit_gradient.defvjp(_forward, _backward)
+
+
+def _where(found: Bool[Array, " B"], leaf: Array) -> Array:
+    """The leaf (T, B, ...), but NaN in the samples that were not found."""
+    if leaf.ndim == 1:
+        return jnp.where(found[0], leaf, jnp.nan)
+    return jnp.where(found.reshape((1, -1) + (1,) * (leaf.ndim - 2)), leaf, jnp.nan)
 
 
 def _pairs(cotangent: Any, x: Any) -> list[tuple[Any, Array]]:

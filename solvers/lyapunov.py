@@ -56,7 +56,11 @@ def largest_lyapunov_exponent(system: Any, x: Any, burn_in: int = 0) -> Float[Ar
 
 
 def pays(exponent: float) -> bool:
-    """Whether Newton-type solvers can be expected to need few steps: deviations shrink. False for NaN."""
+    """Whether Newton-type solvers can do with few steps: deviations shrink. False for NaN.
+
+    Shrinking in the long run is needed and not sufficient: where steps are far from linear, or the exponent is near 0,
+    many are taken all the same.
+    """
     return exponent < 0
 
 
@@ -67,6 +71,6 @@ def advice(exponent: float) -> str:
     told = f"largest Lyapunov exponent {exponent:+.2f} per step"
     if pays(exponent):
         fades = f"a deviation fades by a factor e in {-1 / exponent:.2g} steps"
-        return f"stable: {told}: {fades}; where T is much longer, parallel solvers need few"
+        return f"stable: {told}: {fades}; where T is much longer, parallel solvers can do with few"
     kind = "chaotic" if exponent > 0 else "marginal"
     return f"{kind}: {told}; parallel solving does not pay, use cached_sequential"

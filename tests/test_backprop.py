@@ -185,13 +185,12 @@ def test_everything_is_there_and_nothing_else(finished: Path) -> None:
 
 
 def test_findings_tell_how_many_sweeps_and_whether_they_pay(record: dict[str, Any]) -> None:
-    before, after, published, pays, chain = record["findings"]
+    before, after, pays, chain = record["findings"]  # what was published is of another length
     steps = next(row for row in record["rows"] if row["label"] == "jacobi")["gradient"]["steps_to_tolerance"]
     assert f"after {steps['mean']:.1f} steps ({steps['min']} to {steps['max']} over 3 sequences)" in before
     assert before.startswith("jacobi, before training")
     assert before.endswith(f"the same to the last bit after {T}.")
     assert after.startswith("jacobi, after training")
-    assert "12 to 15 sweeps" in published
     assert "cached_sequential" in pays
     assert f"in place of {T}" in pays
     assert chain == f"A step of parallel_scan is a prefix scan, in which {chain_length(T)} products follow one another."

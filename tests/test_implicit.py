@@ -176,6 +176,23 @@ def test_jit_and_vmap():
         assert_same(jax.tree.map(lambda a, i=i: a[i], together), gradient(unrolled, system))
 
 
+def growing_link(x, b):
+    return 30.0 * x + b
+
+
+@pytest.mark.parametrize("adjoint", [None, CachedSequential(), Jacobi()])
+def test_a_gradient_that_overflows_is_not_zero(adjoint):
+    zeros = jnp.zeros((40, 2))
+    system = Chain(growing_link, zeros, zeros)
+
+    def loss(system):  # of sample 0: its derivative by the first input is 30^39
+        return jnp.sum(solve(system, Newton(), adjoint=adjoint).value[-1, 0])
+
+    found = jax.jit(jax.grad(loss))(system).inputs
+    assert not np.any(np.isfinite(found[:5, 0]))
+    np.testing.assert_array_equal(found[:, 1], 0.0)
+
+
 @pytest.mark.parametrize("num_equations", [0, 1])
 def test_shortest_systems(num_equations):
     system = chain(contractive_link, num_equations, 2, 0)
