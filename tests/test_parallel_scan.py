@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled_text import while_bodies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -234,19 +235,6 @@ def test_the_arithmetic_follows_from_the_shape():
     assert kinds == [Diagonals, SmallFull, Full]
 
 
-def while_bodies(text):
-    """The computations that loops repeat, with the lines of each."""
-    computations, name = {}, None
-    for line in text.splitlines():
-        head = re.match(r"^(?:ENTRY )?%?([\w.\-]+) .*\{$", line)
-        if head and not line.startswith(" "):
-            name = head.group(1)
-            computations[name] = []
-        elif name:
-            computations[name].append(line)
-    return [computations[loop] for loop in re.findall(r"body=%?([\w.\-]+)", text)]
-
-
 @pytest.mark.parametrize("size", [4, UNROLLED_UP_TO + 1])
 @pytest.mark.parametrize("scan", ["affine", "diagonal", "covariance"])
 def test_no_loop_copies_its_input(scan, size):
@@ -255,7 +243,7 @@ def test_no_loop_copies_its_input(scan, size):
     a, b, initial = affine_system(length, batch, size, full=scan != "diagonal")
     lowered = covariances.lower(a, np.ones(batch, np.float32)) if scan == "covariance" else affine.lower(a, b, initial)
     text = lowered.compile(compiler_options={"xla_backend_optimization_level": 3}).as_text()
-    bodies = while_bodies(text)
+    bodies = list(while_bodies(text).values())
     assert len(bodies) >= 3, "the loops over rows were not found"
     whole = b.size if scan == "diagonal" else a.size
     for body in bodies:

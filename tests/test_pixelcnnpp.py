@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from bank import SAMPLING, tiny_pixelcnnpp
+from compiled_text import while_bodies
 from flax import nnx
 
 from models import ModelError, model_config
@@ -79,20 +80,6 @@ def test_a_window_that_slides_takes_fewer_steps_than_blocks_in_order():
     blocks, sliding = solve(system, GSJacobi(block_size=size)), solve(system, SlidingGSJacobi(block_size=size))
     assert int(sliding.stats.num_steps) < int(blocks.stats.num_steps)
     np.testing.assert_allclose(sliding.value, blocks.value, atol=1e-4)
-
-
-def while_bodies(text):
-    """The computations that loops repeat, by name, with the lines of each."""
-    computations, name = {}, None
-    for line in text.splitlines():
-        head = re.match(r"^(?:ENTRY )?%?([\w.\-]+) .*\{$", line)
-        if head and not line.startswith(" "):
-            name = head.group(1)
-            computations[name] = []
-        elif name:
-            computations[name].append(line)
-    loops = re.findall(r"body=%?([\w.\-]+)", text)
-    return {loop: computations[loop] for loop in loops}
 
 
 def elements(shape):
