@@ -1,7 +1,7 @@
 """The networks, and the equations that they state.
 
 ``MODELS`` maps the names used in configs and checkpoints to classes, resolved on use: "module:class". Adding a model is
-one file, one line here and a config.
+one file, one line here, in the table of its kind, and a config.
 """
 
 from __future__ import annotations
@@ -14,14 +14,20 @@ from common.lookup import resolve
 from common.names import unknown
 from common.options import build_options
 
-MODELS: dict[str, str] = {
+# Autoregressive models, which are sampled from.
+SAMPLERS: dict[str, str] = {
     "made": "models.made:MADE",
     "pixelcnnpp": "models.pixelcnnpp:PixelCNNPP",
 }
 
+# Models that tell the class of an input.
+CLASSIFIERS: dict[str, str] = {}
+
+MODELS: dict[str, str] = SAMPLERS | CLASSIFIERS
+
 # The equations that models state, "module:class", and whose they are.
 SYSTEMS: dict[str, tuple[str, ...]] = {
-    "models.autoregressive:AutoregressiveSystem": tuple(MODELS),
+    "models.autoregressive:AutoregressiveSystem": tuple(SAMPLERS),
     "models.rnn_systems:ForwardRNN": ("rnn",),
     "models.rnn_systems:BackwardRNN": ("rnn backward",),
 }

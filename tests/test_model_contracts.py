@@ -14,7 +14,7 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import MODELS, describe_config, model_class, model_config
+from models import SAMPLERS, describe_config, model_class, model_config
 from models.autoregressive import AutoregressiveSystem, log_likelihood
 from models.checkpoints import load_checkpoint, save_checkpoint
 from solvers import BlockSystem, ForwardSubstitution, SlidingBlockSystem
@@ -56,7 +56,7 @@ BLOCKS = [(name, shape, units) for name, shape in CASES for units in SMALL[name]
 seeds = st.integers(0, 1000)
 everywhere = pytest.mark.parametrize(("name", "shape"), CASES)
 every_block = pytest.mark.parametrize(("name", "shape", "units"), BLOCKS)
-everyone = pytest.mark.parametrize("name", MODELS)
+everyone = pytest.mark.parametrize("name", SAMPLERS)
 
 sweep = jax.jit(lambda system, x: system.sweep(x))
 update = jax.jit(lambda system, x, cache, start, size: system.update(x, cache, start, size), static_argnums=4)
@@ -97,7 +97,7 @@ def assert_close(a, b):
 
 
 def test_every_model_has_a_small_system():
-    assert set(SMALL) == set(MODELS)
+    assert set(SMALL) == set(SAMPLERS)
 
 
 @everywhere
