@@ -71,7 +71,7 @@ class CausalNetwork(Protocol):
     def prefix_caches(self, x: Array, block_size: int) -> Any:
         """Caches at all multiples of block_size, with a leading axis of blocks, from one sweep over x."""
 
-    def stretch(self, size: int) -> int:
+    def stretch(self, size: int, batch_size: int) -> int:
         """The length, a divisor of ``size``, of the blocks that ``open_block`` is called for one after the other."""
 
     def open_block(self, cache: Any, start: Start, size: int) -> Any:
@@ -155,7 +155,7 @@ class AutoregressiveSystem:
 
     def forward_substitution(self, cache: Any, start: Start, size: int) -> tuple[Array, Any]:
         """The exact values, stretch by stretch: the part of the prefix at once, then one short step an equation."""
-        length = self.network.stretch(size)
+        length = self.network.stretch(size, jax.tree.leaves(self.noise)[0].shape[1])
 
         def stretch(cache: Any, first: Int[Array, ""]) -> tuple[Any, Array]:
             noise = take_block(self.noise, first, length)

@@ -101,7 +101,7 @@ class FoldedMADE:
         final = [units & (starts[:, None] > 0) for units in final]
         return MADECache(_zero_unless(known, x), tuple(map(_zero_unless, final, swept.hidden)))
 
-    def stretch(self, size: int) -> int:
+    def stretch(self, size: int, batch_size: int) -> int:
         """A block of any size can be opened at once."""
         return size
 

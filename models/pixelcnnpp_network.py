@@ -196,7 +196,7 @@ class PixelCNNPPNetwork(nnx.Module):
         scratch = jax.tree.map(lambda a: jnp.broadcast_to(a, (len(starts), *a.shape)), empty.row)
         return cache._replace(pixels=pixels[starts[:, None] + np.arange(2)], row=scratch)
 
-    def stretch(self, size: int) -> int:
+    def stretch(self, size: int, batch_size: int) -> int:
         """A row."""
         return self.image_shape[1]
 

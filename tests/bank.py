@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from common.blocks import take_block
@@ -15,10 +16,12 @@ from common.pytree import pytree
 from common.recurrence import Recurrence
 from models import model_class
 from models.autoregressive import AutoregressiveSystem, cast_floats
+from models.conditioning import Conditioning
 from models.made import MADEConfig
 from models.pixelcnnpp import PixelCNNPPConfig
 from models.recurrent_cells import GRUCell
 from models.rnn_systems import ForwardRNN
+from models.wavenet import WaveNetConfig
 from solvers import SOLVERS, fits, from_function
 
 # The solvers that sample from autoregressive models.
@@ -264,6 +267,38 @@ def tiny_pixelcnnpp(image_shape, batch, seed, features=3):
     return AutoregressiveSystem(model.fold(), model.head, model.draw_noise(jax.random.key(seed), batch))
 
 
+def tiny_wavenet(num_samples, batch, seed, kind="plain", **options):
+    chosen = {"dilations": (2, 1, 3), "num_hidden": 4, "num_skip": 3, "num_classes": 5} | WAVENETS[kind] | options
+    model = model_class("wavenet")(WaveNetConfig(**chosen), rngs=nnx.Rngs(seed))
+    model.readout.kernel[...] = 30.0 * model.readout.kernel[...]  # so that samples really depend on each other
+    random = np.random.default_rng(seed)
+    config = model.config
+    frames = jnp.asarray(
+        random.normal(size=(batch, -(-num_samples // config.local_hop), config.local_size)), jnp.float32
+    )
+    given = Conditioning(
+        classes=jnp.asarray(random.integers(0, config.global_classes, batch)) if config.global_classes else None,
+        frames=frames if config.local_size else None,
+    )
+    network = model.fold(num_samples, initial_value=0.3, conditioning=given)
+    return AutoregressiveSystem(network, model.head, model.draw_noise(jax.random.key(seed), num_samples, batch))
+
+
+WAVENETS = {
+    "plain": {},
+    "gated": {
+        "block": "gated",
+        "dilations": (1, 2),
+        "filter_width": 3,
+        "input": "embedded",
+        "global_classes": 3,
+        "global_size": 2,
+        "local_size": 2,
+        "local_hop": 4,
+    },
+}
+
+
 # Every system whose solution is finite, as (num_equations, batch, seed) -> system.
 SOLVABLE = {
     "linear": lambda t, b, s: chain(linear_link, t, b, s),
@@ -276,6 +311,7 @@ SOLVABLE = {
     "markov_ids": markov_ids,
     "tiny_gru": tiny_gru,
     "tiny_made": tiny_made,
+    "tiny_wavenet": tiny_wavenet,
 }
 # More of these, on which solvers differ that read derivatives; to others they are chains like those above.
 SOLVABLE_BY_DERIVATIVES = {"affine": affine_chain, "coupled": coupled}

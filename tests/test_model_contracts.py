@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bank import tiny_made, tiny_pixelcnnpp
+from bank import tiny_made, tiny_pixelcnnpp, tiny_wavenet
 from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -50,6 +50,13 @@ SMALL = {
         options={"image_shape": [4, 8, 3], "nr_resnet": 1, "nr_filters": 3, "nr_logistic_mix": 2},
         rounded=lambda x: jnp.round((x + 1.0) * 127.5) / 127.5 - 1.0,
     ),
+    "wavenet": Small(
+        build=lambda shape, seed: tiny_wavenet(shape[0], shape[1], seed, shape[2]),
+        shapes=((11, 2, "plain"), (12, 1, "gated")),
+        units=(1, 2, 5),
+        many=(3, 4000, "plain"),
+        options={"block": "gated", "dilations": [1, 2], "num_hidden": 3, "num_skip": 2, "num_classes": 4},
+    ),
 }
 CASES = [(name, shape) for name, small in SMALL.items() for shape in small.shapes]
 BLOCKS = [(name, shape, units) for name, shape in CASES for units in SMALL[name].units]
@@ -68,6 +75,8 @@ prefix_caches = jax.jit(lambda system, x, size: system.prefix_caches(x, size), s
 
 def random_state(system, seed):
     guess = system.initial_guess()
+    if jnp.issubdtype(guess.dtype, jnp.integer):
+        return jax.random.randint(jax.random.key(seed + 1), guess.shape, 0, system.head.num_classes, guess.dtype)
     return jax.random.normal(jax.random.key(seed + 1), guess.shape, guess.dtype)
 
 
@@ -127,9 +136,9 @@ def test_every_equation_reads_its_prefix(name, shape, seed):
     system = SMALL[name].build(shape, seed)
     if system.num_equations == 1:
         return
-    x = random_state(system, seed)
-    changed = sweep(system, x.at[0].add(1.0)) != sweep(system, x)
-    assert np.any(changed), "no equation depends on the first one: the model is vacuous"
+    states = [random_state(system, seed + i) for i in range(20)]  # a class id may well survive one change
+    changed = [np.any(sweep(system, x.at[0].add(1)) != sweep(system, x)) for x in states]
+    assert any(changed), "no equation depends on the first one: the model is vacuous"
 
 
 @every_block
@@ -179,8 +188,9 @@ def test_any_block_at_a_random_state_given_its_prefix(name, shape, units, seed, 
 def test_a_cached_step_does_not_read_its_guess(name, shape, seed):
     system = SMALL[name].build(shape, seed)
     zero = jnp.zeros_like(system.initial_guess()[:1])
+    spoil = -1 if jnp.issubdtype(zero.dtype, jnp.integer) else jnp.nan
     clean, _ = update(system, zero, system.init_cache(), jnp.int32(0), 1)
-    spoiled, cache = update(system, zero * jnp.nan, system.init_cache(), jnp.int32(0), 1)
+    spoiled, cache = update(system, zero + spoil, system.init_cache(), jnp.int32(0), 1)
     np.testing.assert_array_equal(spoiled, clean)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(cache))
 
@@ -202,14 +212,18 @@ def test_forward_substitution_equals_updates_and_so_do_the_caches(name, shape, u
 @every_block
 @settings(max_examples=6)
 @given(seed=seeds)
-def test_prefix_caches_are_the_caches_at_the_block_starts(name, shape, units, seed):
+def test_prefix_caches_serve_their_blocks_and_no_others(name, shape, units, seed):
+    """From each cache, which may hold what its block reads alone, the block at once and by steps of a unit."""
     system = SMALL[name].build(shape, seed)
     x = solution(system)
     size = blocks(system, units)[0][1]
-    together, cache = prefix_caches(system, x, size), system.init_cache()
-    for i, (start, size, _) in enumerate(blocks(system, units)):
-        assert_close(jax.tree.map(lambda a: a[i], together), cache)  # noqa: B023
-        _, cache = forward(system, cache, jnp.int32(start), size)
+    together = prefix_caches(system, x, size)
+    for i, (start, size, count) in enumerate(blocks(system, units)):
+        cache = jax.tree.map(lambda a: a[i], together)  # noqa: B023
+        block, _ = update(system, padded(x, size)[start : start + size], cache, jnp.int32(start), size)
+        steps, _ = by_updates(system, cache, jnp.int32(start), size)
+        np.testing.assert_allclose(block[:count], x[start : start + count], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(steps[:count], x[start : start + count], rtol=1e-5, atol=1e-5)
 
 
 @every_block

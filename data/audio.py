@@ -1,0 +1,71 @@
+"""Sound as float32 samples of one channel: read, resampled, normalised, written; and a spoken sentence.
+
+``read_wave``, ``read_chunks`` and ``write_wave`` are those of ``data.wave_file``.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from data.wave_file import AudioError, Waveform, read_chunks, read_wave, write_wave
+
+__all__ = ["SPEECH", "AudioError", "Waveform", "load_clip", "read_chunks", "read_wave", "resample", "write_wave"]
+
+SPEECH = Path(__file__).with_name("speech.wav")  # 3 s at 16 kHz; README.md says what it is and how it was made
+
+
+def resample(wave: Waveform, sample_rate: int) -> Waveform:
+    """The same sound at another rate, through a polyphase low-pass filter (scipy.signal.resample_poly).
+
+    N samples become ceil(N * sample_rate / wave.sample_rate). The filter is wide, so values may go beyond those given
+    by a little, and what lies above half the lower rate is gone.
+
+    Raises:
+        AudioError: the rate is not positive.
+    """
+    if sample_rate < 1:
+        raise AudioError(f"the sample rate should be at least 1 Hz, not {sample_rate}")
+    if sample_rate == wave.sample_rate:
+        return wave
+    from scipy.signal import resample_poly  # takes a while to import
+
+    common = math.gcd(sample_rate, wave.sample_rate)
+    samples = wave.samples.astype(np.float64)
+    resampled = resample_poly(samples, sample_rate // common, wave.sample_rate // common)
+    return Waveform(resampled.astype(np.float32), sample_rate)
+
+
+def load_clip(path: str | Path | None = None, sample_rate: int = 16_000, max_s: float | None = None) -> Waveform:
+    """A clip to train on or to stream: one channel, resampled, scaled so that max |x| = 1.
+
+    The scale is a factor: silence stays 0. (Fast WaveNet's demo maps the least sample to -1 and the greatest to 1.)
+
+    Args:
+        path: a WAV file; ``None`` is the spoken sentence that comes with the project.
+        sample_rate: in Hz.
+        max_s: seconds to keep from the beginning; ``None`` keeps all.
+
+    Returns:
+        float32 (N,), N = ceil(samples in the file * sample_rate / its rate), or round(max_s * sample_rate) if that is
+        less.
+
+    Raises:
+        AudioError: as ``read_wave``, the clip is silent, or ``max_s`` is less than a sample.
+    """
+    if max_s is not None and not max_s * sample_rate >= 1:
+        raise AudioError(f"max_s should be at least a sample at {sample_rate} Hz, not {max_s} s")
+    path = SPEECH if path is None else path
+    wave = read_wave(path)
+    length = math.ceil(len(wave.samples) * sample_rate / wave.sample_rate)
+    if max_s is not None and wave.duration_s > max_s:
+        length = round(max_s * sample_rate)
+        wave = Waveform(wave.samples[: math.ceil(max_s * wave.sample_rate)], wave.sample_rate)
+    samples = resample(wave, sample_rate).samples[:length]
+    peak = np.abs(samples).max()
+    if not np.ptp(wave.samples) or not peak:
+        within = "" if max_s is None else f" in its first {max_s:g} s"
+        raise AudioError(f"audio file {str(path)!r} is silent{within}: there is nothing to learn or to hear")
+    return Waveform(samples / peak, sample_rate)
