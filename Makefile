@@ -33,6 +33,9 @@ results: $(VENV)/.dev
 	$(BIN)/python main.py --runner BackpropRunner --config backprop.yml
 	$(BIN)/python main.py --runner ForwardRNNRunner --config forward_rnn.yml
 	$(BIN)/python main.py --runner RNNClassifierRunner --config rnn_classifier.yml
+	$(BIN)/python main.py --runner WaveNetSamplerRunner --config wavenet_sampler.yml
+	$(BIN)/python main.py --runner WaveNetSamplerRunner --config wavenet_gated_sampler.yml
+	$(BIN)/python main.py --runner WaveNetTimingRunner --config wavenet_timing.yml
 	$(MAKE) notebooks
 
 notebooks: $(VENV)/.dev
@@ -48,6 +51,9 @@ benchmarks: $(VENV)/.run
 train: $(VENV)/.run
 	$(BIN)/python main.py --runner TrainRunner --config train_made_mnist.yml --set checkpoint_name=made_mnist
 	$(BIN)/python main.py --runner TrainRunner --config train_made_photos32.yml --set checkpoint_name=made_photos32
+	$(BIN)/python main.py --runner TrainClassifierRunner --config train_densenet.yml --set checkpoint_name=densenet_mnist
+	$(BIN)/python main.py --runner TrainWaveNetRunner --config train_wavenet.yml --set checkpoint_name=wavenet_speech
+	$(BIN)/python main.py --runner TrainWaveNetRunner --config train_wavenet_gated.yml --set checkpoint_name=wavenet_speech_gated
 	$(BIN)/python main.py --runner TrainRunner --config train_pixelcnnpp_mnist.yml --set checkpoint_name=pixelcnnpp_mnist
 	$(BIN)/python main.py --runner TrainRunner --config train_pixelcnnpp_photos32.yml --set checkpoint_name=pixelcnnpp_photos32
 

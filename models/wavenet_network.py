@@ -114,6 +114,14 @@ class WaveNetNetwork:
         shares = replace(self.stack.shares, begin=jnp.asarray(time, jnp.int32))
         return replace(self, stack=replace(self.stack, shares=shares))
 
+    def from_frame(self, frame: int) -> WaveNetNetwork:
+        """With frames of local conditioning that are numbered from ``frame`` on; as many, the last one repeated."""
+        shares = self.stack.shares
+        if shares.local is None:
+            return self
+        local = jnp.take(shares.local, frame + np.arange(shares.local.shape[0]), axis=0, mode="clip")
+        return replace(self, stack=replace(self.stack, shares=replace(shares, local=local)))
+
     def conditionals(
         self, x: Int[Array, "S B"], cache: WaveNetCache, start: Start, size: int, keep: Start
     ) -> tuple[Float[Array, "S B K"], WaveNetCache]:

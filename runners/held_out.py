@@ -1,4 +1,4 @@
-"""Bits/dim of many images: the same noise every time, in batches that fit."""
+"""What a model says of many images, in batches that fit: bits/dim, with the same noise every time, or logits."""
 
 from __future__ import annotations
 
@@ -27,6 +27,14 @@ def held_out_bits_per_dim(
 
     totals = lax.map(total, jnp.arange(draws * num_batches))
     return jnp.sum(totals) / (draws * num_images)
+
+
+def held_out_logits(model: Any, images: UInt8[Array, "N H W C"], batch_size: int) -> Float[Array, "N K"]:
+    """The logits of a classifier for every image. Pure."""
+    rows = _batches(images.shape[0], batch_size)
+    batches = images[jnp.minimum(rows, images.shape[0] - 1)]
+    logits = lax.map(lambda batch: model(model.from_images(batch)), batches)
+    return logits.reshape(-1, logits.shape[-1])[: images.shape[0]]
 
 
 def bits_by_image(

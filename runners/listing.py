@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from common.lookup import resolve
 from models import SYSTEMS
@@ -19,6 +20,12 @@ from solvers.function import FunctionSystem
 
 _CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints" / "registry.json"
 _WIDTH = 34
+# The figures of merit that entries of the registry have, one each.
+_MERITS = {
+    "bits_per_dim": "{:.3f} bits/dim",
+    "held_out_accuracy": "{:.1%} of held-out images right",
+    "cross_entropy": "{:.3f} nats a sample",
+}
 
 
 def print_listing() -> None:
@@ -33,7 +40,7 @@ def print_listing() -> None:
         print(f"  {path.name:<{_WIDTH}} {_first_comment(path)}")
     print("\ncheckpoints (checkpoint: in a config)")
     for name, entry in json.loads(_CHECKPOINTS.read_text()).items():
-        print(f"  {name:<{_WIDTH}} {entry['model']} on {entry['dataset']}, {entry['bits_per_dim']:.3f} bits/dim")
+        print(f"  {name:<{_WIDTH}} {entry['model']} on {entry['dataset']}, {_merit(entry)}")
     print("\npublished weights (--download, then checkpoint: in a config)")
     for name, download in downloads().items():
         print(f"  {name:<{_WIDTH}} {_describe(download)}")
@@ -46,6 +53,10 @@ def _solvable(solver: type[Solver]) -> list[str]:
     """The models that a solver solves. A protocol is looked for in their systems' classes: nothing is built."""
     models = [model for path, names in SYSTEMS.items() if fits(solver, resolve(path)) for model in names]
     return models + (["any x -> F(x) (from_function)"] if fits(solver, FunctionSystem) else [])
+
+
+def _merit(entry: dict[str, Any]) -> str:
+    return next(text.format(entry[key]) for key, text in _MERITS.items() if key in entry)
 
 
 def _describe(entry: Download) -> str:

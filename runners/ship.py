@@ -13,29 +13,26 @@ from models import checkpoints
 from runners.run import RunContext
 
 
-def ship_checkpoint(name: str, context: RunContext, weights: Path, record: Mapping[str, Any]) -> None:
+def ship_checkpoint(name: str, context: RunContext, weights: Path, model: str, info: Mapping[str, Any]) -> None:
     """Copy a weights file to checkpoints/<name>.safetensors and enter it in the registry, each atomically.
 
     Args:
         name: the checkpoint's name, for ``checkpoint:`` in configs.
         context: the training run's.
         weights: the file.
-        record: what the run's results.json says.
+        model: the model's name in ``models.MODELS``.
+        info: what the file says of itself.
     """
     content = weights.read_bytes()
-    config = record["config"]
     entry = {
         "file": f"{name}.safetensors",
-        "model": config["model"]["name"],
-        "dataset": config["data"]["name"],
-        "bits_per_dim": record["held_out_bits_per_dim"],
-        "epochs": record["history"][-1]["epoch"],
-        "seed": record["seed"],
+        "model": model,
+        **{key: value for key, value in info.items() if key != "config"},
         "retrain": f"python main.py --runner {context.runner} --config {context.name}.yml --set checkpoint_name={name}",
         "licence": "Apache-2.0",
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     entries = {**checkpoints.registry(), name: entry}
-    write_atomically(checkpoints.CHECKPOINTS / entry["file"], content)
+    write_atomically(checkpoints.CHECKPOINTS / str(entry["file"]), content)
     text = json.dumps(dict(sorted(entries.items())), indent=2)
     write_atomically(checkpoints.CHECKPOINTS / "registry.json", (text + "\n").encode())

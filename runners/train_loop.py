@@ -7,8 +7,6 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from jaxtyping import Array, UInt8
-
 from runners.interrupt import InterruptFlag
 from runners.run import RunFailure
 from runners.train_preview import Preview
@@ -24,8 +22,6 @@ class TrainLoop:
     """One run from its first step, or from where it was left, to its last."""
 
     trainer: Trainer
-    train_images: UInt8[Array, "N H W C"]
-    held_out_images: UInt8[Array, "M H W C"]
     store: StateStore
     progress: TrainProgress
     preview: Preview
@@ -35,7 +31,7 @@ class TrainLoop:
         """Train to the end.
 
         Raises:
-            RunFailure: the loss, a gradient or the held-out bits/dim is not finite.
+            RunFailure: the loss, a gradient or a metric is not finite.
             KeyboardInterrupt: on Ctrl-C, with the state saved.
         """
         config, trainer = self.trainer.config, self.trainer
@@ -47,19 +43,20 @@ class TrainLoop:
             while step < trainer.num_steps:
                 slice_began = time.monotonic()
                 epoch_end = (step // trainer.steps_per_epoch + 1) * trainer.steps_per_epoch
-                state = trainer.advance(state, self.train_images, min(step + steps_a_slice, epoch_end))
+                state = trainer.advance(state, min(step + steps_a_slice, epoch_end))
                 done = int(state.step) - step
                 step += done
                 self._check(state)
                 steps_a_slice = _next_slice(steps_a_slice, done, time.monotonic() - slice_began)
-                if step == epoch_end:
+                due = self._evaluation_due(step)
+                if due:
                     self._evaluate(state, before_s + time.monotonic() - began)
-                    self.preview.note(state.ema, self.history)
+                    self.preview.note(state.averaged, self.history)
                 self.progress.at(step, self.history)
-                if step == epoch_end and not interrupted:
-                    self.preview.show(state.ema, self.history[-1])
-                due = time.monotonic() - saved >= config.save_every_s
-                if due or interrupted or step == trainer.num_steps:
+                if due and not interrupted:
+                    self.preview.show(state.averaged, self.history)
+                save = time.monotonic() - saved >= config.save_every_s
+                if save or interrupted or step == trainer.num_steps:
                     self.preview.keep_best()  # first: a state's best weights are on the disk when the state is
                     self.store.save(Snapshot(state, self.history, before_s + time.monotonic() - began))
                     saved = time.monotonic()
@@ -86,22 +83,26 @@ class TrainLoop:
                 f"lower learning_rate ({config.learning_rate}) or grad_clip ({config.grad_clip})"
             )
 
+    def _evaluation_due(self, step: int) -> bool:
+        """Whether the steps done end an epoch that is evaluated."""
+        epoch, rest = divmod(step, self.trainer.steps_per_epoch)
+        return rest == 0 and (epoch % self.trainer.config.eval_every_epochs == 0 or epoch == self.trainer.epochs)
+
     def _evaluate(self, state: TrainState, seconds: float) -> None:
         """Add the finished epoch to the history."""
-        epoch = len(self.history) + 1
-        raw, ema = (self.trainer.evaluate(params, self.held_out_images) for params in (state.params, state.ema))
-        if not math.isfinite(raw + ema):
-            raise RunFailure(f"the held-out bits/dim is not finite after epoch {epoch}; lower learning_rate")
-        self.history.append(
-            {
-                "epoch": epoch,
-                "step": int(state.step),
-                "train_bits_per_dim": float(state.loss_sum) / self.trainer.steps_per_epoch,
-                "held_out_bits_per_dim": raw,
-                "held_out_bits_per_dim_ema": ema,
-                "seconds": seconds,
-            }
-        )
+        task, epoch = self.trainer.task, int(state.step) // self.trainer.steps_per_epoch
+        raw, averaged = (self.trainer.evaluate(weights) for weights in (state.weights, state.averaged))
+        for metric in task.metrics:
+            if not math.isfinite(raw[metric.key] + averaged[metric.key]):
+                raise RunFailure(
+                    f"the {task.evaluated.words} {metric.label} is not finite after epoch {epoch}; lower learning_rate"
+                )
+        row: dict[str, Any] = {"epoch": epoch, "step": int(state.step)}
+        row[f"train_{task.metrics[0].key}"] = float(state.loss_sum) / self.trainer.steps_per_epoch
+        for metric in task.metrics:
+            row[task.evaluated.key(metric)] = raw[metric.key]
+            row[task.evaluated.averaged_key(metric)] = averaged[metric.key]
+        self.history.append({**row, "seconds": seconds})
 
 
 def _next_slice(size: int, done: int, seconds: float) -> int:

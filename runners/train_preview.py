@@ -1,4 +1,4 @@
-"""What an unfinished training run shows of itself: samples, the weights so far and the best ones."""
+"""What an unfinished training run shows of itself: what the model makes, the weights so far and the best ones."""
 
 from __future__ import annotations
 
@@ -8,51 +8,65 @@ from pathlib import Path
 from typing import Any
 
 from models.checkpoints import save_checkpoint
-from runners.figures import sample_grid
-from runners.train_samples import Sampler
-from runners.train_step import Trainer
+from runners.train_step import Trainer, Weights
+from runners.train_task import TrainTask
 
 BEST = "best.safetensors"
 LATEST = "latest.safetensors"
-_TIMES = 10  # how often samples are drawn in a run whose config does not say
+_TIMES = 10  # how often something is shown in a run whose config does not say
 
 
-def best_epoch(history: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+def best_epoch(history: Sequence[Mapping[str, Any]], task: TrainTask) -> Mapping[str, Any]:
     """The first of the epochs in which the averaged weights were at their best."""
-    return min(history, key=lambda row: row["held_out_bits_per_dim_ema"])
+    key = task.evaluated.averaged_key(task.decisive)
+    sign = -1.0 if task.decisive.higher_is_better else 1.0
+    return min(history, key=lambda row: sign * row[key])
+
+
+def checkpoint_info(trainer: Trainer, values: Mapping[str, float], epoch: int, name: str) -> dict[str, Any]:
+    """What a file of weights says of itself: metrics by key, after how many epochs, of which config."""
+    task = trainer.task
+    return {
+        "dataset": task.dataset,
+        **task.facts(values),
+        "epochs": epoch,
+        "seed": trainer.config.seed,
+        "config": name,
+    }
 
 
 class Preview:
-    """A folder of files written while a run trains: averaged weights, to be loaded as ``checkpoint``, and pictures.
+    """A folder of files written while a run trains: averaged weights, to be loaded as ``checkpoint``, and exhibits.
 
     ``best.safetensors`` belongs to the newest saved state: it is of the best epoch up to there, or of a later one that
     the run will come to again.
     """
 
-    def __init__(self, trainer: Trainer, sampler: Sampler, folder: Path, name: str) -> None:
+    def __init__(self, trainer: Trainer, folder: Path, name: str) -> None:
         """``name``: the config's."""
         config = trainer.config
         self.folder = folder
-        self._trainer, self._sampler, self._name = trainer, sampler, name
+        self._trainer, self._name = trainer, name
         every = config.sample_every_epochs
         self._every = -(-config.epochs // _TIMES) if every is None else every
-        self._best: tuple[Any, Mapping[str, Any]] | None = None  # averaged weights and their epoch, not yet on the disk
+        self._best: tuple[Weights, Mapping[str, Any]] | None = None  # with their epoch, not yet on the disk
 
     def clear(self) -> None:
         """Forget what an earlier run has left."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def note(self, ema: Any, history: Sequence[Mapping[str, Any]]) -> None:
+    def note(self, averaged: Weights, history: Sequence[Mapping[str, Any]]) -> None:
         """Take the averaged weights after the last epoch of ``history``."""
-        if best_epoch(history) is history[-1]:
-            self._best = ema, history[-1]
+        if best_epoch(history, self._trainer.task) is history[-1]:
+            self._best = averaged, history[-1]
 
-    def show(self, ema: Any, epoch: Mapping[str, Any]) -> None:
-        """Write the latest weights and samples drawn from them, if it is their turn."""
-        if not self._every or epoch["epoch"] % self._every:
+    def show(self, averaged: Weights, history: Sequence[Mapping[str, Any]]) -> None:
+        """Write the latest weights and what the model makes with them, if it is the turn of the last epoch."""
+        epoch, before = history[-1]["epoch"], history[-2]["epoch"] if len(history) > 1 else 0
+        if not self._every or epoch // self._every == before // self._every:
             return
-        self._save(LATEST, ema, epoch)
-        sample_grid(self.folder / f"samples_{epoch['epoch']:04d}.png", self._sampler.draw(ema).images)
+        self._save(LATEST, averaged, history[-1])
+        self._trainer.show(averaged).write(self.folder, f"_{epoch:04d}")
 
     def keep_best(self) -> None:
         """Write the best weights, if better ones have come."""
@@ -60,13 +74,9 @@ class Preview:
             self._save(BEST, *self._best)
             self._best = None
 
-    def _save(self, file: str, ema: Any, epoch: Mapping[str, Any]) -> None:
-        config = self._trainer.config
-        info = {
-            "dataset": config.data.name,
-            "bits_per_dim": epoch["held_out_bits_per_dim_ema"],
-            "epochs": epoch["epoch"],
-            "seed": config.seed,
-            "config": self._name,
-        }
-        save_checkpoint(self.folder / file, config.model["name"], self._trainer.model(ema), info)
+    def _save(self, file: str, averaged: Weights, epoch: Mapping[str, Any]) -> None:
+        trainer = self._trainer
+        evaluated = trainer.task.evaluated
+        values = {metric.key: epoch[evaluated.averaged_key(metric)] for metric in trainer.task.metrics}
+        info = checkpoint_info(trainer, values, epoch["epoch"], self._name)
+        save_checkpoint(self.folder / file, trainer.config.model["name"], trainer.model(averaged), info)

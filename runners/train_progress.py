@@ -1,4 +1,4 @@
-"""The progress bar of a training run: epoch, time left, bits/dim."""
+"""The progress bar of a training run: epoch, time left, metrics."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from runners.train_task import Metric, TrainTask
 from runners.units import format_duration
 
 
 class TrainProgress:
-    """A bar on a terminal; elsewhere a line an epoch."""
+    """A bar on a terminal; elsewhere a line for every epoch that is evaluated."""
 
-    def __init__(self, console: Console, epochs: int, num_steps: int) -> None:
+    def __init__(self, console: Console, task: TrainTask, epochs: int, num_steps: int) -> None:
         """``num_steps`` are the steps of all ``epochs``."""
         self.console, self.epochs, self.num_steps = console, epochs, num_steps
+        self._task = task
         self.bar = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(bar_width=30),
@@ -33,7 +35,7 @@ class TrainProgress:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[bits]}"),
+            TextColumn("{task.fields[metrics]}"),
             console=console,
             disable=not console.is_terminal,
         )
@@ -57,15 +59,15 @@ class TrainProgress:
 
     def at(self, step: int, history: Sequence[Mapping[str, Any]]) -> None:
         """``step`` steps are done, and the epochs of ``history``."""
-        epoch = f"{min(len(history) + 1, self.epochs)}/{self.epochs}"
-        bits = _bits(history[-1]) if history else ""
+        epoch = f"{min(step * self.epochs // self.num_steps + 1, self.epochs)}/{self.epochs}"
+        metrics = self._metrics(history[-1]) if history else ""
         if self.task is None:  # made here, so that the time left is reckoned from a resumed run's first step
-            self.task = self.bar.add_task("", total=self.num_steps, completed=step, epoch=epoch, bits=bits)
+            self.task = self.bar.add_task("", total=self.num_steps, completed=step, epoch=epoch, metrics=metrics)
             self.reported = len(history)
-        self.bar.update(self.task, completed=step, epoch=epoch, bits=bits)
+        self.bar.update(self.task, completed=step, epoch=epoch, metrics=metrics)
         if not self.console.is_terminal:
             for row in history[self.reported :]:
-                self.say(f"epoch {row['epoch']}/{self.epochs}: {_bits(row)}; {self._times(row)}")
+                self.say(f"epoch {row['epoch']}/{self.epochs}: {self._metrics(row)}; {self._times(row)}")
         self.reported = len(history)
 
     def _times(self, row: Mapping[str, Any]) -> str:
@@ -73,6 +75,12 @@ class TrainProgress:
         left = row["seconds"] / row["epoch"] * (self.epochs - row["epoch"])
         return f"{format_duration(row['seconds'])}, {format_duration(left)} left"
 
+    def _metrics(self, row: Mapping[str, Any]) -> str:
+        """Those of the averaged weights, and the loss in training."""
+        first, *others = self._task.metrics
+        text = f"{first.label}: train {first.shown(row[f'train_{first.key}'])}, "
+        text += f"{self._task.evaluated.words} {self._evaluated(first, row)}"
+        return ", ".join([text, *(f"{metric.label} {self._evaluated(metric, row)}" for metric in others)])
 
-def _bits(row: Mapping[str, Any]) -> str:
-    return f"bits/dim: train {row['train_bits_per_dim']:.3f}, held-out {row['held_out_bits_per_dim_ema']:.3f}"
+    def _evaluated(self, metric: Metric, row: Mapping[str, Any]) -> str:
+        return metric.shown(row[self._task.evaluated.averaged_key(metric)])

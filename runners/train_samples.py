@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,15 +12,16 @@ import numpy as np
 from jaxtyping import Array, Int, UInt8
 
 from models.autoregressive import AutoregressiveSystem
+from runners.figures import sample_grid
 from runners.run import RunFailure
-from runners.train_step import Trainer
 from solvers import CachedSequential, Jacobi, Solver, Status, solve, solver_name
 
 NUM_SAMPLES = 64
 
 
-class Drawn(NamedTuple):
-    """Samples, and how they were drawn."""
+@dataclass(frozen=True)
+class Drawn:
+    """Samples, and how they were drawn. Satisfies Exhibit."""
 
     images: UInt8[np.ndarray, "N H W C"]
     solver: str
@@ -26,21 +29,25 @@ class Drawn(NamedTuple):
 
     @property
     def record(self) -> dict[str, Any]:
-        """What results.json says of them."""
-        return {"batch_size": len(self.images), "solver": self.solver, "num_steps": self.num_steps}
+        """How many, by which solver, in how many steps."""
+        about = {"batch_size": len(self.images), "solver": self.solver, "num_steps": self.num_steps}
+        return {"samples": about}
+
+    def write(self, folder: Path, suffix: str) -> None:
+        """samples<suffix>.png."""
+        sample_grid(folder / f"samples{suffix}.png", self.images)
 
 
 class Sampler:
     """Draws with the same noise every time, by what is fastest: the cache on a CPU, where work is time, else Jacobi."""
 
-    def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
+    def __init__(self) -> None:
         self._solver: Solver = CachedSequential() if jax.default_backend() == "cpu" else Jacobi()
         self._draw = jax.jit(self._solve)  # compiled once for all weights
 
-    def draw(self, params: Any) -> Drawn:
-        """Samples under these parameters. Raises RunFailure where they are not finite."""
-        images, num_steps, status = self._draw(self._trainer.model(params), self._trainer.sample_key)
+    def draw(self, model: Any, key: Array) -> Drawn:
+        """Samples of a model. Raises RunFailure where they are not finite."""
+        images, num_steps, status = self._draw(model, key)
         if Status(int(status)) is not Status.CONVERGED:
             raise RunFailure(f"samples cannot be drawn: {Status(int(status)).sentence}")
         return Drawn(np.asarray(images), solver_name(self._solver), int(num_steps))

@@ -1,25 +1,33 @@
 """Optimisation steps, compiled: the state after a step is a pure function of (seed, step).
 
-Noise comes from keys folded with the step, the order of the images from keys folded with the epoch, so that it makes no
-difference where a run is cut into calls or interrupted and resumed.
+Noise comes from keys folded with the step, the order of the examples from keys folded with the epoch, so that it makes
+no difference where a run is cut into calls or interrupted and resumed.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax  # type: ignore[import-untyped]
 from flax import nnx
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int
 
 from models import model_class, model_config
 from runners.config import UsageError
-from runners.held_out import held_out_bits_per_dim
 from runners.train_config import TrainConfig
+from runners.train_task import TrainTask
+
+
+class Weights(NamedTuple):
+    """All of a model that training changes."""
+
+    params: Any
+    statistics: Any  # running ones of its batch norms; of most models there are none
 
 
 @jax.tree_util.register_dataclass
@@ -29,88 +37,102 @@ class TrainState:
 
     params: Any  # what the optimiser moves
     ema: Any  # its moving average, which is evaluated and kept
+    statistics: Any  # running statistics, which the model moves itself: averages already
     opt_state: Any
+    carried: Any  # what the task's next step of the epoch reads
     step: Int[Array, ""]  # steps done
-    loss_sum: Float[Array, ""]  # of this epoch's steps so far, bits/dim
+    loss_sum: Float[Array, ""]  # of this epoch's steps so far
     finite: Bool[Array, ""]  # False: step ``step`` gave a loss or gradient that is not, and nothing here is of use
+
+    @property
+    def weights(self) -> Weights:
+        """As they are."""
+        return Weights(self.params, self.statistics)
+
+    @property
+    def averaged(self) -> Weights:
+        """Those that are kept."""
+        return Weights(self.ema, self.statistics)
 
 
 class Trainer:
-    """A model under training.
+    """A model under training by a task.
 
-    The model needs ``bits_per_dim(images, key)``, which in training mode (``model.train()``) draws dropout and the like
-    from its key. Its ``nnx.Param`` variables are trained; all others (masks) stay as they are.
+    The model's ``nnx.Param`` variables are trained, its ``nnx.BatchStat`` variables follow; all others (masks) stay as
+    they are.
     """
 
-    def __init__(self, config: TrainConfig, num_images: int) -> None:
-        """``num_images``: size of the training part. Raises UsageError where batches or schedule do not fit it."""
-        self.config = config
-        self.steps_per_epoch = num_images // config.batch_size
+    def __init__(self, config: TrainConfig, model: Any, task: TrainTask) -> None:
+        """``model``: with its first weights. Raises UsageError where the schedule does not fit the task."""
+        self.config, self.task = config, task
+        self.steps_per_epoch = task.num_examples // task.batch_size
         self.epochs = min(config.epochs, config.stop_after or config.epochs)
         self.num_steps = self.steps_per_epoch * self.epochs
-        if self.steps_per_epoch == 0:
-            raise UsageError(f"batch_size {config.batch_size} is more than the {num_images} training images")
         if config.warmup_steps >= self.num_steps:
             raise UsageError(f"warmup_steps {config.warmup_steps} is not less than the {self.num_steps} steps in all")
-        architecture = config.model
-        model = model_class(architecture["name"])(model_config(architecture), rngs=nnx.Rngs(config.seed))
         model.train()
         self._train_def = nnx.graphdef(model)
         model.eval()
         self._eval_def = nnx.graphdef(model)
-        self._first_params, self._fixed = nnx.state(model, nnx.Param, ...)
+        *first, self._fixed = nnx.state(model, nnx.Param, nnx.BatchStat, ...)
+        self._first = Weights(*first)
         self._optimizer = _optimizer(config, self.steps_per_epoch * config.epochs)
         keys = jax.random.split(jax.random.key(config.seed), 4)
-        self._noise_key, self._order_key, self._eval_key, self.sample_key = keys
+        self._noise_key, self._order_key, self._eval_key, self._show_key = keys
         self._advance = jax.jit(self._step)
-        self._order = jax.jit(self._epoch_order, static_argnums=1)
-        self._evaluate = jax.jit(self._mean_bits)
+        self._order = jax.jit(lambda epoch: task.order(jax.random.fold_in(self._order_key, epoch)))
+        self._begin_epoch = jax.jit(lambda model: task.begin_epoch(model))
 
     def start(self) -> TrainState:
         """The state before the first step."""
         return TrainState(
-            params=self._first_params,
-            ema=self._first_params,
-            opt_state=self._optimizer.init(self._first_params),
+            params=self._first.params,
+            ema=self._first.params,
+            statistics=self._first.statistics,
+            opt_state=self._optimizer.init(self._first.params),
+            carried=self._begin_epoch(self.model(self._first)),
             step=jnp.int32(0),
             loss_sum=jnp.float32(0.0),
             finite=jnp.bool_(True),
         )
 
-    def advance(self, state: TrainState, images: UInt8[Array, "N H W C"], until: int) -> TrainState:
+    def advance(self, state: TrainState, until: int) -> TrainState:
         """Take steps until ``until`` are done, which must lie in the epoch of the next step, or one is not finite."""
         # A loop of calls and not a compiled one: in the latter, on a CPU, the gradients of convolutions take nine times
         # as long.
         step = int(state.step)
-        order = self._order(step // self.steps_per_epoch, images.shape[0])
+        order = self._order(step // self.steps_per_epoch)
+        if step % self.steps_per_epoch == 0:
+            state = dataclasses.replace(state, carried=self._begin_epoch(self.model(state.weights)))
         while step < until and state.finite:
-            state = self._advance(state, self._fixed, images, order)
+            state = self._advance(state, self._fixed, self.task.train, order)
             step += 1
         return state
 
-    def evaluate(self, params: Any, images: UInt8[Array, "M H W C"]) -> float:
-        """Bits/dim of images, with the same noise every time."""
-        return float(self._evaluate(params, self._fixed, images))
+    def evaluate(self, weights: Weights) -> dict[str, float]:
+        """The task's metrics, with the same noise every time."""
+        return self.task.evaluate(self.model(weights), self._eval_key)
 
-    def model(self, params: Any) -> Any:
-        """The module with these parameters, in evaluation mode."""
-        return nnx.merge(self._eval_def, params, self._fixed)
+    def show(self, weights: Weights) -> Any:
+        """The task's exhibit, with the same noise every time. Raises RunFailure where it cannot be had."""
+        return self.task.show(self.model(weights), self._show_key)
 
-    def _epoch_order(self, epoch: Int[Array, ""], num_images: int) -> Int[Array, " N"]:
-        return jax.random.permutation(jax.random.fold_in(self._order_key, epoch), num_images)
+    def model(self, weights: Weights) -> Any:
+        """The module with these weights, in evaluation mode."""
+        return nnx.merge(self._eval_def, *weights, self._fixed)
 
-    def _step(
-        self, state: TrainState, fixed: Any, images: UInt8[Array, "N H W C"], order: Int[Array, " N"]
-    ) -> TrainState:
-        place, size = state.step % self.steps_per_epoch, self.config.batch_size
-        shift_key, model_key = jax.random.split(jax.random.fold_in(self._noise_key, state.step))
-        batch = images[lax.dynamic_slice_in_dim(order, place * size, size)]
-        batch = shifted(batch, shift_key, self.config.max_shift)
+    def _step(self, state: TrainState, fixed: Any, examples: Any, order: Int[Array, " N"]) -> TrainState:
+        place, size = state.step % self.steps_per_epoch, self.task.batch_size
+        augment_key, loss_key = jax.random.split(jax.random.fold_in(self._noise_key, state.step))
+        rows = lax.dynamic_slice_in_dim(order, place * size, size)
+        batch = self.task.augmented(jax.tree.map(lambda a: a[rows], examples), augment_key)
 
-        def mean_bits(params: Any) -> Float[Array, ""]:
-            return jnp.mean(nnx.merge(self._train_def, params, fixed).bits_per_dim(batch, model_key))
+        def mean_loss(params: Any) -> tuple[Float[Array, ""], tuple[Any, Any]]:
+            model = nnx.merge(self._train_def, params, state.statistics, fixed, copy=True)
+            losses, carried = self.task.loss(model, state.carried, batch, loss_key)
+            return jnp.mean(losses), (nnx.state(model, nnx.BatchStat), carried)
 
-        loss, gradient = jax.value_and_grad(mean_bits)(state.params)
+        (loss, (statistics, carried)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
         updates, opt_state = self._optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient))
@@ -119,27 +141,18 @@ class Trainer:
         return TrainState(
             params=params,
             ema=jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, state.ema, params),
+            statistics=statistics,
             opt_state=opt_state,
+            carried=carried,
             step=state.step + finite,
             loss_sum=jnp.where(place == 0, loss, state.loss_sum + loss),
             finite=finite,
         )
 
-    def _mean_bits(self, params: Any, fixed: Any, images: UInt8[Array, "M H W C"]) -> Float[Array, ""]:
-        model = nnx.merge(self._eval_def, params, fixed)
-        config = self.config
-        return held_out_bits_per_dim(
-            model, images, self._eval_key, draws=config.eval_draws, batch_size=config.batch_size
-        )
 
-
-def shifted(images: UInt8[Array, "B H W C"], key: Array, most: int) -> UInt8[Array, "B H W C"]:
-    """Each image moved by up to ``most`` pixels down or up and right or left, zeros coming in."""
-    if most == 0:
-        return images
-    padded = jnp.pad(images, ((0, 0), (most, most), (most, most), (0, 0)))
-    corners = jax.random.randint(key, (images.shape[0], 2), 0, 2 * most + 1)
-    return jax.vmap(lambda image, corner: lax.dynamic_slice(image, (*corner, 0), images.shape[1:]))(padded, corners)
+def new_model(config: TrainConfig) -> Any:
+    """The config's model with random weights."""
+    return model_class(config.model["name"])(model_config(config.model), rngs=nnx.Rngs(config.seed))
 
 
 def _optimizer(config: TrainConfig, num_steps: int) -> optax.GradientTransformation:

@@ -16,12 +16,18 @@ from models.layers.dilated import GatedLayer, PlainLayer
 from models.layers.normal import Normal
 from models.layers.readout import PlainReadout, SkipReadout
 
+# Power that a plain layer's random weights add to that of its input, which it begins by passing on. With all weights
+# random, 28 layers without residual connections hardly learn: after 20 epochs on the embedded speech 3.8 nats a sample,
+# and so 2.8.
+_NOISE = 0.1
+_OUTPUT = 0.1  # outputs begin small: a distribution that knows nothing is nearly even
+
 
 class PlainReadoutWeights(nnx.Module):
     """The output layer of a plain network."""
 
     def __init__(self, channels: int, num_skip: int, outputs: int, normal: Normal) -> None:
-        self.kernel = nnx.Param(normal((channels, outputs), math.sqrt(1.0 / channels)))
+        self.kernel = nnx.Param(normal((channels, outputs), _OUTPUT * math.sqrt(1.0 / channels)))
         self.bias = nnx.Param(jnp.zeros(outputs))
 
     def folded(self) -> PlainReadout:
@@ -35,7 +41,7 @@ class SkipReadoutWeights(nnx.Module):
     def __init__(self, channels: int, num_skip: int, outputs: int, normal: Normal) -> None:
         self.hidden = nnx.Param(normal((num_skip, num_skip), math.sqrt(2.0 / num_skip)))
         self.hidden_bias = nnx.Param(jnp.zeros(num_skip))
-        self.kernel = nnx.Param(normal((num_skip, outputs), math.sqrt(1.0 / num_skip)))
+        self.kernel = nnx.Param(normal((num_skip, outputs), _OUTPUT * math.sqrt(1.0 / num_skip)))
         self.bias = nnx.Param(jnp.zeros(outputs))
 
     def folded(self) -> SkipReadout:
@@ -44,7 +50,11 @@ class SkipReadoutWeights(nnx.Module):
 
 
 class PlainBlock(nnx.Module):
-    """Fast WaveNet's layer: a filter without bias, and relu. The first layer reads the input itself."""
+    """Fast WaveNet's layer: a filter without bias, and relu. The first layer reads the input itself.
+
+    It begins near the identity (Yu and Koltun, "Multi-scale context aggregation by dilated convolutions", ICLR 2016,
+    section 3).
+    """
 
     readout: ClassVar[type[PlainReadoutWeights]] = PlainReadoutWeights
     has_skip: ClassVar[bool] = False
@@ -52,7 +62,8 @@ class PlainBlock(nnx.Module):
     gain: ClassVar[float] = 2.0  # relu halves the power
 
     def __init__(self, width: int, channels: int, num_skip: int, normal: Normal) -> None:
-        self.kernel = nnx.Param(normal((width, channels, channels), math.sqrt(self.gain / (width * channels))))
+        noise = normal((width, channels, channels), math.sqrt(_NOISE / (width * channels)))
+        self.kernel = nnx.Param(noise.at[0].add(jnp.eye(channels)))
 
     @staticmethod
     def num_sums(channels: int) -> int:
