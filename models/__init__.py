@@ -18,16 +18,26 @@ from common.options import build_options
 SAMPLERS: dict[str, str] = {
     "made": "models.made:MADE",
     "pixelcnnpp": "models.pixelcnnpp:PixelCNNPP",
+    "wavenet": "models.wavenet:WaveNet",
 }
 
 # Models that tell the class of an input.
-CLASSIFIERS: dict[str, str] = {}
+CLASSIFIERS: dict[str, str] = {
+    "densenet": "models.densenet:DenseNet",
+}
 
-MODELS: dict[str, str] = SAMPLERS | CLASSIFIERS
+# Models from one stream to another.
+STREAMS: dict[str, str] = {
+    "streaming": "models.streaming:StreamingConvNet",
+}
+
+MODELS: dict[str, str] = SAMPLERS | CLASSIFIERS | STREAMS
 
 # The equations that models state, "module:class", and whose they are.
 SYSTEMS: dict[str, tuple[str, ...]] = {
     "models.autoregressive:AutoregressiveSystem": tuple(SAMPLERS),
+    "models.densenet_systems:DenseNetSystem": ("densenet",),
+    "models.densenet_systems:DenseBlockSystem": ("densenet block",),
     "models.rnn_systems:ForwardRNN": ("rnn",),
     "models.rnn_systems:BackwardRNN": ("rnn backward",),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -36,3 +38,9 @@ def refuse_others(state: Mapping[str, np.ndarray], wanted: Collection[str], sour
     """Raise CheckpointError if there is an entry besides those that are wanted."""
     for key in sorted(set(state) - set(wanted)):
         raise CheckpointError(f"{source}: unexpected entry {key!r} of shape {state[key].shape}")
+
+
+def common_length(state: Mapping[str, np.ndarray], pattern: str, axis: int) -> int | None:
+    """The most common length of an axis among the entries that fit; None if there are none."""
+    lengths = [a.shape[axis] for key, a in state.items() if re.fullmatch(pattern, key) and a.ndim > axis]
+    return Counter(lengths).most_common(1)[0][0] if lengths else None

@@ -12,6 +12,7 @@ from flax import nnx
 from models.checkpoints import Checkpoint, CheckpointError, restore_state
 from models.import_checks import agreed_config, refuse_others, take_entry
 from models.made import MADE, sort_by_degree
+from models.torch_state import read_torch_state
 
 
 def import_made(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
@@ -19,7 +20,7 @@ def import_made(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
 
     The stored masks are used. The shapes tell num_inputs and hidden_sizes; clamp_lambda comes from ``expected``.
     """
-    state = _torch_state(path)
+    state = read_torch_state(path)
     layers = _made_layers(state, str(path))
     found = {
         "num_inputs": layers[0][0].shape[1],
@@ -31,26 +32,6 @@ def import_made(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
         arrays |= {f"layers.{index}.kernel": kernel, f"layers.{index}.bias": bias, f"layers.{index}.mask": mask}
     restore_state(model, arrays, str(path))
     return Checkpoint("made", model, {"imported_from": path.name}, path)
-
-
-def _torch_state(path: Path) -> dict[str, np.ndarray]:
-    import torch
-
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # what a damaged file raises depends on where the damage is
-        raise CheckpointError(f"{path} is damaged, or holds other things than a torch state dict") from None
-    named = isinstance(loaded, dict) and all(isinstance(key, str) for key in loaded)
-    if not named or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
-        raise CheckpointError(f"{path} is not a torch state dict: expected tensors by name")
-    return {key: _as_array(value) for key, value in loaded.items()}
-
-
-def _as_array(tensor: Any) -> np.ndarray:
-    """A torch tensor's values; numpy has no bfloat16."""
-    tensor = tensor.detach()
-    array: np.ndarray = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
-    return array
 
 
 def _made_layers(state: Mapping[str, np.ndarray], source: str) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:

@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from models import describe_config
 from models.checkpoints import Checkpoint, CheckpointError
-from models.import_checks import agreed_config, refuse_others, take_entry
+from models.import_checks import agreed_config, common_length, refuse_others, take_entry
 from models.layers.weight_norm import FoldedWeight, WeightNorm
 from models.pixelcnnpp import PixelCNNPP
 from models.pixelcnnpp_network import PixelCNNPPNetwork
@@ -129,7 +129,7 @@ def _architecture(state: Mapping[str, np.ndarray], image_shape: list[int] | None
     The most common length counts: an entry of a wrong shape is then one among many right ones, and is found as such.
     """
     found: dict[str, Any] = {}
-    filters = _common_length(state, r".+/bias", 0)  # in each block one layer has twice as many
+    filters = common_length(state, r".+/bias", 0)  # in each block one layer has twice as many
     if filters is not None:
         found["nr_filters"] = filters
     last: dict[str, int] = {}
@@ -138,22 +138,16 @@ def _architecture(state: Mapping[str, np.ndarray], image_shape: list[int] | None
             last[block[1]] = max(last.get(block[1], 0), int(block[2]))
     if last:
         found["nr_resnet"] = Counter(last.values()).most_common(1)[0][0] // 2 + 1
-    inputs = _common_length(state, r"down_(shifted_conv2d_[01]|right_shifted_conv2d_0)/WNConv_0/weight_v", 1)
+    inputs = common_length(state, r"down_(shifted_conv2d_[01]|right_shifted_conv2d_0)/WNConv_0/weight_v", 1)
     if inputs is None:
         return found
     channels = inputs - 1  # besides the channel of ones
     default = _RGB_SIZE if channels == 3 else list(PixelCNNPP.Config().image_shape[:2])
     found["image_shape"] = [*(default if image_shape is None else image_shape[:2]), channels]
-    outputs = _common_length(state, r"nin_0/WNDense_0/.+", 0)
+    outputs = common_length(state, r"nin_0/WNDense_0/.+", 0)
     if outputs is not None:
         found["nr_logistic_mix"] = outputs // (3 if channels == 1 else 10)
     return found
-
-
-def _common_length(state: Mapping[str, np.ndarray], pattern: str, axis: int) -> int | None:
-    """The most common length of an axis among the entries that fit; None if there are none."""
-    lengths = [a.shape[axis] for key, a in state.items() if re.fullmatch(pattern, key) and a.ndim > axis]
-    return Counter(lengths).most_common(1)[0][0] if lengths else None
 
 
 def _parameters(path: Path) -> dict[str, np.ndarray]:

@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from models.checkpoints import Checkpoint, CheckpointError
+from models.import_densenet import import_densenet
 from models.import_made import import_made
 from models.import_pixelcnnpp import import_pixelcnnpp
+from models.import_wavenet import import_wavenet
 
 IMPORTERS: dict[tuple[str, str], Callable[[Path, Mapping[str, Any]], Checkpoint]] = {
     (".pth", "made"): import_made,
+    (".pth", "densenet"): import_densenet,
     (".flax", "pixelcnnpp"): import_pixelcnnpp,
+    (".npz", "wavenet"): import_wavenet,
 }
 
 

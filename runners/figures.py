@@ -42,6 +42,7 @@ SOLVER_STYLES: dict[str, tuple[str, str]] = {
     "gs_jacobi": ("#d55e00", "^"),
     "sliding_gs_jacobi": ("#aa4499", "8"),
     "jacobi_gs": ("#009e73", "v"),
+    "segmented": ("#ddaa33", "$S$"),
     "anderson": ("#cc79a7", "P"),
     "newton": ("#e69f00", "X"),
     "quasi_newton": ("#56b4e9", "<"),

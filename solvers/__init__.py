@@ -22,6 +22,7 @@ from solvers.picard import Picard
 from solvers.progress import Progress, TraceOptions
 from solvers.quasi_elk import QuasiELK
 from solvers.quasi_newton import QuasiNewton
+from solvers.segmented import Segmented
 from solvers.sequential import CachedSequential, Sequential
 from solvers.sliding_gs_jacobi import SlidingGSJacobi
 from solvers.solution import Solution, SolveError, Stats, Status, Trace
@@ -33,6 +34,7 @@ from solvers.system import (
     ForwardSubstitution,
     LinearisedMarkovSystem,
     MarkovSystem,
+    SegmentedSystem,
     SlidingBlockSystem,
     TriangularSystem,
 )
@@ -45,6 +47,7 @@ SOLVERS: dict[str, type[Solver]] = {
     "gs_jacobi": GSJacobi,
     "sliding_gs_jacobi": SlidingGSJacobi,
     "jacobi_gs": JacobiGS,
+    "segmented": Segmented,
     "anderson": Anderson,
     "newton": Newton,
     "quasi_newton": QuasiNewton,
@@ -85,6 +88,8 @@ __all__ = [
     "Progress",
     "QuasiELK",
     "QuasiNewton",
+    "Segmented",
+    "SegmentedSystem",
     "Sequential",
     "SlidingBlockSystem",
     "SlidingGSJacobi",

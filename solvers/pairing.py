@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from solvers.solver import Solver
-from solvers.system import AffineMarkovSystem, BlockSystem, MarkovSystem, TriangularSystem
+from solvers.system import AffineMarkovSystem, BlockSystem, MarkovSystem, SegmentedSystem, TriangularSystem
 
 # What a system is called in a message: of each group the first that it satisfies.
-_PROTOCOLS: tuple[tuple[type, ...], ...] = ((AffineMarkovSystem, MarkovSystem), (BlockSystem,))
+_PROTOCOLS: tuple[tuple[type, ...], ...] = ((AffineMarkovSystem, MarkovSystem), (BlockSystem,), (SegmentedSystem,))
 
 
 class PairingError(TypeError):

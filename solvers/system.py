@@ -14,7 +14,7 @@ solver. Systems are registered pytrees, whose weights and noise are leaves.
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from jaxtyping import Array, Float, Int
 
@@ -89,6 +89,27 @@ class ForwardSubstitution(BlockSystem[X, Cache], Protocol[X, Cache]):
 
     def forward_substitution(self, cache: Cache, start: Start, size: int) -> tuple[X, Cache]:
         """The exact values of equations [start, start + size) and the cache after them."""
+
+
+@runtime_checkable
+class SegmentedSystem(TriangularSystem[X], Protocol[X]):
+    """A system whose state is a tuple of segments, each a system by itself once the segments before it are known.
+
+    Segments may differ in shape. What a segment reads of those before it is a pytree of the system's choice.
+    """
+
+    @property
+    def num_segments(self) -> int:
+        """The number of segments, static."""
+
+    def first_inputs(self) -> Any:
+        """What segment 0 reads."""
+
+    def next_inputs(self, index: int, inputs: Any, values: Any) -> Any:
+        """What segment ``index + 1`` reads, from what segment ``index`` reads and its values."""
+
+    def segment(self, index: int, inputs: Any) -> TriangularSystem[Any]:
+        """The equations of segment ``index``, whose state is the segment's."""
 
 
 @runtime_checkable

@@ -731,7 +731,7 @@ def test_list_says_what_can_be_downloaded(capfd: pytest.CaptureFixture[str]) -> 
     assert main(["--list"]) == 0
     listing = lines(capfd.readouterr().out)
     assert "published_made_mnist made, not downloaded, size unknown, licence unstated" in listing
-    assert "densenet121 densenet121, not downloaded, about 31 MiB, licence unstated" in listing
+    assert "densenet121 densenet, not downloaded, about 31 MiB, licence unstated" in listing
 
 
 def test_size_that_is_published_is_listed(enter: Enter, capfd: pytest.CaptureFixture[str]) -> None:

@@ -22,9 +22,20 @@ from bank import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from solvers import SOLVERS, AffineMarkovSystem, MarkovSystem, Sequential, Status, TraceOptions, fits, solve
+from solvers import (
+    SOLVERS,
+    AffineMarkovSystem,
+    MarkovSystem,
+    SegmentedSystem,
+    Sequential,
+    Status,
+    TraceOptions,
+    fits,
+    solve,
+)
 
 OF_ORDER_ONE = (MarkovSystem, AffineMarkovSystem)
+NAMES = [name for name, kind in SOLVERS.items() if kind.requires is not SegmentedSystem]  # see test_segmented.py
 # Options that small systems exercise: several blocks, and a short last one.
 OPTIONS = {
     "gs_jacobi": {"block_size": 3},
@@ -103,7 +114,7 @@ def test_same_answer_within_the_bound(name, system_name, small, seed):
     assert np.all(trace.num_steps[count:] == -1)
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_frontier_marks_an_exact_prefix(name):
     system = fitting(name)(9, 2, 3)
     reference = solve(system, Sequential()).value
@@ -127,7 +138,7 @@ def test_sweep_solvers_agree_bit_for_bit(name, shape, seed):
     np.testing.assert_array_equal(solve(system, make(name)).value, naive)
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_closed_form(name):
     system = chain(linear_link, 10, 2, 5)
     value = solve(fitted(name, system), make(name)).value
@@ -158,7 +169,7 @@ def test_overflowing_guesses_are_reset_and_counted(name):
         assert int(solution.stats.guess_resets) > 0
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_nan_is_never_success(name):
     solution = solve(fitted(name, nan_answer(9, 3, 4)), make(name), throw=False)
     assert solution.outcome is Status.NONFINITE
@@ -168,14 +179,14 @@ def test_nan_is_never_success(name):
     assert np.all(np.isnan(solution.value[2, 0]))
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_all_nan_is_never_success(name):
     system = chain(linear_link, 5, 2, 0)
     system = type(system)(system.link, system.inputs * jnp.nan, system.guess)
     assert solve(fitted(name, system), make(name), throw=False).outcome is Status.NONFINITE
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_float64(name, x64):
     system = fitting(name)(8, 2, 1, dtype=jnp.float64)
     solution = solve(system, make(name, tol=1e-13) if make(name).tol else make(name))
@@ -183,7 +194,7 @@ def test_float64(name, x64):
     np.testing.assert_allclose(solution.value, substitute(system), rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_jit_and_vmap(name):
     solver = make(name)
     systems = [fitting(name)(8, 2, seed) for seed in (1, 2)]
@@ -196,7 +207,7 @@ def test_jit_and_vmap(name):
         assert int(together.stats.num_steps[i]) <= solver.max_steps(system) * 8
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_samples_do_not_depend_on_their_batch(name):
     system = fitting(name)(10, 4, 2)
     whole = solve(system, make(name)).value
@@ -205,7 +216,7 @@ def test_samples_do_not_depend_on_their_batch(name):
         np.testing.assert_allclose(whole[:, i : i + 1], alone, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("num_equations", [0, 1])
 def test_shortest_systems(name, num_equations):
     system = chain(linear_link, num_equations, 2, 0)
@@ -214,7 +225,7 @@ def test_shortest_systems(name, num_equations):
     np.testing.assert_array_equal(solution.value.reshape(system.inputs.shape), system.inputs)
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_resumed_equals_uninterrupted(name):
     system, solver = fitting(name)(9, 2, 6), make(name)
     whole = solve(system, solver, trace=TraceOptions())
@@ -228,7 +239,7 @@ def test_resumed_equals_uninterrupted(name):
     np.testing.assert_array_equal(whole.trace.frontier[:count], rest.trace.frontier[:count])
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_work_and_depth_are_counted(name):
     system = chain(counting_link, 12, 1, 0, guess=-1.0)
     stats = solve(fitted(name, system), make(name)).stats
