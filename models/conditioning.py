@@ -24,9 +24,9 @@ from models.layers.normal import Normal
 class Conditioning:
     """What a batch of samples is conditioned on; each part is there if the architecture asks for it."""
 
-    classes: Int[Array, " B"] | None = None  # of whole samples, from 0
-    vectors: Float[Array, "B G"] | None = None  # of whole samples
-    frames: Float[Array, "B F L"] | None = None  # in time: frame f is for samples [f * hop, (f + 1) * hop)
+    classes: Int[Array, " _"] | None = None  # of whole samples, from 0
+    vectors: Float[Array, "_ G"] | None = None  # of whole samples
+    frames: Float[Array, "_ F L"] | None = None  # in time: frame f is for samples [f * hop, (f + 1) * hop)
 
 
 class ConditioningWeights(nnx.Module):

@@ -52,7 +52,7 @@ def import_wavenet(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:  # it leaves a damaged file open
             return {key: file[key] for key in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError):
         raise CheckpointError(f"{path} is damaged, or no .npz of arrays") from None

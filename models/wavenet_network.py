@@ -155,7 +155,7 @@ class WaveNetNetwork:
         """The queues' share of a stretch of steps."""
         time = self.origin + start
         ids = jnp.concatenate([cache.ids, jnp.zeros((size, cache.ids.shape[1]), cache.ids.dtype)])
-        return WaveNetBlock(_lean(ids), self.stack.open(cache.queues, time, size), time)
+        return WaveNetBlock(_lean(ids), self._stack_on(cache).open(cache.queues, time, size), time)
 
     def step_block(self, block: WaveNetBlock, i: Int[Array, ""]) -> tuple[Float[Array, "1 B K"], WaveNetBlock]:
         """Logits of the stretch's equation i."""
@@ -171,8 +171,12 @@ class WaveNetNetwork:
     def close_block(self, cache: WaveNetCache, block: WaveNetBlock) -> tuple[Int[Array, "S B"], WaveNetCache]:
         """The stretch's ids and the cache after it."""
         ids = block.ids.reshape(block.ids.shape[0], -1)
-        queues = self.stack.close(cache.queues, block.stretch, block.time)
+        queues = self._stack_on(cache).close(cache.queues, block.stretch, block.time)
         return ids[self.first.history :], replace(cache, ids=ids[-self.first.history :], queues=queues)
+
+    def _stack_on(self, cache: WaveNetCache) -> CausalStack:
+        """The layers on queues that lie as the cache's do, which in strips of ``prefix_caches`` are shorter."""
+        return replace(self.stack, rings=cache.rings)
 
     def _features(
         self, x: Int[Array, "S B"], cache: WaveNetCache, start: Start, size: int

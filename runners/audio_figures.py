@@ -6,7 +6,7 @@ one channel, (N,) with N >= 2, full scale is [-1, 1]; rates are in Hz.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from runners.picture import INK, new_figure, save_figure, style_axes
+from runners.picture import FAINT, INK, new_figure, save_figure, style_axes
 
 RANGE_DB = 70.0  # from the loudest that is shown to black
 _COLUMNS = 1500  # in a picture: more are not seen
@@ -47,8 +47,16 @@ def audio_figure(path: Path, samples: Float[np.ndarray, " N"], sample_rate: int,
     _write(path, figure, title)
 
 
-def compare_audio(path: Path, clips: Mapping[str, Float[np.ndarray, " N"]], sample_rate: int, title: str) -> None:
+def compare_audio(
+    path: Path,
+    clips: Mapping[str, Float[np.ndarray, " N"]],
+    sample_rate: int,
+    title: str,
+    marks: Mapping[str, Sequence[float]] | None = None,
+) -> None:
     """Write clips below each other as a PNG: their names, waveforms and spectrograms on shared axes and one dB range.
+
+    ``marks``: for a clip's name the times in s at which dashed lines stand.
 
     Raises ValueError where there are no clips, or as ``spectrogram`` does.
     """
@@ -61,6 +69,9 @@ def compare_audio(path: Path, clips: Mapping[str, Float[np.ndarray, " N"]], samp
         draw_waveform(left, samples, sample_rate)
         left.set_title(name, fontsize=10.5, color=INK, loc="left")
         image = draw_spectrogram(right, samples, sample_rate, loudest_db=loudest)
+        for time in (marks or {}).get(name, ()):
+            left.axvline(time, color=FAINT, lw=1, ls=(0, (4, 2)))
+            right.axvline(time, color="white", lw=1, ls=(0, (4, 2)))
     for panel in rows[:-1].flat:
         panel.set_xlabel("")
     longest = max(len(samples) for samples in clips.values())

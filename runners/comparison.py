@@ -43,7 +43,7 @@ class Comparison:
     def _speedups(self, row: Row) -> dict[str, float | None]:
         result: dict[str, float | None] = {}
         for key, name in (("speedup_vs_sequential", "sequential"), ("speedup_vs_cached", "cached_sequential")):
-            base = [other for other in self.rows if other.entry.name == name and other.status is Status.CONVERGED]
+            base = [other for other in self.rows if other.entry.inner_name == name and other.status is Status.CONVERGED]
             fair = base and row.status is Status.CONVERGED
             result[key] = min(other.run_s.median for other in base) / row.run_s.median if fair else None
         return result
@@ -70,7 +70,7 @@ def compare_solvers(
     sweep = jax.jit(lambda system, x: system.sweep(x)).lower(system, system.initial_guess()).compile()
     guess = system.initial_guess()
     sweep_s = time_calls(lambda: sweep(system, guess), max(50, repeats))
-    names = [entry.name for entry in entries]
+    names = [entry.inner_name for entry in entries]
     first = next((names.index(name) for name in ("sequential", "cached_sequential") if name in names), 0)
     order = [first] + [i for i in range(len(entries)) if i != first]
     reference: Any = None

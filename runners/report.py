@@ -19,17 +19,19 @@ from runners.figures import convergence_by_step, convergence_by_time, sample_gri
 from runners.measure import FRAME_SAMPLES
 from runners.run import RunContext
 from runners.solving_gif import GifRow, write_solving_gif
+from runners.train_task import Exhibit
 
 SCHEMA = 1
 
 
 @dataclass(frozen=True)
 class SamplesReport:
-    """The samples, batch first, the noise that gives them, and how to see them."""
+    """The samples, batch first, what gives them (noise, and whatever else was given), and how to see or hear them."""
 
     samples: np.ndarray
-    noise: Mapping[str, np.ndarray]
+    inputs: Mapping[str, np.ndarray]
     to_images: Callable[[np.ndarray], np.ndarray] | None  # a state (T, N, ...) -> uint8 (N, H, W, C), if it is one
+    exhibit: Exhibit | None = None  # what is not images
 
 
 def write_report(
@@ -45,14 +47,18 @@ def write_report(
     ``title`` stands above the pictures.
     """
     record = _record(context, seed, config, comparison)
+    if samples.exhibit is not None:
+        record |= samples.exhibit.record
     with replaced_folder(context.out) as folder:
         write_json(folder / "results.json", record)
-        arrays: dict[str, Any] = {"samples": samples.samples, **samples.noise, "seed": np.uint32(seed)}
+        arrays: dict[str, Any] = {"samples": samples.samples, **samples.inputs, "seed": np.uint32(seed)}
         np.savez_compressed(folder / "samples.npz", **arrays)
         _write_traces(folder, title, record, comparison)
         if samples.to_images is not None:
             sample_grid(folder / "samples.png", samples.to_images(np.asarray(comparison.reference)))
             _write_frames(folder, title, comparison, samples.to_images)
+        if samples.exhibit is not None:
+            samples.exhibit.write(folder, "")
 
 
 def _record(context: RunContext, seed: int, config: Mapping[str, Any], comparison: Comparison) -> dict[str, Any]:

@@ -12,8 +12,8 @@ import numpy as np
 from flax import nnx
 from pydantic import Field, field_validator, model_validator
 
-from models import MODELS, ModelError, describe_config, model_class, model_config
-from models.autoregressive import AutoregressiveSystem, Known, Noise
+from models import MODELS, SAMPLERS, ModelError, describe_config, model_class, model_config
+from models.autoregressive import AutoregressiveSystem, CausalNetwork, Known, Noise
 from models.checkpoints import Checkpoint, CheckpointError, load_checkpoint
 from runners.comparison import Comparison, compare_solvers
 from runners.config import RunConfig, UsageError
@@ -68,11 +68,11 @@ class SamplerRunner:
         """Load the model and bind the noise; everything that can be refused is refused here."""
         self.config, self.context = config, context
         self.checkpoint = self._load()
-        model = self.checkpoint.model
-        self.head = replace_head(model.head, config.head)
+        self.grid = self._grid()
+        self.head = self._head()
         self.noise = self._noise()
-        by_equation = {name: jnp.asarray(_by_equation(array, model.grid)) for name, array in self.noise.items()}
-        self.system = AutoregressiveSystem(model.fold(), self.head, by_equation, self._known())
+        by_equation = {name: jnp.asarray(_by_equation(array, self.grid)) for name, array in self.noise.items()}
+        self.system = AutoregressiveSystem(self._network(), self.head, by_equation, self._known())
         for entry in config.solvers:
             try:
                 check_pairing(self.system, entry.solver)
@@ -119,13 +119,38 @@ class SamplerRunner:
             raise UsageError(str(error)) from None
         return Checkpoint(name, model, {"weights": "random"}, Path())
 
+    def _grid(self) -> tuple[int, ...]:
+        """How the equations of a sample lie in files; T is their product."""
+        name, model = self.checkpoint.name, self.checkpoint.model
+        if name not in SAMPLERS:
+            raise UsageError(f"model {name} is not one to sample from; valid: {', '.join(SAMPLERS)}")
+        if not hasattr(model, "grid"):
+            raise UsageError(
+                f"{self.context.runner} does not know how long a sample of {name} is; use WaveNetSamplerRunner, whose "
+                "config says it (num_samples)"
+            )
+        grid: tuple[int, ...] = model.grid
+        return grid
+
+    def _head(self) -> Any:
+        """The output distribution."""
+        return replace_head(self.checkpoint.model.head, self.config.head)
+
+    def _head_record(self) -> dict[str, Any]:
+        """The output distribution as a config has it."""
+        return head_options(self.head)
+
+    def _network(self) -> CausalNetwork:
+        """The network in the form that computes."""
+        network: CausalNetwork = self.checkpoint.model.fold()
+        return network
+
     def _noise(self) -> dict[str, np.ndarray]:
         """The noise, laid out as in files."""
-        model = self.checkpoint.model
         key = jax.random.key(self.config.seed)
-        drawn: Noise = self.head.draw_noise(key, math.prod(model.grid), self.config.batch_size)
+        drawn: Noise = self.head.draw_noise(key, math.prod(self.grid), self.config.batch_size)
         jax.block_until_ready(drawn)  # so that too large a batch is an error and not the end of the process
-        fresh = {name: _batch_first(np.asarray(array), model.grid) for name, array in drawn.items()}
+        fresh = {name: _batch_first(np.asarray(array), self.grid) for name, array in drawn.items()}
         if self.config.noise_file is None:
             return fresh
         noise = load_noise(Path(self.config.noise_file).expanduser(), fresh)
@@ -147,17 +172,17 @@ class SamplerRunner:
         model = self.checkpoint.model
 
         def images(x: np.ndarray) -> np.ndarray:
-            return np.asarray(model.to_images(jnp.asarray(_batch_first(x, model.grid))))
+            return np.asarray(model.to_images(jnp.asarray(_batch_first(x, self.grid))))
 
         return SamplesReport(
-            samples=_batch_first(np.asarray(comparison.reference), model.grid),
-            noise=self.noise,
+            samples=_batch_first(np.asarray(comparison.reference), self.grid),
+            inputs=self.noise,
             to_images=images if hasattr(model, "to_images") else None,
         )
 
     def _resolved(self) -> dict[str, Any]:
         """The config with every default filled in."""
-        plain = self.config.model_dump(exclude={"solvers", "model"}) | {"head": head_options(self.head)}
+        plain = self.config.model_dump(exclude={"solvers", "model"}) | {"head": self._head_record()}
         return {
             "model": describe_config(self.checkpoint.name, self.checkpoint.model.config),
             **plain,

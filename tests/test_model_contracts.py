@@ -213,7 +213,7 @@ def test_forward_substitution_equals_updates_and_so_do_the_caches(name, shape, u
 @settings(max_examples=6)
 @given(seed=seeds)
 def test_prefix_caches_serve_their_blocks_and_no_others(name, shape, units, seed):
-    """From each cache, which may hold what its block reads alone, the block at once and by steps of a unit."""
+    """From each cache, which may hold what its block reads alone, the block at once and by steps, both ways."""
     system = SMALL[name].build(shape, seed)
     x = solution(system)
     size = blocks(system, units)[0][1]
@@ -221,9 +221,11 @@ def test_prefix_caches_serve_their_blocks_and_no_others(name, shape, units, seed
     for i, (start, size, count) in enumerate(blocks(system, units)):
         cache = jax.tree.map(lambda a: a[i], together)  # noqa: B023
         block, _ = update(system, padded(x, size)[start : start + size], cache, jnp.int32(start), size)
-        steps, _ = by_updates(system, cache, jnp.int32(start), size)
-        np.testing.assert_allclose(block[:count], x[start : start + count], rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(steps[:count], x[start : start + count], rtol=1e-5, atol=1e-5)
+        exact = x[start : start + count]
+        np.testing.assert_allclose(block[:count], exact, rtol=1e-5, atol=1e-5)
+        for steps in (by_updates, forward):
+            values, _ = steps(system, cache, jnp.int32(start), size)
+            np.testing.assert_allclose(values[:count], exact, rtol=1e-5, atol=1e-5)
 
 
 @every_block
