@@ -33,6 +33,8 @@ results: $(VENV)/.dev
 	$(BIN)/python main.py --runner BackpropRunner --config backprop.yml
 	$(BIN)/python main.py --runner ForwardRNNRunner --config forward_rnn.yml
 	$(BIN)/python main.py --runner RNNClassifierRunner --config rnn_classifier.yml
+	$(BIN)/python main.py --runner DenseNetRunner --config densenet.yml
+	$(BIN)/python main.py --runner DenseNetRunner --config densenet201.yml
 	$(BIN)/python main.py --runner WaveNetSamplerRunner --config wavenet_sampler.yml
 	$(BIN)/python main.py --runner WaveNetSamplerRunner --config wavenet_gated_sampler.yml
 	$(BIN)/python main.py --runner WaveNetTimingRunner --config wavenet_timing.yml

@@ -1,25 +1,12 @@
 """Embedded colour pictures: 32 x 32 crops of photographs that come with the installed scikit-image and scikit-learn."""
 
-import importlib.resources
-import importlib.util
-import io
-
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from data.dataset import Dataset, DatasetError
+from data.photographs import PHOTOGRAPHS, read_photograph
 
-# (package, as pip calls it, file). A label is a row of this table: the first _TRAIN_PICTURES are trained on.
-_PICTURES = (
-    ("skimage", "scikit-image", "data/astronaut.png"),
-    ("skimage", "scikit-image", "data/coffee.png"),
-    ("skimage", "scikit-image", "data/motorcycle_left.png"),
-    ("skimage", "scikit-image", "data/rocket.jpg"),
-    ("sklearn", "scikit-learn", "datasets/images/flower.jpg"),
-    ("skimage", "scikit-image", "data/chelsea.png"),
-    ("sklearn", "scikit-learn", "datasets/images/china.jpg"),
-)
+# A label is a row of PHOTOGRAPHS: the first of them are trained on.
 _TRAIN_PICTURES = 5
 _TRAIN_CROPS = 1600  # of each picture
 _HELD_OUT_CROPS = 400
@@ -52,10 +39,10 @@ def load_photos32(*, root: str | None = None, download: bool = False) -> Dataset
     # RandomState's stream is frozen by numpy (a Generator's is not), so the crops are the same with every version.
     random = np.random.RandomState(_SEED)
     crops, labels = [], []
-    for label, (package, distribution, file) in enumerate(_PICTURES):
+    for label in range(len(PHOTOGRAPHS)):
         training = label < _TRAIN_PICTURES
         count = _TRAIN_CROPS if training else _HELD_OUT_CROPS
-        crops.append(_crops(_read(package, distribution, file), count, random, mirror=training))
+        crops.append(_crops(read_photograph(label, "photos32"), count, random, mirror=training))
         labels.append(np.full(count, label, np.int32))
     train, train_labels = np.concatenate(crops[:_TRAIN_PICTURES]), np.concatenate(labels[:_TRAIN_PICTURES])
     held_out, held_out_labels = np.concatenate(crops[_TRAIN_PICTURES:]), np.concatenate(labels[_TRAIN_PICTURES:])
@@ -88,22 +75,3 @@ def _crops(
 def _below(random: np.random.RandomState, bound: int) -> int:
     """A random integer in [0, bound)."""
     return int(random.randint(0, bound, dtype=np.int64))
-
-
-def _read(package: str, distribution: str, file: str) -> UInt8[np.ndarray, "h w 3"]:
-    """Decode a photograph of an installed package, which is not imported: scikit-learn would take a second."""
-    spec = importlib.util.find_spec(package)
-    if spec is None:
-        raise DatasetError(
-            f"dataset 'photos32' is made of photographs that come with {distribution}, which is not installed: "
-            "run `pip install -r requirements.txt`, or use the embedded 'mnist5k'"
-        )
-    resource = importlib.resources.files(importlib.util.module_from_spec(spec)) / file
-    try:
-        with Image.open(io.BytesIO(resource.read_bytes())) as image:
-            return np.asarray(image.convert("RGB"))
-    except OSError as error:  # what Pillow raises on damaged bytes is one too
-        raise DatasetError(
-            f"dataset 'photos32' cannot read {file} of {distribution} ({type(error).__name__}): reinstall "
-            f"{distribution} in the version of requirements.txt, or use the embedded 'mnist5k'"
-        ) from error

@@ -11,16 +11,19 @@ RUNNERS: dict[str, str] = {
     "CachedPixelCNNPPSamplerRunner": "runners.pixelcnnpp_sampling:CachedPixelCNNPPSamplerRunner",
     "JacobiGSPixelCNNPPSamplerRunner": "runners.pixelcnnpp_sampling:JacobiGSPixelCNNPPSamplerRunner",
     "GSJacobiPixelCNNPPSamplerRunner": "runners.pixelcnnpp_sampling:GSJacobiPixelCNNPPSamplerRunner",
-    "SamplerRunner": "runners.sampling:SamplerRunner",  # any model
+    "WaveNetSamplerRunner": "runners.wavenet_sampling:WaveNetSamplerRunner",
+    "WaveNetTimingRunner": "runners.wavenet_timing:WaveNetTimingRunner",
+    "SamplerRunner": "runners.sampling:SamplerRunner",  # any model of images
     "BackpropRunner": "runners.backprop:BackpropRunner",
     "ForwardRNNRunner": "runners.forward_rnn:ForwardRNNRunner",
     "RNNClassifierRunner": "runners.rnn_classifier:RNNClassifierRunner",
+    "DenseNetRunner": "runners.densenet:DenseNetRunner",
+    "StreamRunner": "runners.stream:StreamRunner",
     "EvaluateRunner": "runners.evaluate:EvaluateRunner",  # any model
     "TrainRunner": "runners.training:TrainRunner",
+    "TrainClassifierRunner": "runners.training:TrainClassifierRunner",
+    "TrainWaveNetRunner": "runners.training:TrainWaveNetRunner",
 }
 
 # Names that are taken, of experiments that are still to come.
-NOT_BUILT: tuple[str, ...] = (
-    "DenseNetRunner",
-    "WaveNetSamplerRunner",
-)
+NOT_BUILT: tuple[str, ...] = ()

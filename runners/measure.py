@@ -28,7 +28,7 @@ LONG_S = 20.0  # a run longer than this needs no warming up
 class Frames:
     """A solve as it went: states of the first samples (F, T, N, ...), and the measured time and steps of each."""
 
-    states: np.ndarray
+    states: Any
     time_s: np.ndarray
     num_steps: np.ndarray
     iterations: np.ndarray
@@ -163,7 +163,7 @@ class Job:
         """States on the way to the answer, and when each was reached."""
         states = [self.system.initial_guess(), *(piece.progress.x for piece in pieces)]
         return Frames(
-            states=np.stack([np.asarray(x)[:, :FRAME_SAMPLES] for x in states]),
+            states=jax.tree.map(lambda *leaves: np.stack([np.asarray(x)[:, :FRAME_SAMPLES] for x in leaves]), *states),
             # A later state is not reached earlier: what says so was disturbed, and disturbances only ever add.
             time_s=np.minimum.accumulate([0.0, *(piece.seconds for piece in pieces)][::-1])[::-1],
             num_steps=np.asarray([0, *(int(piece.progress.num_steps) for piece in pieces)]),

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, InstanceOf
 
 from common.names import unknown
 from common.options import build_options
-from solvers import SOLVERS, Solver, solver_name
+from solvers import SOLVERS, Segmented, Solver, solver_name
 
 _OF_ALL = ("max_steps", "repeats", "trace")  # what every entry may have beside its solver's options
 # Options of the two published code bases, and what took their place.
@@ -31,6 +31,11 @@ class SolverEntry:
     def name(self) -> str:
         """The solver's name in configs and results."""
         return solver_name(self.solver)
+
+    @property
+    def inner_name(self) -> str:
+        """The name of the solver inside segments, if it is one of segments, else its own."""
+        return solver_name(self.solver.inner) if isinstance(self.solver, Segmented) else self.name
 
     @property
     def options(self) -> dict[str, Any]:

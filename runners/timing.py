@@ -6,6 +6,7 @@ them; a solve shorter than that is one slice.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -78,6 +79,12 @@ class CompiledSolve:
         self._advance = advance.lower(system, solver, progress, jnp.int32(0)).compile()
         self.compile_s = time.perf_counter() - begin
         self._per_slice = 0  # steps that take about SLICE_S; 0: not known yet
+
+    def on(self, system: Any) -> CompiledSolve:
+        """The same program for another system, whose shapes are the same."""
+        other = copy.copy(self)
+        other.system = system
+        return other
 
     def slices(self, steps: int | None = None) -> Iterator[Slice]:
         """Run, yielding after every slice of ``steps`` iterations (default: as many as take about half a second)."""

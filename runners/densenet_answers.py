@@ -1,0 +1,98 @@
+"""Answers of a classifier on the way to its exact output: how far off, when they settle, when one may stop.
+
+Step s counts a solver's iterations, 0 is its first guess. The five largest logits (all, where there are fewer classes)
+are compared in their order and as a set; the published curves took the five smallest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A solver's output for N images by step; an image that is done stays as it is."""
+
+    num_steps: Int[np.ndarray, " S"]  # sequential steps so far
+    logits: Float[np.ndarray, "S N K"]
+    last: Int[np.ndarray, " N"]  # the step after which an image is done
+
+    def error(self, exact: Float[np.ndarray, "N K"]) -> Float[np.ndarray, "S N"]:
+        """Max |logits - exact| over the classes."""
+        error: Float[np.ndarray, "S N"] = np.max(np.abs(self.logits - exact), axis=-1)
+        return error
+
+    def agreement(self, exact: Float[np.ndarray, "N K"]) -> dict[str, Bool[np.ndarray, "S N"]]:
+        """Whether the answer is the exact one: ``top1``, ``top5`` as a set, ``top5_in_order``."""
+        return agreement(top_classes(self.logits), top_classes(exact))
+
+    def settled(self) -> dict[str, Int[np.ndarray, " N"]]:
+        """Sequential steps after which nothing changes: ``top5``, ``top5_in_order``, ``logits`` bit for bit."""
+        top = top_classes(self.logits)
+        same = {
+            "top5": np.all(np.sort(top) == np.sort(top[-1]), axis=-1),
+            "top5_in_order": np.all(top == top[-1], axis=-1),
+            "logits": np.all(self.logits == self.logits[-1], axis=-1),
+        }
+        return {name: self.num_steps[_first_of_last_run(rows)] for name, rows in same.items()}
+
+    def exits(self, k: int) -> Int[np.ndarray, " N"]:
+        """The step of each image after which the five largest logits, in their order, have been the same for k steps.
+
+        Answers count from step 1 on. An image that is done before is left then.
+        """
+        top = top_classes(self.logits[1:])
+        same = np.all(top[1:] == top[:-1], axis=-1)  # row i: step i + 2 answers as step i + 1 does
+        runs = np.cumsum(same, axis=0)
+        runs = runs - np.maximum.accumulate(np.where(same, 0, runs), axis=0)  # how long it has been the same
+        reached = np.concatenate([runs >= k, np.ones((1, runs.shape[1]), bool)])
+        return np.minimum(np.argmax(reached, axis=0) + 2, self.last)
+
+    def early_exit(self, exact: Float[np.ndarray, "N K"], k: int) -> dict[str, Any]:
+        """What stopping so would cost and save, as results have it; shares are of the images."""
+        stop = self.exits(k)
+        answer = self.logits[stop, np.arange(len(stop))]
+        right = agreement(top_classes(answer), top_classes(exact))
+        steps = self.num_steps[stop]
+        return {
+            "k": k,
+            "mean_steps": float(steps.mean()),
+            "median_steps": float(np.median(steps)),
+            "max_steps": int(steps.max()),
+            "mean_steps_in_full": float(self.num_steps[self.last].mean()),
+            "top1_differs": float(1.0 - right["top1"].mean()),
+            "top5_differs": float(1.0 - right["top5"].mean()),
+            "top5_in_order_differs": float(1.0 - right["top5_in_order"].mean()),
+        }
+
+
+def top_classes(logits: Float[np.ndarray, "*n K"]) -> Int[np.ndarray, "*n top"]:
+    """The classes of the five largest logits, the largest first; of equal ones the first."""
+    return np.argsort(-logits, axis=-1, kind="stable")[..., :TOP]
+
+
+def agreement(top: Int[np.ndarray, "*n top"], exact: Int[np.ndarray, "*m top"]) -> dict[str, Bool[np.ndarray, "*n"]]:
+    """Whether answers are the same: the first, the set and the order."""
+    return {
+        "top1": top[..., 0] == exact[..., 0],
+        "top5": np.all(np.sort(top) == np.sort(exact), axis=-1),
+        "top5_in_order": np.all(top == exact, axis=-1),
+    }
+
+
+def quartiles(values: Float[np.ndarray, "S N"]) -> dict[str, list[float]]:
+    """Median and quartiles over the images, by step."""
+    q1, median, q3 = np.percentile(values, [25, 50, 75], axis=1, method="nearest")
+    return {"median": median.tolist(), "q1": q1.tolist(), "q3": q3.tolist()}
+
+
+def _first_of_last_run(rows: Bool[np.ndarray, "S N"]) -> Int[np.ndarray, " N"]:
+    """For each image the first row from which on all are true; the last one is."""
+    false: Int[np.ndarray, " N"] = np.max(np.where(rows, -1, np.arange(len(rows))[:, None]), axis=0)
+    return false + 1
