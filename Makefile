@@ -38,6 +38,7 @@ results: $(VENV)/.dev
 	$(BIN)/python main.py --runner WaveNetSamplerRunner --config wavenet_sampler.yml
 	$(BIN)/python main.py --runner WaveNetSamplerRunner --config wavenet_gated_sampler.yml
 	$(BIN)/python main.py --runner WaveNetTimingRunner --config wavenet_timing.yml
+	$(BIN)/python main.py --runner StreamRunner --config stream.yml
 	$(MAKE) notebooks
 
 notebooks: $(VENV)/.dev
@@ -48,6 +49,8 @@ benchmarks: $(VENV)/.run
 	$(BIN)/python -m benchmarks.pixelcnnpp
 	$(BIN)/python -m benchmarks.parallel_scan
 	$(BIN)/python -m benchmarks.newton
+	$(BIN)/python -m benchmarks.wavenet
+	$(BIN)/python -m benchmarks.densenet
 
 # Train the shipped weights anew, and ship them. The last two take hours on a processor.
 train: $(VENV)/.run

@@ -21,7 +21,8 @@ from common.names import unknown
 from models.fold_densenet import GROUP_SIZE, fold_densenet
 from models.folded_densenet import FoldedDenseNet, check_images
 from models.layers.batch_norm import BatchNorm, Seen
-from models.layers.conv import NarrowConv, PointwiseConv, halve
+from models.layers.conv import NarrowConv, PointwiseConv
+from models.layers.convolution import halve
 from models.layers.stems import STEMS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

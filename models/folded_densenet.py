@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from common.pytree import pytree
-from models.layers.conv import halve
+from models.layers.convolution import halve
 from models.layers.dense_block import FoldedBlock, side_by_side
+from models.layers.folded_stems import FoldedImageNetStem, FoldedSmallStem
 from models.layers.products import matmul
-from models.layers.stems import FoldedImageNetStem, FoldedSmallStem
 
 
 @pytree

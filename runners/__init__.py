@@ -24,6 +24,3 @@ RUNNERS: dict[str, str] = {
     "TrainClassifierRunner": "runners.training:TrainClassifierRunner",
     "TrainWaveNetRunner": "runners.training:TrainWaveNetRunner",
 }
-
-# Names that are taken, of experiments that are still to come.
-NOT_BUILT: tuple[str, ...] = ()

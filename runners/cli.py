@@ -16,9 +16,9 @@ from typing import NoReturn
 from rich.console import Console
 
 from common.lookup import resolve
-from common.names import nearest, unknown
+from common.names import unknown
 from data.dataset import DatasetError
-from runners import NOT_BUILT, RUNNERS
+from runners import RUNNERS
 from runners.config import UsageError, apply_overrides, check_config, find_config, read_config
 from runners.program_cache import keep_programs, silence_xla
 from runners.run import RunContext, RunFailure, Runner
@@ -155,12 +155,7 @@ def _check_alone(options: argparse.Namespace) -> None:
 
 
 def _find_runner(name: str) -> type[Runner]:
-    if name in NOT_BUILT:
-        raise UsageError(f"runner {name} is not built yet; built: {', '.join(RUNNERS)}")
     if name not in RUNNERS:
-        guess = nearest(name, [*RUNNERS, *NOT_BUILT])
-        if guess in NOT_BUILT:
-            raise UsageError(f"unknown runner {name!r}; {guess} is not built yet; built: {', '.join(RUNNERS)}")
         raise UsageError(unknown("runner", name, RUNNERS))
     kind: type[Runner] = resolve(RUNNERS[name])
     return kind

@@ -12,7 +12,7 @@ from typing import Any
 from common.lookup import resolve
 from models import SYSTEMS
 from models.downloads import Download, downloaded, downloads
-from runners import NOT_BUILT, RUNNERS
+from runners import RUNNERS
 from runners.config import CONFIGS
 from runners.units import format_bytes
 from solvers import SOLVERS, Solver, fits
@@ -33,8 +33,6 @@ def print_listing() -> None:
     print("runners (--runner)")
     for name in RUNNERS:
         print(f"  {name}")
-    for name in NOT_BUILT:
-        print(f"  {name} (not built yet)")
     print("\nconfigs (--config)")
     for path in sorted(CONFIGS.glob("*.yml")):
         print(f"  {path.name:<{_WIDTH}} {_first_comment(path)}")

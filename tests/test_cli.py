@@ -30,7 +30,7 @@ from data import DATASETS
 from models import model_class
 from models.checkpoints import registry, save_checkpoint
 from models.made import MADEConfig, generate_masks
-from runners import NOT_BUILT, RUNNERS
+from runners import RUNNERS
 from runners.cli import main
 from runners.program_cache import keep_programs
 
@@ -251,22 +251,6 @@ LINES = [
         "runner_far",
         f"unknown runner 'zzz'; valid: {BUILT}",
         *("--runner", "zzz", "--config", "made_sampler.yml"),
-    ),
-    *(
-        bad(
-            f"not_built_{name}",
-            f"runner {name} is not built yet; built: {BUILT}",
-            *("--runner", name, "--config", "made_sampler.yml"),
-        )
-        for name in NOT_BUILT
-    ),
-    *(
-        bad(
-            f"not_built_near_{name}",
-            f"unknown runner {name.removesuffix('Runner')!r}; {name} is not built yet; built: {BUILT}",
-            *("--runner", name.removesuffix("Runner"), "--config", "made_sampler.yml"),
-        )
-        for name in NOT_BUILT
     ),
     *(
         bad(

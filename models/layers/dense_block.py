@@ -19,7 +19,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from common.pytree import pytree
-from models.layers.conv import add_shifted
+from models.layers.convolution import add_shifted
 
 
 @pytree

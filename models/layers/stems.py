@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from common.pytree import pytree
 from models.layers.batch_norm import BatchNorm
-from models.layers.conv import Conv, convolve, max_pool
+from models.layers.conv import Conv
+from models.layers.convolution import max_pool
+from models.layers.folded_stems import FoldedImageNetStem, FoldedSmallStem
 
 
 class ImageNetStem(nnx.Module):
@@ -35,19 +34,6 @@ class ImageNetStem(nnx.Module):
         return -(-pixels // 4)
 
 
-@pytree
-@dataclass(frozen=True)
-class FoldedImageNetStem:
-    """ImageNetStem with its norm in the kernel and the bias."""
-
-    kernel: Float[Array, "7 7 C F"]
-    bias: Float[Array, " F"]
-
-    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B _ _ F"]:
-        """The first block's input."""
-        return max_pool(jax.nn.relu(convolve(x, self.kernel, 2) + self.bias))
-
-
 class SmallStem(nnx.Module):
     """A 3x3 convolution of stride 2, for small images: half of the side. The first layer's norm follows."""
 
@@ -66,18 +52,6 @@ class SmallStem(nnx.Module):
     def side(pixels: int) -> int:
         """The side of the first block's images for images of a side of ``pixels``."""
         return -(-pixels // 2)
-
-
-@pytree
-@dataclass(frozen=True)
-class FoldedSmallStem:
-    """SmallStem's kernel."""
-
-    kernel: Float[Array, "3 3 C F"]
-
-    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B _ _ F"]:
-        """The first block's input."""
-        return convolve(x, self.kernel, 2)
 
 
 # Names in configs.
