@@ -1,7 +1,7 @@
 """Answers of a classifier on the way to its exact output: how far off, when they settle, when one may stop.
 
-Step s counts a solver's iterations, 0 is its first guess. The five largest logits (all, where there are fewer classes)
-are compared in their order and as a set; the published curves took the five smallest.
+Row s is that after s of a solver's iterations, 0 its first guess. The five largest logits (all, where there are fewer
+classes) are compared in their order and as a set; the published curves took the five smallest.
 """
 
 from __future__ import annotations
@@ -10,18 +10,30 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 TOP = 5
 
 
 @dataclass(frozen=True)
 class Answers:
-    """A solver's output for N images by step; an image that is done stays as it is."""
+    """A solver's output for N images by iteration; an image that is done stays as it is."""
 
-    num_steps: Int[np.ndarray, " S"]  # sequential steps so far
+    num_steps: Int[np.ndarray, "S N"]  # sequential steps so far: iterations on different segments may differ in them
     logits: Float[np.ndarray, "S N K"]
-    last: Int[np.ndarray, " N"]  # the step after which an image is done
+    last: Int[np.ndarray, " N"]  # the row from which on an image is done
+
+    @property
+    def all_steps(self) -> Int[np.ndarray, " G"]:
+        """The numbers of steps after which an iteration ended for some image, in order."""
+        return np.unique(self.num_steps)
+
+    def by_steps(self, rows: Shaped[np.ndarray, "S N"]) -> Shaped[np.ndarray, "G N"]:
+        """Values by iteration as values by ``all_steps``: within an iteration, those of the one before."""
+        steps = self.all_steps[:, None, None]
+        first = np.sum(self.num_steps < steps, axis=1)  # the first row of so many steps, if there is one
+        found = np.take_along_axis(self.num_steps, np.minimum(first, len(rows) - 1), axis=0)
+        return np.take_along_axis(rows, first - (found != steps[:, 0]), axis=0)
 
     def error(self, exact: Float[np.ndarray, "N K"]) -> Float[np.ndarray, "S N"]:
         """Max |logits - exact| over the classes."""
@@ -40,12 +52,16 @@ class Answers:
             "top5_in_order": np.all(top == top[-1], axis=-1),
             "logits": np.all(self.logits == self.logits[-1], axis=-1),
         }
-        return {name: self.num_steps[_first_of_last_run(rows)] for name, rows in same.items()}
+        return {name: self.steps_at(_first_of_last_run(rows)) for name, rows in same.items()}
+
+    def steps_at(self, row: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
+        """Sequential steps up to a row of each image."""
+        return self.num_steps[row, np.arange(len(row))]
 
     def exits(self, k: int) -> Int[np.ndarray, " N"]:
-        """The step of each image after which the five largest logits, in their order, have been the same for k steps.
+        """The row of each image at which the five largest logits, in their order, have been the same for k iterations.
 
-        Answers count from step 1 on. An image that is done before is left then.
+        Answers count from row 1 on. An image that is done before is left then.
         """
         top = top_classes(self.logits[1:])
         same = np.all(top[1:] == top[:-1], axis=-1)  # row i: step i + 2 answers as step i + 1 does
@@ -59,13 +75,13 @@ class Answers:
         stop = self.exits(k)
         answer = self.logits[stop, np.arange(len(stop))]
         right = agreement(top_classes(answer), top_classes(exact))
-        steps = self.num_steps[stop]
+        steps = self.steps_at(stop)
         return {
             "k": k,
             "mean_steps": float(steps.mean()),
             "median_steps": float(np.median(steps)),
             "max_steps": int(steps.max()),
-            "mean_steps_in_full": float(self.num_steps[self.last].mean()),
+            "mean_steps_in_full": float(self.steps_at(self.last).mean()),
             "top1_differs": float(1.0 - right["top1"].mean()),
             "top5_differs": float(1.0 - right["top5"].mean()),
             "top5_in_order_differs": float(1.0 - right["top5_in_order"].mean()),

@@ -59,7 +59,7 @@ class Findings:
         answers, curves = self.followed[label].answers, self.curves[label]
         result = []
         for k in self.config.early_exit.k:
-            mean = float(np.mean(answers.num_steps[answers.exits(k)]))
+            mean = float(np.mean(answers.steps_at(answers.exits(k))))
             times = {"measured_s": _at(curves, "time_s", mean), "modelled_s": _at(curves, "modelled_s", mean)}
             result.append(answers.early_exit(self.exact, k) | times)
         return result
@@ -99,22 +99,24 @@ class Findings:
     def _curves(self, label: str) -> dict[str, np.ndarray]:
         followed, row = self.followed[label], self.row(label)
         answers = followed.answers
-        return {
-            "num_steps": answers.num_steps,
-            "time_s": _times(row, len(answers.num_steps)),
-            "modelled_s": self.path.modelled_s(row.entry, answers.num_steps),
+        by_iteration = {
             "error": answers.error(self.exact),
             "difference": followed.difference,
             **answers.agreement(self.exact),
         }
+        return {
+            "num_steps": answers.all_steps,
+            "time_s": _times(row, answers.all_steps),
+            "modelled_s": self.path.modelled_s(row.entry, answers.all_steps),
+            **{name: answers.by_steps(rows) for name, rows in by_iteration.items()},
+        }
 
 
-def _times(row: Row, length: int) -> Float[np.ndarray, " S"]:
-    """Measured seconds by step on the first batch; NaN for steps that it did not need."""
-    times = np.full(length, np.nan)
-    measured = np.concatenate([[0.0], row.trace["time_s"] if row.trace is not None else []])[:length]
-    times[: len(measured)] = measured
-    return times
+def _times(row: Row, num_steps: Int[np.ndarray, " S"]) -> Float[np.ndarray, " S"]:
+    """Measured seconds by step on the first batch, linear in between; NaN for steps that it did not need."""
+    trace = row.trace or {}
+    known, seconds = (np.concatenate([[0], trace.get(name, [])]) for name in ("num_steps", "time_s"))
+    return np.interp(num_steps, known, seconds, right=np.nan)
 
 
 def _at(curves: dict[str, np.ndarray], name: str, num_steps: float) -> float:

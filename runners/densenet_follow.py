@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from runners.densenet_answers import Answers
 from runners.solver_entry import SolverEntry
@@ -22,7 +22,7 @@ class Followed:
     """One solver on N images. Step 0 is the first guess; an image that is done stays as it is."""
 
     answers: Answers
-    difference: Float[np.ndarray, "S N"]  # max |x_s - x_(s-1)| of the state; infinite for the first guess
+    difference: Float[np.ndarray, "S N"]  # max |x_s - x_(s-1)| of the state by iteration; infinite for the first guess
     outcome: Status  # the worst
 
 
@@ -32,6 +32,7 @@ class _Batch(NamedTuple):
     num_steps: Int[np.ndarray, " S"]
     logits: Float[np.ndarray, "S B K"]
     difference: Float[np.ndarray, "S B"]
+    last: Int[np.ndarray, " B"]  # the row from which on an image is done
     outcome: Status
 
 
@@ -41,11 +42,12 @@ def follow(entry: SolverEntry, systems: Iterable[Any], num_images: int) -> Follo
     The last batch may have more images than are left: those past ``num_images`` are dropped.
     """
     batches = list(_batches(entry, systems))
-    longest = max(batches, key=lambda batch: len(batch.num_steps)).num_steps
-    steps = np.concatenate([np.full(b.difference.shape[1], len(b.num_steps) - 1) for b in batches])[:num_images]
-    logits = np.concatenate([_extended(batch.logits, len(longest)) for batch in batches], axis=1)
-    difference = np.concatenate([_still(batch.difference, len(longest)) for batch in batches], axis=1)
-    answers = Answers(longest, logits[:, :num_images], steps)
+    length = max(len(batch.num_steps) for batch in batches)
+    steps = [np.tile(_extended(b.num_steps, length)[:, None], (1, len(b.last))) for b in batches]
+    logits = np.concatenate([_extended(batch.logits, length) for batch in batches], axis=1)
+    difference = np.concatenate([_still(batch.difference, length) for batch in batches], axis=1)
+    last = np.concatenate([batch.last for batch in batches])
+    answers = Answers(np.concatenate(steps, axis=1)[:, :num_images], logits[:, :num_images], last[:num_images])
     return Followed(answers, difference[:, :num_images], max(batch.outcome for batch in batches))
 
 
@@ -60,13 +62,15 @@ def _follow_one(solve: CompiledSolve) -> _Batch:
     guess = solve.system.initial_guess()
     logits, difference = _observe(solve.system, guess, guess)
     found = [(0, np.asarray(logits), np.full(difference.shape, np.inf, np.float32))]
-    x, outcome = guess, Status.MAX_STEPS_REACHED
+    x, outcome, converged = guess, Status.MAX_STEPS_REACHED, np.full(difference.shape, -1)
     for piece in solve.slices(1):
         logits, difference = _observe(solve.system, piece.progress.x, x)
         found.append((int(piece.progress.num_steps), np.asarray(logits), np.asarray(difference)))
         x, outcome = piece.progress.x, Status(int(np.max(piece.progress.status)))
-    num_steps, all_logits, differences = zip(*found, strict=True)
-    return _Batch(np.array(num_steps), np.stack(all_logits), np.stack(differences), outcome)
+        converged = np.asarray(piece.progress.steps_to_convergence)
+    num_steps, all_logits, differences = (np.array(column) for column in zip(*found, strict=True))
+    last = np.where(converged < 0, len(num_steps) - 1, np.searchsorted(num_steps, converged))
+    return _Batch(num_steps, all_logits, differences, last, outcome)
 
 
 @jax.jit
@@ -75,7 +79,7 @@ def _observe(system: Any, x: Any, previous: Any) -> tuple[Float[Array, "B K"], F
     return system.readout(x), compare(x, previous, system.num_equations).residual
 
 
-def _extended(rows: Float[np.ndarray, "S B K"], length: int) -> Float[np.ndarray, "L B K"]:
+def _extended(rows: Shaped[np.ndarray, "S *n"], length: int) -> Shaped[np.ndarray, "L *n"]:
     """The last row again, up to ``length`` rows."""
     return rows[np.minimum(np.arange(length), len(rows) - 1)]
 

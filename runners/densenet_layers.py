@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,9 @@ from models.densenet_systems import DenseNetSystem
 from models.layers.batch_norm import Seen
 from models.layers.dense_block import side_by_side
 from runners.solver_entry import SolverEntry
-from runners.timing import Times, time_calls
+from runners.timing import Times
 
+_REPEATS, _TIME_S = 20, 30.0
 SEQUENTIAL = ("sequential", "cached_sequential")  # solvers that take one layer after the other
 
 
@@ -49,9 +51,25 @@ class CriticalPath:
 
 
 def time_layers(model: DenseNet, system: DenseNetSystem, x: Any, repeats: int) -> CriticalPath:
-    """Time every dense layer of the model by itself on the features that it reads in the solution ``x``."""
-    calls = (_compiled(layer, features) for layer, features in _layers(model, system, x))
-    return CriticalPath([time_calls(call, repeats) for call in calls])
+    """Time every dense layer of the model by itself on the features that it reads in the solution ``x``.
+
+    In turn over the layers, so that a slow moment of the machine is not one layer's; ``repeats`` times, but at least 20
+    times, as the largest of noisy medians is too large, or as often as fits into half a minute, and once at the least.
+    """
+    calls = [_compiled(layer, features) for layer, features in _layers(model, system, x)]
+    for call in calls:
+        jax.block_until_ready(call())
+    seconds: list[list[float]] = []
+    begin = time.perf_counter()
+    while not seconds or (len(seconds) < max(repeats, _REPEATS) and time.perf_counter() - begin < _TIME_S):
+        seconds.append([_seconds(call) for call in calls])
+    return CriticalPath([Times.of(of_layer) for of_layer in zip(*seconds, strict=True)])
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    begin = time.perf_counter()
+    jax.block_until_ready(call())
+    return time.perf_counter() - begin
 
 
 def _layers(model: DenseNet, system: DenseNetSystem, x: Any) -> Iterator[tuple[Any, Float[np.ndarray, "B H W C"]]]:
@@ -73,7 +91,7 @@ def _evaluate(layer: Any, features: Float[Array, "B H W C"]) -> Float[Array, "B 
     return values
 
 
-def _compiled(layer: Any, features: Float[np.ndarray, "B H W C"]) -> Any:
+def _compiled(layer: Any, features: Float[np.ndarray, "B H W C"]) -> Callable[[], Any]:
     given = jax.device_put(features)
     program = _evaluate.lower(layer, given).compile()
     return lambda: program(layer, given)

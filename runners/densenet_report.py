@@ -33,6 +33,10 @@ _EXIT_HEADS = (
     "top-1 differs",
     "top-5 differs",
 )
+_IN_ORDER = (
+    "Early exit with blocks in order (segmented): later blocks hold their first guess for long, and answers may stand "
+    "still before anything is known."
+)
 _TIME_HEADS = ("solver", "top-5 settled", "measured", "modelled", "until done: measured", "modelled")
 
 
@@ -64,6 +68,8 @@ def print_densenet_report(context: RunContext, findings: Findings) -> None:
     _print_rows(
         console, "early exit: the five largest logits, in order, as they were k steps before", _EXIT_HEADS, lines
     )
+    if any(findings.row(label).entry.name == "segmented" for label in _parallel(findings)):
+        console.print(_IN_ORDER, highlight=False, soft_wrap=True)
     lines = [_time_cells(findings.times(label)) for label in findings.followed]
     _print_rows(console, "measured and modelled times of one batch", _TIME_HEADS, lines)
     for sentence in sentences(findings):
@@ -91,8 +97,11 @@ def sentences(findings: Findings) -> list[str]:
             f"{findings.final_error(label):.1e}."
         )
     if comparison.num_equations == PUBLISHED["layers"]:
+        weights = describe_weights(findings.config, findings.checkpoint)
+        here = " (trained weights; the weights here are random)" if weights.startswith("random") else ""
         said.append(
-            f"Published: the five smallest logits settle after about {PUBLISHED['settled']} of {PUBLISHED['layers']}."
+            f"Published{here}: the five smallest logits settle after about {PUBLISHED['settled']} of "
+            f"{PUBLISHED['layers']}."
         )
     if findings.accuracy is not None:
         said.append(f"Accuracy of the exact output: {findings.accuracy:.1%} of {count} {findings.pictures.source}.")

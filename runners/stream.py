@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +21,7 @@ from models.stream_state import StateError, load_state, save_state
 from runners.config import RunConfig, UsageError
 from runners.environment import describe_environment
 from runners.report import SCHEMA, write_json
-from runners.run import RunContext
+from runners.run import RunContext, RunFailure
 from runners.stream_config import StreamConfig
 from runners.stream_figure import stream_figure
 from runners.stream_journal import Journal, keep_journal
@@ -28,6 +29,8 @@ from runners.stream_listener import listener
 from runners.stream_measure import Session
 from runners.stream_sound import Sound
 from runners.units import format_bytes, format_seconds
+
+_TOLERANCE = 1e-5  # of the largest output, which counts as 1 at the least
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,14 @@ class StreamRunner:
                 self.first = load_state(Path(config.restore_state).expanduser(), self.first, model)
             except StateError as error:
                 raise UsageError(f"restore_state: {error}") from None
-        if config.save_state is not None and Path(config.save_state).expanduser().is_dir():
-            raise UsageError(f"save_state {config.save_state!r} is a folder; expected a file")
+        if config.save_state is not None:
+            _check_target(config.save_state)
 
     def run(self) -> None:
-        """Hear it all, write results and state, print the table; RunFailure where what comes out is not finite."""
+        """Hear it all, write results and state, print the table.
+
+        Raises RunFailure where what comes out is not finite, or (after all is written) not what a full pass gives.
+        """
         config, rate = self.config, self.sound.sample_rate
         session = Session(self.listener, self.first, self.chunk_size, config.gain)
         steps = session.play(self.sound.chunks(self.chunk_size))
@@ -79,6 +85,7 @@ class StreamRunner:
         if config.save_state is not None:
             save_state(Path(config.save_state).expanduser(), session.state, self.checkpoint.model)
         self._print(outcome)
+        _check(outcome)
 
     def _load(self) -> Checkpoint:
         """The model: from a checkpoint, or with random weights."""
@@ -166,6 +173,28 @@ class StreamRunner:
             f"{journal.duration_s:.6g} s of sound at {rate} Hz. late: chunks that took longer than they last; "
             "real-time factor: seconds of work for a second of sound.",
             highlight=False,
+        )
+
+
+def _check_target(save_state: str) -> None:
+    """Raise UsageError where no file can be written there, or no folder made for it."""
+    path = Path(save_state).expanduser()
+    if path.is_dir():
+        raise UsageError(f"save_state {save_state!r} is a folder; expected a file")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise UsageError(f"save_state {save_state!r} cannot be written: {str(above)!r} is a file, not a folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UsageError(f"save_state {save_state!r} cannot be written: folder {str(above)!r} is write-protected")
+
+
+def _check(outcome: Outcome) -> None:
+    """Raise RunFailure where chunks gave something else than one pass."""
+    difference, outputs = outcome.difference, outcome.journal.first_outputs
+    if difference is not None and not difference <= _TOLERANCE * max(1.0, float(np.max(np.abs(outputs)))):
+        raise RunFailure(
+            f"outputs by chunks are {difference:.1e} off those of one pass over the same sound; the state does not "
+            "carry all that the network needs of the past"
         )
 
 

@@ -116,5 +116,8 @@ def listener(name: str, model: Any) -> Listener:
     try:
         network = jax.jit(lambda model: model.stream())(model)
     except ValueError as error:
-        raise UsageError(f"model {name} cannot listen: {error}") from None
+        raise UsageError(
+            f"model {name} cannot listen: {error}; take a network with input: scalar and quantisation: linear, "
+            "conditioned on nothing, such as wavenet_speech"
+        ) from None
     return Predictor(network, model.quantiser)

@@ -87,7 +87,7 @@ class AudioTask:
         self._evaluated_on = f"last {held_out} samples of the clip" if held_out else "training clip"
         self._jitter, self._num_classes = config.input_jitter, model.quantiser.num_classes
         self._totals = jax.jit(_totals)
-        self._generator = Generator(self.clip, config.show_s)
+        self._generator = Generator(self.clip, config.show_s, config.prompt_s)
 
     def order(self, key: Array) -> Int[Array, " N"]:
         """As they follow each other."""

@@ -20,6 +20,7 @@ _FREE: dict[str, Any] = {
     "eval_every_epochs": True,
     "sample_every_epochs": True,
     "show_s": True,
+    "prompt_s": True,
     "stop_after": True,
     "weights_dtype": True,
     "checkpoint_name": True,
@@ -120,3 +121,5 @@ class AudioConfig(TrainConfig):
     chunk_size: Count = 4000  # samples of a step, which reads all that came before through the network's cache
     input_jitter: JitterConfig | None = None
     show_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3.0  # how much sound is made to look at
+    # How much of the clip is given for it. Sound that begins with silence cannot be told from no sound having begun.
+    prompt_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1

@@ -83,8 +83,10 @@ class WaveNetSamplerRunner(SamplerRunner):
         try:
             whole = self.checkpoint.model.fold(total, initial_value=config.initial_value, conditioning=given)
         except ValueError as error:
-            source = "" if config.conditioning_file is None else f"conditioning_file {config.conditioning_file!r}: "
-            raise UsageError(f"{source}{error}") from None
+            if config.conditioning_file is None:
+                raise UsageError(str(error)) from None
+            sentence = str(error).removeprefix("conditioning: ")
+            raise UsageError(f"conditioning_file {config.conditioning_file!r}: {sentence}") from None
         return network_behind(whole, self.prompt, config.num_samples)
 
     def _samples(self, comparison: Comparison) -> SamplesReport:

@@ -228,7 +228,7 @@ def answers() -> Answers:
     logits = np.zeros((len(ORDERS), 1, 6), np.float32)
     for row, order in zip(logits[:, 0], ORDERS, strict=True):
         row[order] = [5, 4, 3, 2, 1, 0]
-    return Answers(np.arange(len(ORDERS)), logits, np.array([4]))
+    return Answers(np.arange(len(ORDERS))[:, None], logits, np.array([4]))
 
 
 def test_the_five_largest_logits_count() -> None:
@@ -260,6 +260,17 @@ def test_stopping_early_waits_for_k_equal_answers(k: int, stop: int, wrong: floa
 def test_an_image_that_is_done_is_left() -> None:
     found = answers()
     assert Answers(found.num_steps, found.logits, np.array([1])).exits(9).tolist() == [1]
+
+
+def test_images_whose_iterations_cost_different_steps_have_one_axis() -> None:
+    """The second image is done after two iterations of three steps each."""
+    num_steps = np.array([[0, 0], [2, 3], [4, 6], [8, 6]])
+    found = Answers(num_steps, np.repeat(answers().logits[:4], 2, axis=1), np.array([3, 2]))
+    assert found.all_steps.tolist() == [0, 2, 3, 4, 6, 8]
+    values = np.array([[0, 0], [1, 1], [2, 2], [3, 9]])
+    assert found.by_steps(values).T.tolist() == [[0, 1, 1, 2, 2, 3], [0, 0, 1, 1, 2, 9]]
+    assert found.early_exit(found.logits[-1], 9)["mean_steps_in_full"] == 7
+    assert found.settled()["logits"].tolist() == [8, 6]
 
 
 def test_the_model_counts_the_slowest_layer_for_a_parallel_step_and_all_for_a_pass() -> None:

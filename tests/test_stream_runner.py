@@ -128,7 +128,9 @@ def test_another_rate_is_resampled_if_asked_for(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.concatenate(chunks[:3]), sound(2 * T)[::2], atol=0.02)
 
 
-def test_a_difference_from_the_full_pass_is_seen(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_difference_from_the_full_pass_is_a_failure(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Where a chunk's state is not what goes on."""
     heard = Predictor.__call__
 
@@ -137,8 +139,9 @@ def test_a_difference_from_the_full_pass_is_seen(files: Path, monkeypatch: pytes
         return values, new if len(sound) == T else jax.tree.map(lambda a: 0 * a, new)
 
     monkeypatch.setattr(Predictor, "__call__", forgetful)
-    assert stream(files, chunk_samples=6) == 0
+    assert stream(files, chunk_samples=6) == 1
     assert results(files)[0]["full_pass"]["max_abs_difference"] > 1e-3
+    assert "off those of one pass over the same sound" in capsys.readouterr().err
 
 
 def test_what_is_not_finite_is_a_failure(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -178,7 +181,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"checkpoint": None}, "model or checkpoint is needed"),
         ({"checkpoint": "wavenets"}, "unknown checkpoint 'wavenets'"),
         ({"checkpoint": "{here}/made.safetensors"}, "model made does not read a stream; valid: streaming, wavenet"),
-        ({"checkpoint": "{here}/mu.safetensors"}, "only a network with input: scalar and quantisation: linear"),
+        ({"checkpoint": "{here}/mu.safetensors"}, "conditioned on nothing, such as wavenet_speech"),
         ({"checkpoint": "{here}/speaker.safetensors"}, "model wavenet cannot listen: conditioning: the network needs"),
         ({"model": {"name": "streaming"}}, "the config says name: streaming, the checkpoint name: wavenet"),
         ({"checkpoint": None, "model": {**STREAMING, "num_inputs": 2}}, "model streaming reads 2 numbers a step"),
@@ -191,6 +194,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"restore_state": "{here}/w.safetensors"}, "w.safetensors holds no saved state: its format is 'trisolve-1'"),
         ({"restore_state": "{here}/state"}, "is the state of another network, or of one with other weights"),
         ({"save_state": "{here}"}, "' is a folder; expected a file"),
+        ({"save_state": "{here}/a.wav/deep/state"}, "a.wav' is a file, not a folder"),
     ],
 )
 def test_mistakes_are_one_sentence(

@@ -224,11 +224,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "conditioning_missing": (conditioned(None), r"conditioning: the network needs vectors of shape \(batch, 2\)"),
     "conditioning_part": (
         conditioned("part.npz"),
-        r"conditioning_file '.*': conditioning: the network needs frames of shape \(batch, at least 12, 2\)",
+        r"conditioning_file '.*': the network needs frames of shape \(batch, at least 12, 2\)",
     ),
     "conditioning_short": (
         conditioned("short.npz", num_samples=40, prompt={"duration_s": 0.004}, continue_s=0.004),
-        r"conditioning_file '.*': .*frames should have the shape \(batch, at least 12, 2\) for 48 samples, .*",
+        r"conditioning_file '.*npz': frames should have the shape \(batch, at least 12, 2\) for 48 samples, .*",
     ),
     "conditioning_batch": (conditioned("one_vector.npz"), ".*: vectors is a batch of 1, .*batch_size: 2"),
     "conditioning_flat": (
@@ -239,7 +239,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "conditioning_else": (conditioned("far.npz"), ".*: unknown array 'prompt'; valid: .*"),
     "conditioning_not_needed": (
         {"conditioning_file": "{files}/part.npz"},
-        "conditioning_file '.*': conditioning: the network takes no vectors",
+        "conditioning_file '.*': the network takes no vectors",
     ),
     "head_unknown": ({"head": {"name": "gumble"}}, "head: unknown name 'gumble'; did you mean 'gumbel'.*"),
     "head_option": ({"head": {"name": "argmax", "temperature": 1}}, "head: unknown option 'temperature'; valid: none"),
