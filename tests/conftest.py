@@ -9,11 +9,17 @@ from jaxtyping import install_import_hook
 # Shapes in annotations are checked while tests run, and only then.
 install_import_hook(["solvers", "models", "common"], "beartype.beartype")
 
+import gc
 import signal
+from itertools import count
+from pathlib import Path
 
 import jax
 import pytest
 from hypothesis import HealthCheck, settings
+
+MAPPINGS = 30_000
+FINISHED = count()
 
 settings.register_profile("trisolve", deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 settings.load_profile("trisolve")
@@ -37,6 +43,21 @@ def interruptible():
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, previous)
+
+
+@pytest.fixture(autouse=True)
+def room_for_programs():
+    """Drop compiled programs before they are too many: each takes some of the 65,530 mappings that Linux allows."""
+    yield
+    if next(FINISHED) % 20:  # to count them takes a while
+        return
+    try:
+        mappings = Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:  # another system
+        return
+    if mappings > MAPPINGS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session", autouse=True)
