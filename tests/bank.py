@@ -311,7 +311,6 @@ SOLVABLE = {
     "markov_ids": markov_ids,
     "tiny_gru": tiny_gru,
     "tiny_made": tiny_made,
-    "tiny_wavenet": tiny_wavenet,
 }
 # More of these, on which solvers differ that read derivatives; to others they are chains like those above.
 SOLVABLE_BY_DERIVATIVES = {"affine": affine_chain, "coupled": coupled}

@@ -625,7 +625,7 @@ MODELS = [
     sampling(
         "checkpoint_foreign",
         "{here}/w.flax: no importer for '.flax' with model name made; valid: .pth with model name made, "
-        ".flax with model name pixelcnnpp, .safetensors",
+        ".pth with model name densenet, .flax with model name pixelcnnpp, .npz with model name wavenet, .safetensors",
         checkpoint="{here}/w.flax",
         files=(("w.flax", holds(b"x")),),
     ),
