@@ -22,11 +22,11 @@ from safetensors.numpy import save
 
 from common.files import write_atomically
 from common.names import unknown
+from common.paths import CHECKPOINTS
 from models import ModelError, describe_config, model_class, model_config
 from models.downloads import downloaded, downloads
 
 FORMAT = "trisolve-1"
-CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 _PACKED = "packed_shapes"
 
 

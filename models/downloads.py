@@ -21,9 +21,10 @@ from filelock import FileLock, Timeout
 from common.archives import ArchiveError, open_archive
 from common.files import move_into_place, write_atomically
 from common.options import build_options
+from common.paths import CHECKPOINTS
 from models.fetching import FetchError, FetchSettings, Observer, fetch
 
-REGISTRY = Path(__file__).resolve().parent.parent / "checkpoints" / "downloads.json"
+REGISTRY = CHECKPOINTS / "downloads.json"
 CACHE_VARIABLE = "TRISOLVE_CACHE"
 
 

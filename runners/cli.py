@@ -17,13 +17,13 @@ from rich.console import Console
 
 from common.lookup import resolve
 from common.names import unknown
+from common.paths import RESULTS
 from data.dataset import DatasetError
 from runners import RUNNERS
 from runners.config import UsageError, apply_overrides, check_config, find_config, read_config
 from runners.program_cache import keep_programs, silence_xla
 from runners.run import RunContext, RunFailure, Runner
 
-ROOT = Path(__file__).resolve().parent.parent
 INTERRUPTED = 130  # the exit code after Ctrl-C, as shells have it
 LEVELS = ("debug", "info", "warning", "error")
 _SILENT = ("warning", "error")
@@ -98,7 +98,7 @@ def _main(arguments: Sequence[str], console: Console) -> int:
     if options.seed is not None:
         config["seed"] = options.seed
     checked = check_config(runner.Config, config, path.name)
-    out = Path(options.out) if options.out else ROOT / "plot_data" / path.stem
+    out = Path(options.out) if options.out else RESULTS / path.stem
     _check_out(out)
     _use_device(options.device)
     keep_programs()

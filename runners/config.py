@@ -13,8 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.names import unknown
 from common.options import explain
-
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+from common.paths import CONFIGS
 
 # Keys of the two published code bases, and what took their place.
 SUCCESSORS: dict[str, str] = {

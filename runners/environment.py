@@ -10,6 +10,8 @@ from typing import Any
 
 import jax
 
+from common.paths import ROOT
+
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -38,10 +40,9 @@ def _device_kind(device: Any) -> str:
 
 def _git_commit() -> str | None:
     """The commit checked out, with "+" where files differ from it; None outside a repository."""
-    root = Path(__file__).resolve().parent.parent
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     try:

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from common.lookup import resolve
+from common.paths import CHECKPOINTS, CONFIGS
 from models import SYSTEMS
 from models.downloads import Download, downloaded, downloads
 from runners import RUNNERS
-from runners.config import CONFIGS
 from runners.units import format_bytes
 from solvers import SOLVERS, Solver, fits
 from solvers.function import FunctionSystem
 
-_CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints" / "registry.json"
+_CHECKPOINTS = CHECKPOINTS / "registry.json"
 _WIDTH = 34
 # The figures of merit that entries of the registry have, one each.
 _MERITS = {

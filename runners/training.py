@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from common.paths import RUNS
 from runners.config import RunConfig, UsageError
 from runners.run import RunContext
 from runners.ship import ship_checkpoint
@@ -19,8 +20,6 @@ from runners.train_report import WEIGHTS, write_training_report
 from runners.train_step import Trainer, new_model
 from runners.train_store import StateStore
 from runners.train_task import TrainTask
-
-_RUNS = Path(__file__).resolve().parent.parent / "runs"
 
 
 class TrainRunner:
@@ -38,7 +37,7 @@ class TrainRunner:
         self.config, self.context = config, context
         model = new_model(config)
         self.trainer = Trainer(config, model, self.Task(config, model))
-        folder = Path(config.state_dir).expanduser() if config.state_dir else _RUNS / context.name
+        folder = Path(config.state_dir).expanduser() if config.state_dir else RUNS / context.name
         if folder.resolve().is_relative_to(context.out.resolve()):
             raise UsageError(f"state_dir {folder} lies in the results folder, which is replaced; choose another")
         self.store = StateStore(folder, config.identity(), context.console)

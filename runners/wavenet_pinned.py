@@ -11,16 +11,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.paths import ROOT
 from runners.program_cache import silence_xla
 from runners.run import RunFailure
 
 if TYPE_CHECKING:
     from runners.wavenet_speed import Speed
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def can_pin() -> bool:

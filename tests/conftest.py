@@ -27,6 +27,7 @@ settings.load_profile("trisolve")
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the tests that train for real")
+    parser.addoption("--write-goldens", action="store_true", help="take what runs leave behind now as right")
 
 
 def pytest_collection_modifyitems(config, items):

@@ -18,6 +18,7 @@ from flax import nnx
 from PIL import Image
 
 import solvers
+from common.paths import CONFIGS
 from data import load_dataset
 from models.folded_rnn import FoldedRNN
 from models.rnn import RNN, RNNConfig
@@ -26,7 +27,7 @@ from runners.backprop_summary import TrainingTable
 from runners.backprop_training import Method, Task, Training, train_all
 from runners.backward_pass import backward_pass, plain_gradients, relative_deviation, solved_gradients
 from runners.cli import main
-from runners.config import CONFIGS, read_config
+from runners.config import read_config
 from runners.gradient_errors import ErrorTracer, GradientErrors
 from runners.sequences import pixel_sequences
 from runners.solver_entry import labels, parse_entry

@@ -26,6 +26,7 @@ from safetensors.numpy import load_file, save_file
 
 import models
 import solvers
+from common.paths import ROOT
 from data import DATASETS
 from models import model_class
 from models.checkpoints import registry, save_checkpoint
@@ -34,7 +35,6 @@ from runners import RUNNERS
 from runners.cli import main
 from runners.program_cache import keep_programs
 
-ROOT = Path(__file__).resolve().parent.parent
 SHAPE = {"num_inputs": 36, "hidden_sizes": [16, 12]}
 SAMPLING = {
     "model": {"name": "made", **SHAPE},

@@ -22,6 +22,7 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
+from common.paths import ROOT
 from data import DATASETS, Dataset, DatasetError, load_dataset
 
 CLASS_NAMES = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
@@ -285,7 +286,7 @@ print(sorted({"skimage", "sklearn", "pooch"} & set(sys.modules)))
         "XDG_CACHE_HOME": str(tmp_path),
         "SKIMAGE_DATADIR": str(tmp_path),
     }
-    root = Path(__file__).resolve().parent.parent
+    root = ROOT
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True, check=True
     )
@@ -311,7 +312,7 @@ def test_unknown_name_like_nothing_is_still_a_dataset_error() -> None:
 
 def test_import_of_data_loads_no_dataset_library() -> None:
     code = "import sys, data; print(sorted({'torch', 'torchvision', 'mlxtend', 'PIL', 'jax'} & set(sys.modules)))"
-    root = Path(__file__).resolve().parent.parent
+    root = ROOT
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

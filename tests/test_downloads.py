@@ -30,6 +30,7 @@ from rich.console import Console
 from torchvision.models import get_model_weights
 
 import runners.download
+from common.paths import ROOT
 from models import MODELS, downloads, fetching, model_config
 from models.checkpoints import CheckpointError, load_checkpoint, locate, registry
 from models.downloads import DownloadError, Fetched
@@ -40,7 +41,6 @@ from runners.download import DownloadProgress
 from tests.test_archives import tarred, zipped
 from tests.web import OTHER, WEIGHTS, Answer, Site, endless, hangs_up, reply, sends, silent, stalled, truncated
 
-ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = FetchSettings(attempts=3, backoff_s=0.01, timeout_s=10.0, max_bytes=2**23)
 HASTY = replace(SETTINGS, timeout_s=0.3)
 

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from common.lookup import resolve
+from common.paths import ROOT
 from data import DATASETS
 from models import MODELS
 from runners import RUNNERS
 from runners.config import UsageError, check_config, read_config
 from solvers import SOLVERS
 
-ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("common", "data", "models", "solvers", "runners", "benchmarks")
 # main -> runners -> {solvers, models, data} -> common
 MAY_IMPORT = {

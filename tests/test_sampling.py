@@ -23,6 +23,7 @@ from flax import nnx
 from PIL import Image
 
 import solvers
+from common.paths import ROOT
 from models import model_class
 from models.checkpoints import save_checkpoint
 from models.made import MADEConfig
@@ -32,7 +33,6 @@ from runners.timing import CompiledSolve, time_calls
 from solvers import Jacobi
 from solvers.solver import StepInfo
 
-ROOT = Path(__file__).resolve().parent.parent
 SIZE, BATCH = 36, 4
 BLOCKS = {"gs_jacobi": 8, "jacobi_gs": 6}
 ENTRIES: list[dict[str, Any]] = [

@@ -19,6 +19,7 @@ from PIL import Image
 from rich.console import Console
 from safetensors.numpy import load_file
 
+from common.paths import ROOT
 from data import load_dataset
 from models import checkpoints
 from runners.cli import main
@@ -27,7 +28,6 @@ from runners.held_out import held_out_bits_per_dim
 from runners.train_images import shifted
 from runners.train_store import StateStore
 
-ROOT = Path(__file__).resolve().parent.parent
 EPOCHS = 40  # of 6 steps
 TINY = {
     "model": {"name": "made", "num_inputs": 784, "hidden_sizes": [16]},
