@@ -4,17 +4,17 @@ from collections.abc import Callable
 
 from common.lookup import resolve
 from common.names import unknown
-from data.dataset import Dataset, DatasetError
+from data.images.dataset import Dataset, DatasetError
 
 __all__ = ["DATASETS", "Dataset", "DatasetError", "load_dataset"]
 
 # Values are "module:function", resolved on use, so that importing this package pulls in no dataset library.
 DATASETS: dict[str, str] = {
-    "mnist5k": "data.mnist5k:load_mnist5k",
-    "mnist": "data.torchvision_sets:load_mnist",
-    "fashion_mnist": "data.torchvision_sets:load_fashion_mnist",
-    "cifar10": "data.torchvision_sets:load_cifar10",
-    "photos32": "data.photos32:load_photos32",
+    "mnist5k": "data.images.mnist5k:load_mnist5k",
+    "mnist": "data.images.torchvision_sets:load_mnist",
+    "fashion_mnist": "data.images.torchvision_sets:load_fashion_mnist",
+    "cifar10": "data.images.torchvision_sets:load_cifar10",
+    "photos32": "data.images.photos32:load_photos32",
 }
 
 

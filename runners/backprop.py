@@ -13,6 +13,7 @@ from jaxtyping import Float32
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from data import load_dataset
+from data.images.sequences import pixel_sequences
 from models.folded_rnn import FoldedRNN
 from models.rnn import RNN
 from runners.backprop_config import BackpropConfig
@@ -24,7 +25,6 @@ from runners.comparison import compare_solvers
 from runners.config import RunConfig, UsageError
 from runners.gradient_errors import ErrorTracer
 from runners.run import RunContext, RunFailure
-from runners.sequences import pixel_sequences
 from runners.solver_entry import SolverEntry, labels
 from solvers import PairingError, Status, check_pairing
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from common.lookup import resolve
 from common.names import unknown
 from common.paths import RESULTS
-from data.dataset import DatasetError
+from data.images.dataset import DatasetError
 from runners import RUNNERS
 from runners.config import UsageError, apply_overrides, check_config, find_config, read_config
 from runners.program_cache import keep_programs, silence_xla

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from data.images.pictures import load_pictures
 from models.densenet_systems import BlockInput, DenseNetSystem
 from models.folded_densenet import FoldedDenseNet
 from runners.comparison import Comparison, compare_solvers
@@ -16,7 +17,6 @@ from runners.config import RunConfig, UsageError
 from runners.densenet_config import DenseNetRunnerConfig
 from runners.densenet_findings import Findings
 from runners.densenet_follow import Followed, follow
-from runners.densenet_images import load_pictures
 from runners.densenet_layers import CriticalPath, time_layers
 from runners.densenet_report import print_densenet_report, write_densenet_report
 from runners.densenet_weights import describe_weights, load_classifier

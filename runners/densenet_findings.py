@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from data.images.pictures import Pictures
 from models.checkpoints import Checkpoint
 from runners.comparison import Comparison
 from runners.densenet_answers import quartiles, top_classes
 from runners.densenet_config import DenseNetRunnerConfig
 from runners.densenet_follow import Followed
-from runners.densenet_images import Pictures
 from runners.densenet_layers import CriticalPath
 from runners.measure import Row
 from runners.timing import Times

@@ -8,13 +8,13 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 
+from data.images.pictures import load_calibration
 from models import CLASSIFIERS, ModelError, describe_config, model_class, model_config
 from models.calibration import calibrate
 from models.checkpoints import Checkpoint, CheckpointError, load_checkpoint
 from models.downloads import downloaded, downloads
 from runners.config import UsageError
 from runners.densenet_config import DenseNetRunnerConfig
-from runners.densenet_images import load_calibration
 
 
 def load_classifier(config: DenseNetRunnerConfig) -> Checkpoint:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from common.files import replaced_folder
+from data.audio.stream import Sound
 from models import ModelError, describe_config, model_class, model_config
 from models.checkpoints import Checkpoint, CheckpointError, load_checkpoint
 from models.stream_state import StateError, load_state, save_state
@@ -27,7 +28,6 @@ from runners.stream_figure import stream_figure
 from runners.stream_journal import Journal, keep_journal
 from runners.stream_listener import listener
 from runners.stream_measure import Session
-from runners.stream_sound import Sound
 from runners.units import format_bytes, format_seconds
 
 _TOLERANCE = 1e-5  # of the largest output, which counts as 1 at the least

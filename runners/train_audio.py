@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from common.pytree import pytree
-from data.audio import AudioError, Waveform, load_clip
+from data.audio.clip import AudioError, Waveform, load_clip
 from runners.config import UsageError
 from runners.train_config import AudioConfig, ClipConfig, JitterConfig
 from runners.train_sound import Generator, Sound

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from data.audio import Waveform, write_wave
+from data.audio.clip import Waveform, write_wave
 from models.generation import begin, generate
 from runners.audio_figures import compare_audio
 

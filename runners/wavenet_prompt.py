@@ -11,7 +11,7 @@ from jaxtyping import Array, Float32, Int, Shaped
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from common.names import unknown
-from data.audio import AudioError, load_clip
+from data.audio.clip import AudioError, load_clip
 from models.conditioning import Conditioning
 from models.generation import prompted
 from models.wavenet_network import WaveNetNetwork

@@ -12,7 +12,7 @@ from jaxtyping import Array, Int
 from pydantic import Field
 
 from common.names import unknown
-from data.audio import load_clip
+from data.audio.clip import load_clip
 from models.categorical import HEADS
 from models.generation import Generation
 from models.wavenet_network import WaveNetNetwork

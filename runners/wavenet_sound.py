@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from data.audio import write_wave
+from data.audio.clip import write_wave
 from runners.audio_figures import compare_audio
 
 _PAUSE_S = 0.25  # between the samples of a batch in one file

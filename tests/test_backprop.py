@@ -20,6 +20,7 @@ from PIL import Image
 import solvers
 from common.paths import CONFIGS
 from data import load_dataset
+from data.images.sequences import pixel_sequences
 from models.folded_rnn import FoldedRNN
 from models.rnn import RNN, RNNConfig
 from models.rnn_gradients import backward_system
@@ -29,7 +30,6 @@ from runners.backward_pass import backward_pass, plain_gradients, relative_devia
 from runners.cli import main
 from runners.config import read_config
 from runners.gradient_errors import ErrorTracer, GradientErrors
-from runners.sequences import pixel_sequences
 from runners.solver_entry import labels, parse_entry
 from runners.timing import Times
 from solvers import CachedSequential, Jacobi, solve

@@ -16,16 +16,16 @@ import yaml
 from flax import nnx
 from PIL import Image
 
-from data.dataset import DatasetError
-from data.imagenet import has_imagenet, load_imagenet
-from data.photographs import PHOTOGRAPHS, SIDES, crop_photographs
+from data.images.dataset import DatasetError
+from data.images.imagenet import has_imagenet, load_imagenet
+from data.images.photographs import PHOTOGRAPHS, SIDES, crop_photographs
+from data.images.pictures import load_pictures
 from models import model_class, model_config
 from models.calibration import calibrate
 from runners.cli import main
 from runners.config import DataConfig
 from runners.densenet_answers import Answers, top_classes
 from runners.densenet_config import DenseNetRunnerConfig
-from runners.densenet_images import load_pictures
 from runners.densenet_layers import CriticalPath
 from runners.densenet_weights import load_classifier
 from runners.solver_entry import parse_entry

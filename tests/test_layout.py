@@ -89,7 +89,7 @@ def test_every_room_has_modules() -> None:
 @pytest.mark.parametrize(
     ("inside", "source", "wrong"),
     [
-        ("common", "import data.dataset", {"data"}),
+        ("common", "import data.images.dataset", {"data"}),
         ("data", "from models.made import MADE", {"models"}),
         ("models", "def f():\n    from solvers import solve", {"solvers"}),
         ("solvers", "import numpy, runners.cli as cli", {"runners"}),

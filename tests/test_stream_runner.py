@@ -15,6 +15,7 @@ from flax import nnx
 from PIL import Image
 from scipy.io import wavfile
 
+from data.audio.stream import Sound
 from models import model_class, model_config
 from models.autoregressive import log_likelihood
 from models.checkpoints import save_checkpoint
@@ -22,7 +23,6 @@ from models.stream_state import save_state
 from runners.cli import main
 from runners.config import UsageError
 from runners.stream_listener import Predictor
-from runners.stream_sound import Sound
 
 RATE, T, CHUNK = 1000, 60, 7
 WAVENET = {

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from common.pytree import pytree
 from data import load_dataset
-from data.audio import read_wave, write_wave
+from data.audio.clip import read_wave, write_wave
 from models import checkpoints
 from models.categorical import Gumbel
 from models.quantisation import Linear

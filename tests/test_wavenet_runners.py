@@ -15,8 +15,8 @@ import yaml
 from flax import nnx
 from PIL import Image
 
-from data.audio import read_wave, resample, write_wave
-from data.wave_file import Waveform
+from data.audio.clip import read_wave, resample, write_wave
+from data.audio.wave_file import Waveform
 from models import model_class
 from models.wavenet import WaveNetConfig
 from runners.cli import main

@@ -9,8 +9,8 @@ from jaxtyping import Int32, UInt8
 
 from common.names import unknown
 from data import DATASETS, Dataset, load_dataset
-from data.imagenet import has_imagenet, load_imagenet
-from data.photographs import CENTRE, SIDES, crop_photographs
+from data.images.imagenet import has_imagenet, load_imagenet
+from data.images.photographs import CENTRE, SIDES, crop_photographs
 from runners.config import DataConfig, UsageError
 
 _IMAGENET_ROOT = "datasets"  # where no root is given

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from data.crops import resized_crop
-from data.dataset import DatasetError
+from data.images.crops import resized_crop
+from data.images.dataset import DatasetError
 
 _META = ("meta.bin", "ILSVRC2012_devkit_t12.tar.gz")  # of either the first is what torchvision makes of the second
 _IMAGES = ("val", "ILSVRC2012_img_val.tar")

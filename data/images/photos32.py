@@ -3,8 +3,8 @@
 import numpy as np
 from jaxtyping import UInt8
 
-from data.dataset import Dataset, DatasetError
-from data.photographs import PHOTOGRAPHS, read_photograph
+from data.images.dataset import Dataset, DatasetError
+from data.images.photographs import PHOTOGRAPHS, read_photograph
 
 # A label is a row of PHOTOGRAPHS: the first of them are trained on.
 _TRAIN_PICTURES = 5

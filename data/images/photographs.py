@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from data.crops import resized_crop
-from data.dataset import DatasetError
+from data.images.crops import resized_crop
+from data.images.dataset import DatasetError
 
 # (package, as pip calls it, file).
 PHOTOGRAPHS = (

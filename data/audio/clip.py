@@ -1,6 +1,6 @@
 """Sound as float32 samples of one channel: read, resampled, normalised, written; and a spoken sentence.
 
-``read_wave``, ``read_chunks`` and ``write_wave`` are those of ``data.wave_file``.
+``read_wave``, ``read_chunks`` and ``write_wave`` are those of ``data.audio.wave_file``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.wave_file import AudioError, Waveform, read_chunks, read_wave, write_wave
+from data.audio.wave_file import AudioError, Waveform, read_chunks, read_wave, write_wave
 
 __all__ = ["SPEECH", "AudioError", "Waveform", "load_clip", "read_chunks", "read_wave", "resample", "write_wave"]
 

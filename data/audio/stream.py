@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from data.audio import SPEECH, AudioError, Waveform, read_chunks, read_wave, resample
+from data.audio.clip import SPEECH, AudioError, Waveform, read_chunks, read_wave, resample
 from runners.config import UsageError
 
 
@@ -33,7 +33,7 @@ class Sound:
             repeat: how often it is played.
 
         Raises:
-            UsageError: as ``data.audio.read_chunks``, or the file has another rate and may not be resampled.
+            UsageError: as ``data.audio.clip.read_chunks``, or the file has another rate and may not be resampled.
         """
         path = SPEECH if wav is None else Path(wav).expanduser()
         try:

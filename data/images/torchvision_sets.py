@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from data.dataset import Dataset, DatasetError
+from data.images.dataset import Dataset, DatasetError
 
 _DEFAULT_ROOT = "datasets"
 _NETWORK_TIMEOUT_S = 30.0

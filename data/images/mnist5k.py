@@ -5,7 +5,7 @@ import importlib.resources
 import numpy as np
 from jaxtyping import UInt8
 
-from data.dataset import Dataset, DatasetError
+from data.images.dataset import Dataset, DatasetError
 
 _CLASSES = 10
 _TRAIN_PER_CLASS = 450
