@@ -19,7 +19,7 @@ from runners.measure import Row
 from runners.timing import Times
 from runners.units import format_seconds
 from solvers import MarkovSystem
-from solvers.parallel_scan import chain_length
+from solvers.linear.prefix_scan import chain_length
 
 NEAR = 1.01  # a loss is reached within a hundredth
 _SEQUENTIAL = ("sequential", "cached_sequential")

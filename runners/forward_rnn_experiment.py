@@ -23,7 +23,7 @@ from runners.solver_entry import SolverEntry
 from runners.timing import time_calls
 from solvers import Status
 from solvers.equations import batch_size
-from solvers.linearise import ravel
+from solvers.linear.linearise import ravel
 from solvers.lyapunov import advice, largest_lyapunov_exponent, pays
 
 _SWEEPS = 20  # how often a sweep is timed, at the most

@@ -16,7 +16,7 @@ from runners.timing import Slice, Times
 from runners.units import format_bytes
 from solvers import Solution, Status, finish
 from solvers.equations import batch_size
-from solvers.linearise import ravel
+from solvers.linear.linearise import ravel
 
 _POINTS = 400  # how long a trace is, at the most
 _FLOAT_BYTES = 4

@@ -7,24 +7,25 @@
 
 from __future__ import annotations
 
-from solvers.anderson import Anderson
 from solvers.check import BrokenSystemError, check_system
-from solvers.dense_newton import DenseNewton
-from solvers.elk import ELK
 from solvers.function import NotTriangularError, from_function
-from solvers.gs_jacobi import GSJacobi
-from solvers.jacobi import Jacobi
-from solvers.jacobi_gs import JacobiGS
-from solvers.linear_scan import ParallelScan
-from solvers.newton import Newton
+from solvers.methods.anderson import Anderson
+from solvers.methods.dense_newton import DenseNewton
+from solvers.methods.elk import ELK
+from solvers.methods.gs_jacobi import GSJacobi
+from solvers.methods.jacobi import Jacobi
+from solvers.methods.jacobi_gs import JacobiGS
+from solvers.methods.newton import Newton
+from solvers.methods.parallel_scan import ParallelScan
+from solvers.methods.picard import Picard
+from solvers.methods.quasi_elk import QuasiELK
+from solvers.methods.quasi_newton import QuasiNewton
+from solvers.methods.segmented import Segmented
+from solvers.methods.sequential import CachedSequential, Sequential
+from solvers.methods.sliding_gs_jacobi import SlidingGSJacobi
+from solvers.methods.windowed import Windowed
 from solvers.pairing import PairingError, check_pairing, fits
-from solvers.picard import Picard
 from solvers.progress import Progress, TraceOptions
-from solvers.quasi_elk import QuasiELK
-from solvers.quasi_newton import QuasiNewton
-from solvers.segmented import Segmented
-from solvers.sequential import CachedSequential, Sequential
-from solvers.sliding_gs_jacobi import SlidingGSJacobi
 from solvers.solution import Solution, SolveError, Stats, Status, Trace
 from solvers.solve import advance, finish, solve, start
 from solvers.solver import Solver, StepInfo
@@ -38,7 +39,6 @@ from solvers.system import (
     SlidingBlockSystem,
     TriangularSystem,
 )
-from solvers.windowed import Windowed
 
 SOLVERS: dict[str, type[Solver]] = {
     "sequential": Sequential,

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array
 
 from solvers.equations import batch_size, prefix_mask, select
-from solvers.jacobi import Jacobi
-from solvers.sequential import substitute_by_updates, substitute_forward
+from solvers.methods.jacobi import Jacobi
+from solvers.methods.sequential import substitute_by_updates, substitute_forward
 from solvers.solve import solve
 from solvers.system import BlockSystem
 

@@ -22,7 +22,7 @@ from common.blocks import Start, take_block
 from common.pytree import pytree
 from common.recurrence import Recurrence, shifted
 from solvers.equations import is_segmented
-from solvers.linearise import jacobians
+from solvers.linear.linearise import jacobians
 from solvers.pairing import PairingError, fits
 from solvers.solution import Status
 from solvers.solver import Solver
@@ -124,9 +124,9 @@ class MarkovAdjoint(Recurrence):
 
 def default_adjoint(system: Any, solver: Solver) -> Solver:
     """What solves the adjoint equations unless the caller says: a parallel solver where one found the solution."""
-    from solvers.jacobi import Jacobi
-    from solvers.linear_scan import ParallelScan
-    from solvers.sequential import CachedSequential
+    from solvers.methods.jacobi import Jacobi
+    from solvers.methods.parallel_scan import ParallelScan
+    from solvers.methods.sequential import CachedSequential
 
     if not isinstance(system, MarkovSystem):
         return Jacobi()

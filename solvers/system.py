@@ -130,7 +130,7 @@ class LinearisedMarkovSystem(MarkovSystem[X], Protocol[X]):
 
     D counts the features of a state: its leaves' features in the order of the leaves. ``previous`` has leaves
     (size, batch, ...), whose row i is what equation start + i reads; equations past T are padding. The tests hold the
-    derivatives against those of ``transition``. solvers/linearise.py reads any MarkovSystem this way.
+    derivatives against those of ``transition``. solvers/linear/linearise.py reads any MarkovSystem this way.
     """
 
     def transitions(self, previous: X, start: Start) -> X:

@@ -33,7 +33,7 @@ from runners.gradient_errors import ErrorTracer, GradientErrors
 from runners.solver_entry import labels, parse_entry
 from runners.timing import Times
 from solvers import CachedSequential, Jacobi, solve
-from solvers.parallel_scan import chain_length
+from solvers.linear.prefix_scan import chain_length
 
 SIZE, SEQUENCES, STEPS, REPEATS = 4, 3, 5, 2
 T = SIZE**2

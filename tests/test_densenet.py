@@ -29,7 +29,7 @@ from solvers import (
     Status,
     solve,
 )
-from solvers.sequential import substitute_by_updates, substitute_forward
+from solvers.methods.sequential import substitute_by_updates, substitute_forward
 
 BATCH = 3
 LAYERS = (2, 5, 3)

@@ -18,7 +18,7 @@ from models import SAMPLERS, describe_config, model_class, model_config
 from models.autoregressive import AutoregressiveSystem, log_likelihood
 from models.checkpoints import load_checkpoint, save_checkpoint
 from solvers import BlockSystem, ForwardSubstitution, SlidingBlockSystem
-from solvers.sequential import substitute_by_updates, substitute_forward
+from solvers.methods.sequential import substitute_by_updates, substitute_forward
 
 
 @dataclass(frozen=True)

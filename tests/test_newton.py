@@ -48,7 +48,7 @@ from solvers import (
     solve,
     start,
 )
-from solvers.linearise import diagonals, estimated_diagonals, jacobian_sweeps, jacobians, ravel, transitions
+from solvers.linear.linearise import diagonals, estimated_diagonals, jacobian_sweeps, jacobians, ravel, transitions
 
 FAMILY = {"newton": Newton(), "quasi_newton": QuasiNewton(), "picard": Picard(), "elk": ELK(), "quasi_elk": QuasiELK()}
 

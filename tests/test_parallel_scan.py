@@ -10,9 +10,9 @@ from compiled_text import while_bodies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from solvers import parallel_scan
-from solvers.matrices import UNROLLED_UP_TO, Diagonals, Full, SmallFull, matrices
-from solvers.parallel_scan import affine_scan, chain_length, chunk_length, covariance_scan, prefix_scan
+from solvers.linear import prefix_scan as parallel_scan
+from solvers.linear.matrices import UNROLLED_UP_TO, Diagonals, Full, SmallFull, matrices
+from solvers.linear.prefix_scan import affine_scan, chain_length, chunk_length, covariance_scan, prefix_scan
 
 affine = jax.jit(affine_scan)
 covariances = jax.jit(covariance_scan)

@@ -24,7 +24,7 @@ from solvers import (
     Status,
     solve,
 )
-from solvers.sequential import substitute_by_updates, substitute_forward
+from solvers.methods.sequential import substitute_by_updates, substitute_forward
 
 GRAY, RGB = ((8, 4, 1), 2), ((4, 8, 3), 1)
 

@@ -22,8 +22,8 @@ from solvers import (
     solve,
     start,
 )
-from solvers.anderson import Anderson
-from solvers.sequential import CachedSequential
+from solvers.methods.anderson import Anderson
+from solvers.methods.sequential import CachedSequential
 
 
 def test_step_limit():

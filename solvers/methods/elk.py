@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from solvers.equations import prefix_mask
-from solvers.linearise import jacobian_sweeps, jacobians, ravel, unravel
-from solvers.matrices import matrices
-from solvers.newton import Linearise, accept, linearised
-from solvers.parallel_scan import affine_scan, covariance_scan
+from solvers.linear.linearise import jacobian_sweeps, jacobians, ravel, unravel
+from solvers.linear.matrices import matrices
+from solvers.linear.prefix_scan import affine_scan, covariance_scan
+from solvers.methods.newton import Linearise, accept, linearised
 from solvers.solver import StepInfo
 from solvers.system import MarkovSystem
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from jaxtyping import Array, Float
 
-from solvers.elk import LevenbergMarquardt
-from solvers.linearise import diagonals
-from solvers.newton import Linearise
+from solvers.linear.linearise import diagonals
+from solvers.methods.elk import LevenbergMarquardt
+from solvers.methods.newton import Linearise
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from solvers.linearise import diagonals, estimated_diagonals, jacobian_sweeps
-from solvers.newton import scan_step
+from solvers.linear.linearise import diagonals, estimated_diagonals, jacobian_sweeps
+from solvers.methods.newton import scan_step
 from solvers.solver import StepInfo
 from solvers.system import MarkovSystem
 

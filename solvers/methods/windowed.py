@@ -16,7 +16,7 @@ from common.names import unknown
 from common.pytree import pytree
 from common.recurrence import Recurrence
 from solvers.equations import finite_equations, magnitude
-from solvers.linearise import ravel, transitions
+from solvers.linear.linearise import ravel, transitions
 from solvers.solver import StepInfo
 from solvers.system import LinearisedMarkovSystem, MarkovSystem
 

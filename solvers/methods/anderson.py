@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from solvers.equations import compare, isolated, prefix_mask, select
-from solvers.jacobi import next_frontier
+from solvers.methods.jacobi import next_frontier
 from solvers.solver import StepInfo
 from solvers.system import TriangularSystem
 

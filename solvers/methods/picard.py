@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from common.blocks import Start
-from solvers.linearise import ravel, transitions
-from solvers.newton import scan_step
+from solvers.linear.linearise import ravel, transitions
+from solvers.methods.newton import scan_step
 from solvers.solver import StepInfo
 from solvers.system import MarkovSystem
 

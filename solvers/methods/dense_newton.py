@@ -13,9 +13,9 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int
 
 from solvers.equations import batch_size, compare, is_segmented, isolated
-from solvers.jacobi import next_frontier
-from solvers.linearise import ravel, unravel
-from solvers.newton import Linearisation, accept
+from solvers.linear.linearise import ravel, unravel
+from solvers.methods.jacobi import next_frontier
+from solvers.methods.newton import Linearisation, accept
 from solvers.solver import StepInfo
 from solvers.system import TriangularSystem
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from solvers.equations import block_length, compare, count_blocks, isolated
-from solvers.sequential import substitute_forward
+from solvers.methods.sequential import substitute_forward
 from solvers.solver import StepInfo
 from solvers.system import BlockSystem
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Int
 
 from common.blocks import put_block, take_block
 from solvers.equations import block_length, compare, count_blocks, isolated
-from solvers.jacobi import next_frontier
+from solvers.methods.jacobi import next_frontier
 from solvers.solver import StepInfo
 from solvers.system import SlidingBlockSystem
 

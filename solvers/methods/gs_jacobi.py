@@ -17,7 +17,7 @@ from solvers.equations import (
     isolated,
     magnitude,
 )
-from solvers.jacobi import next_frontier
+from solvers.methods.jacobi import next_frontier
 from solvers.solver import StepInfo
 from solvers.system import BlockSystem
 

@@ -13,9 +13,9 @@ from jaxtyping import Array, Float, Int
 
 from common.recurrence import shifted
 from solvers.equations import compare, isolated, magnitude, prefix_mask, select
-from solvers.jacobi import next_frontier
-from solvers.linearise import jacobian_sweeps, jacobians, ravel, unravel
-from solvers.parallel_scan import affine_scan
+from solvers.linear.linearise import jacobian_sweeps, jacobians, ravel, unravel
+from solvers.linear.prefix_scan import affine_scan
+from solvers.methods.jacobi import next_frontier
 from solvers.solver import StepInfo
 from solvers.system import MarkovSystem
 

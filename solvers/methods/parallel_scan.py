@@ -10,9 +10,9 @@ from jaxtyping import Array, Int
 
 from common.recurrence import shifted
 from solvers.equations import compare, isolated, magnitude, prefix_mask, select
-from solvers.jacobi import next_frontier
-from solvers.linearise import ravel, unravel
-from solvers.parallel_scan import affine_scan
+from solvers.linear.linearise import ravel, unravel
+from solvers.linear.prefix_scan import affine_scan
+from solvers.methods.jacobi import next_frontier
 from solvers.solver import StepInfo
 from solvers.system import AffineMarkovSystem
 
