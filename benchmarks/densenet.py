@@ -19,10 +19,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from benchmarks.limits import Limit, in_turn, product_timer, report, save
-from models.checkpoints import load_checkpoint
-from models.densenet import DenseNet
-from models.densenet_systems import DenseBlockSystem, DenseNetSystem
-from models.fold_densenet import GROUP_SIZE
+from models.densenet.fold import GROUP_SIZE
+from models.densenet.model import DenseNet
+from models.densenet.systems import DenseBlockSystem, DenseNetSystem
+from models.weights.native import load_checkpoint
 from runners.timing import CompiledSolve, Times, time_calls
 from solvers import CachedSequential, Jacobi, Segmented, Solver
 

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from benchmarks.limits import Limit, in_turn, report, save
-from models.rnn import RNN, RNNConfig
-from models.rnn_systems import ForwardRNN
+from models.rnn.model import RNN, RNNConfig
+from models.rnn.systems import ForwardRNN
 from runners.timing import Times, time_calls
 from solvers import ELK, Newton, QuasiELK, QuasiNewton, Solver, solve
 

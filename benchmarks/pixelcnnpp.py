@@ -15,9 +15,9 @@ import jax
 
 from benchmarks.limits import Limit, in_turn, product_timer, report, save
 from models.autoregressive import AutoregressiveSystem
-from models.checkpoints import load_checkpoint
-from models.pixelcnnpp_network import PixelCNNPPNetwork
-from models.pixelcnnpp_stack import LEVELS
+from models.pixelcnnpp.network import PixelCNNPPNetwork
+from models.pixelcnnpp.stack import LEVELS
+from models.weights.native import load_checkpoint
 from runners.timing import CompiledSolve, Times, time_calls
 from solvers import CachedSequential, GSJacobi, Jacobi, JacobiGS, SlidingGSJacobi, Solver
 

@@ -18,8 +18,8 @@ from flax import nnx
 
 from benchmarks.limits import Limit, report, save
 from models import describe_config
-from models.generation import begin, generate
-from models.wavenet import WaveNet, WaveNetConfig
+from models.wavenet.generation import begin, generate
+from models.wavenet.model import WaveNet, WaveNetConfig
 from runners.timing import Times
 from runners.wavenet_pinned import can_pin, measure_pinned
 from runners.wavenet_speed import Speed, measure_speed

@@ -16,19 +16,19 @@ from common.options import build_options
 
 # Autoregressive models, which are sampled from.
 SAMPLERS: dict[str, str] = {
-    "made": "models.made:MADE",
-    "pixelcnnpp": "models.pixelcnnpp:PixelCNNPP",
-    "wavenet": "models.wavenet:WaveNet",
+    "made": "models.made.model:MADE",
+    "pixelcnnpp": "models.pixelcnnpp.model:PixelCNNPP",
+    "wavenet": "models.wavenet.model:WaveNet",
 }
 
 # Models that tell the class of an input.
 CLASSIFIERS: dict[str, str] = {
-    "densenet": "models.densenet:DenseNet",
+    "densenet": "models.densenet.model:DenseNet",
 }
 
 # Models from one stream to another.
 STREAMS: dict[str, str] = {
-    "streaming": "models.streaming:StreamingConvNet",
+    "streaming": "models.wavenet.streaming:StreamingConvNet",
 }
 
 MODELS: dict[str, str] = SAMPLERS | CLASSIFIERS | STREAMS
@@ -36,10 +36,10 @@ MODELS: dict[str, str] = SAMPLERS | CLASSIFIERS | STREAMS
 # The equations that models state, "module:class", and whose they are.
 SYSTEMS: dict[str, tuple[str, ...]] = {
     "models.autoregressive:AutoregressiveSystem": tuple(SAMPLERS),
-    "models.densenet_systems:DenseNetSystem": ("densenet",),
-    "models.densenet_systems:DenseBlockSystem": ("densenet block",),
-    "models.rnn_systems:ForwardRNN": ("rnn",),
-    "models.rnn_systems:BackwardRNN": ("rnn backward",),
+    "models.densenet.systems:DenseNetSystem": ("densenet",),
+    "models.densenet.systems:DenseBlockSystem": ("densenet block",),
+    "models.rnn.systems:ForwardRNN": ("rnn",),
+    "models.rnn.systems:BackwardRNN": ("rnn backward",),
 }
 
 

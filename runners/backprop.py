@@ -14,8 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from data import load_dataset
 from data.images.sequences import pixel_sequences
-from models.folded_rnn import FoldedRNN
-from models.rnn import RNN
+from models.rnn.model import RNN
+from models.rnn.network import FoldedRNN
 from runners.backprop_config import BackpropConfig
 from runners.backprop_report import Report, print_report, write_backprop_report
 from runners.backprop_summary import Phase

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
-from models.rnn import RNNConfig
+from models.rnn.model import RNNConfig
 from runners.config import DataConfig, RunConfig
 from runners.solver_entry import SolverEntry, SolverList
 
@@ -20,7 +20,7 @@ class BackpropConfig(RunConfig):
     image_size: Count = 10  # images are resized to this height and width; a sequence is their pixels in raster order
     num_sequences: Count = 10  # held-out images on which the gradient is followed by step
 
-    cell: str = "elman"  # a name in models.rnn.CELLS
+    cell: str = "elman"  # a name in models.rnn.model.CELLS
     hidden_size: Count = 128
     activation: str | None = None  # of the Elman cell; default softplus. GRU and LSTM have their own
     init_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None  # null: as RNNConfig says; elman: 0.1

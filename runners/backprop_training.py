@@ -12,8 +12,8 @@ import numpy as np
 import optax  # type: ignore[import-untyped]
 from jaxtyping import Array, Float, Float32, Int
 
-from models.folded_rnn import FoldedRNN
-from models.rnn_systems import BackwardRNN
+from models.rnn.network import FoldedRNN
+from models.rnn.systems import BackwardRNN
 from runners.backward_pass import backward_pass, plain_gradients, relative_deviation, solved_gradients
 from runners.run import RunFailure
 from runners.solver_entry import SolverEntry

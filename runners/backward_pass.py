@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from models.folded_rnn import FoldedRNN
-from models.rnn_gradients import backward_system, parameter_gradients
-from models.rnn_systems import BackwardRNN
+from models.rnn.gradients import backward_system, parameter_gradients
+from models.rnn.network import FoldedRNN
+from models.rnn.systems import BackwardRNN
 from runners.solver_entry import SolverEntry
 from solvers import Status, solve
 

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from data.images.pictures import load_pictures
-from models.densenet_systems import BlockInput, DenseNetSystem
-from models.folded_densenet import FoldedDenseNet
+from models.densenet.network import FoldedDenseNet
+from models.densenet.systems import BlockInput, DenseNetSystem
 from runners.comparison import Comparison, compare_solvers
 from runners.config import RunConfig, UsageError
 from runners.densenet_config import DenseNetRunnerConfig

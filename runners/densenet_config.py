@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from common.names import unknown
 from models import MODELS, model_config
-from models.downloads import downloads
+from models.weights.downloads import downloads
 from runners.config import DataConfig, RunConfig
 from runners.solver_entry import SolverList
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from data.images.pictures import Pictures
-from models.checkpoints import Checkpoint
+from models.weights.native import Checkpoint
 from runners.comparison import Comparison
 from runners.densenet_answers import quartiles, top_classes
 from runners.densenet_config import DenseNetRunnerConfig

@@ -11,10 +11,10 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from models.densenet import DenseNet
-from models.densenet_systems import DenseNetSystem
-from models.layers.batch_norm import Seen
-from models.layers.dense_block import side_by_side
+from models.densenet.batch_norm import Seen
+from models.densenet.block import side_by_side
+from models.densenet.model import DenseNet
+from models.densenet.systems import DenseNetSystem
 from runners.solver_entry import SolverEntry
 from runners.timing import Times
 

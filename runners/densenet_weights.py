@@ -10,9 +10,9 @@ from flax import nnx
 
 from data.images.pictures import load_calibration
 from models import CLASSIFIERS, ModelError, describe_config, model_class, model_config
-from models.calibration import calibrate
-from models.checkpoints import Checkpoint, CheckpointError, load_checkpoint
-from models.downloads import downloaded, downloads
+from models.densenet.calibration import calibrate
+from models.weights.downloads import downloaded, downloads
+from models.weights.native import Checkpoint, CheckpointError, load_checkpoint
 from runners.config import UsageError
 from runners.densenet_config import DenseNetRunnerConfig
 

@@ -16,8 +16,8 @@ from rich.progress import (
 )
 
 from common.names import unknown
-from models.downloads import DownloadError, download, downloads
-from models.fetching import FetchSettings
+from models.weights.downloads import DownloadError, download, downloads
+from models.weights.fetching import FetchSettings
 from runners.config import UsageError
 from runners.run import RunFailure
 from runners.units import format_bytes

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from common.files import replaced_folder
 from data import load_dataset
 from models import describe_config
-from models.checkpoints import CheckpointError, load_checkpoint
+from models.weights.native import CheckpointError, load_checkpoint
 from runners.config import DataConfig, RunConfig, UsageError
 from runners.environment import describe_environment
 from runners.held_out import bits_by_image

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from common.options import build_options
-from models.rnn import RNNConfig
+from models.rnn.model import RNNConfig
 from runners.config import RunConfig, UsageError
 from runners.forward_rnn_config import ForwardRNNConfig
 from runners.forward_rnn_experiment import Experiment, Outcome, run_experiment

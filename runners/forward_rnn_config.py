@@ -22,7 +22,7 @@ class CellEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    network: dict[str, Any]  # {cell: gru} or {cell: elman, activation: tanh, gain: 0.5}: see models/rnn.py
+    network: dict[str, Any]  # {cell: gru} or {cell: elman, activation: tanh, gain: 0.5}: see models/rnn/model.py
     input_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0  # standard deviation of the inputs
     sequence_lengths: Counts | None = None
     state_size: Count | None = None

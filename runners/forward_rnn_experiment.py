@@ -12,8 +12,8 @@ import numpy as np
 from flax import nnx
 from rich.console import Console
 
-from models.rnn import RNN, RNNConfig
-from models.rnn_systems import ForwardRNN
+from models.rnn.model import RNN, RNNConfig
+from models.rnn.systems import ForwardRNN
 from runners.comparison import Comparison, row_record
 from runners.forward_rnn_config import BASELINE
 from runners.forward_rnn_job import Limits, TracedJob, reason_to_skip

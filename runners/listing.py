@@ -12,7 +12,7 @@ from typing import Any
 from common.lookup import resolve
 from common.paths import CHECKPOINTS, CONFIGS
 from models import SYSTEMS
-from models.downloads import Download, downloaded, downloads
+from models.weights.downloads import Download, downloaded, downloads
 from runners import RUNNERS
 from runners.units import format_bytes
 from solvers import SOLVERS, Solver, fits

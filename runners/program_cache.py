@@ -6,7 +6,7 @@ import os
 import tempfile
 import warnings
 
-from models.downloads import cache_folder
+from models.weights.downloads import cache_folder
 
 FOLDER = "xla"  # in the folder that downloads go to
 

@@ -20,9 +20,9 @@ from rich.table import Table
 
 from common.files import replaced_folder
 from data import load_dataset
-from models.folded_rnn import FoldedRNN
-from models.rnn import RNN, RNNConfig
-from models.rnn_systems import ForwardRNN
+from models.rnn.model import RNN, RNNConfig
+from models.rnn.network import FoldedRNN
+from models.rnn.systems import ForwardRNN
 from runners.classifier_figure import Curve, training_curves
 from runners.config import DataConfig, RunConfig, UsageError
 from runners.environment import describe_environment
@@ -41,7 +41,7 @@ class RNNClassifierConfig(RunConfig):
 
     dataset: DataConfig = DataConfig()
     max_train_images: Count | None = None  # only the first ones, for quick trials
-    cell: str = "gru"  # a name in models.rnn
+    cell: str = "gru"  # a name in models.rnn.model
     hidden_size: Count = 32
     epochs: Count = 6
     batch_size: Count = 50

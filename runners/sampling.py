@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from models import MODELS, SAMPLERS, ModelError, describe_config, model_class, model_config
 from models.autoregressive import AutoregressiveSystem, CausalNetwork, Known, Noise
-from models.checkpoints import Checkpoint, CheckpointError, load_checkpoint
+from models.weights.native import Checkpoint, CheckpointError, load_checkpoint
 from runners.comparison import Comparison, compare_solvers
 from runners.config import RunConfig, UsageError
 from runners.head_options import head_options, replace_head

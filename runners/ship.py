@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common.files import write_atomically
-from models import checkpoints
+from models.weights import native as checkpoints
 from runners.run import RunContext
 
 

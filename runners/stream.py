@@ -17,8 +17,8 @@ from rich.table import Table
 from common.files import replaced_folder
 from data.audio.stream import Sound
 from models import ModelError, describe_config, model_class, model_config
-from models.checkpoints import Checkpoint, CheckpointError, load_checkpoint
-from models.stream_state import StateError, load_state, save_state
+from models.weights.native import Checkpoint, CheckpointError, load_checkpoint
+from models.weights.stream_state import StateError, load_state, save_state
 from runners.config import RunConfig, UsageError
 from runners.environment import describe_environment
 from runners.report import SCHEMA, write_json

@@ -11,8 +11,8 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from common.pytree import pytree
-from models.quantisation import Quantiser
-from models.streaming import StreamingNetwork, StreamState
+from models.wavenet.quantisation import Quantiser
+from models.wavenet.streaming import StreamingNetwork, StreamState
 from runners.config import UsageError
 
 

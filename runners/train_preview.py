@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.checkpoints import save_checkpoint
+from models.weights.native import save_checkpoint
 from runners.train_step import Trainer, Weights
 from runners.train_task import TrainTask
 

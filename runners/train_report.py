@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from common.files import replaced_folder
-from models.checkpoints import save_checkpoint
+from models.weights.native import save_checkpoint
 from runners.environment import describe_environment
 from runners.run import RunContext, RunFailure
 from runners.train_curves import training_curves

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from data.audio.clip import Waveform, write_wave
-from models.generation import begin, generate
+from models.wavenet.generation import begin, generate
 from runners.audio_figures import compare_audio
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int
 
-from models.wavenet_network import WaveNetNetwork
+from models.wavenet.network import WaveNetNetwork
 
 
 def bare_chain(network: WaveNetNetwork, batch_size: int, num_samples: int) -> Callable[[], Int[Array, "*B"]]:

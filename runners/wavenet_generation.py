@@ -11,8 +11,8 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from models.generation import Generation, generate
-from models.wavenet_network import WaveNetNetwork
+from models.wavenet.generation import Generation, generate
+from models.wavenet.network import WaveNetNetwork
 from runners.timing import Times
 
 PIECE = 4096  # samples of each timed piece, or a few more where frames of local conditioning must not be cut

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from common.names import unknown
 from data.audio.clip import AudioError, load_clip
-from models.conditioning import Conditioning
-from models.generation import prompted
-from models.wavenet_network import WaveNetNetwork
+from models.wavenet.conditioning import Conditioning
+from models.wavenet.generation import prompted
+from models.wavenet.network import WaveNetNetwork
 from runners.arrays import open_arrays
 from runners.config import UsageError
 

@@ -13,9 +13,9 @@ from pydantic import Field
 
 from common.names import unknown
 from data.audio.clip import load_clip
-from models.categorical import HEADS
-from models.generation import Generation
-from models.wavenet_network import WaveNetNetwork
+from models.heads.categorical import HEADS
+from models.wavenet.generation import Generation
+from models.wavenet.network import WaveNetNetwork
 from runners.comparison import Comparison
 from runners.config import RunConfig, UsageError
 from runners.head_options import head_options, replace_head

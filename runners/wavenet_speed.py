@@ -14,7 +14,7 @@ from jaxtyping import Array, Int
 
 from models import model_class, model_config
 from models.autoregressive import AutoregressiveSystem
-from models.generation import begin
+from models.wavenet.generation import begin
 from runners.timing import Times, time_calls
 from runners.wavenet_floor import bare_chain
 from runners.wavenet_generation import Generator, state_bytes

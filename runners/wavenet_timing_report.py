@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from common.files import replaced_folder
-from models.wavenet import WaveNetConfig
+from models.wavenet.model import WaveNetConfig
 from runners.environment import describe_environment
 from runners.report import SCHEMA, write_json
 from runners.run import RunContext

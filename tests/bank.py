@@ -16,12 +16,12 @@ from common.pytree import pytree
 from common.recurrence import Recurrence
 from models import model_class
 from models.autoregressive import AutoregressiveSystem, cast_floats
-from models.conditioning import Conditioning
-from models.made import MADEConfig
-from models.pixelcnnpp import PixelCNNPPConfig
-from models.recurrent_cells import GRUCell
-from models.rnn_systems import ForwardRNN
-from models.wavenet import WaveNetConfig
+from models.made.model import MADEConfig
+from models.pixelcnnpp.model import PixelCNNPPConfig
+from models.rnn.cells import GRUCell
+from models.rnn.systems import ForwardRNN
+from models.wavenet.conditioning import Conditioning
+from models.wavenet.model import WaveNetConfig
 from solvers import SOLVERS, fits, from_function
 
 # The solvers that sample from autoregressive models.

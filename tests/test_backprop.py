@@ -21,9 +21,9 @@ import solvers
 from common.paths import CONFIGS
 from data import load_dataset
 from data.images.sequences import pixel_sequences
-from models.folded_rnn import FoldedRNN
-from models.rnn import RNN, RNNConfig
-from models.rnn_gradients import backward_system
+from models.rnn.gradients import backward_system
+from models.rnn.model import RNN, RNNConfig
+from models.rnn.network import FoldedRNN
 from runners.backprop_summary import TrainingTable
 from runners.backprop_training import Method, Task, Training, train_all
 from runners.backward_pass import backward_pass, plain_gradients, relative_deviation, solved_gradients

@@ -29,8 +29,8 @@ import solvers
 from common.paths import ROOT
 from data import DATASETS
 from models import model_class
-from models.checkpoints import registry, save_checkpoint
-from models.made import MADEConfig, generate_masks
+from models.made.model import MADEConfig, generate_masks
+from models.weights.native import registry, save_checkpoint
 from runners import RUNNERS
 from runners.cli import main
 from runners.program_cache import keep_programs
@@ -1038,7 +1038,7 @@ def test_no_device_at_all(tmp_path: Path) -> None:
 def test_model_of_another_runner(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(models.MODELS, "other", "models.made:MADE")
+    monkeypatch.setitem(models.MODELS, "other", "models.made.model:MADE")
     line = prepare(sampling("", "", model={"name": "other", **SHAPE}).values[0], tmp_path)
     assert main(line) == 2
     assert_says(capfd.readouterr().err, "MADESamplerRunner samples from made, not other", tmp_path)

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import ModelError, describe_config, model_config
-from models.checkpoints import load_checkpoint, save_checkpoint
-from models.densenet import VARIANTS, DenseNet, DenseNetConfig
-from models.densenet_systems import DenseBlockSystem, DenseNetSystem
+from models.densenet.model import VARIANTS, DenseNet, DenseNetConfig
+from models.densenet.systems import DenseBlockSystem, DenseNetSystem
+from models.weights.native import load_checkpoint, save_checkpoint
 from solvers import (
     CachedSequential,
     ForwardSubstitution,

@@ -21,7 +21,7 @@ from data.images.imagenet import has_imagenet, load_imagenet
 from data.images.photographs import PHOTOGRAPHS, SIDES, crop_photographs
 from data.images.pictures import load_pictures
 from models import model_class, model_config
-from models.calibration import calibrate
+from models.densenet.calibration import calibrate
 from runners.cli import main
 from runners.config import DataConfig
 from runners.densenet_answers import Answers, top_classes

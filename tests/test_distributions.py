@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models.autoregressive import Head
-from models.logistic_mixture import DiscretisedLogisticMixture
+from models.heads.logistic_mixture import DiscretisedLogisticMixture
 
 S, B, M = 256, 4, 3  # one shape for most tests, as every other one compiles anew
 PIXELS = np.arange(256) / 127.5 - 1.0

@@ -32,10 +32,10 @@ from torchvision.models import get_model_weights
 import runners.download
 from common.paths import ROOT
 from models import MODELS, downloads, fetching, model_config
-from models.checkpoints import CheckpointError, load_checkpoint, locate, registry
-from models.downloads import DownloadError, Fetched
-from models.fetching import FetchSettings
-from models.made import generate_masks
+from models.made.model import generate_masks
+from models.weights.downloads import DownloadError, Fetched
+from models.weights.fetching import FetchSettings
+from models.weights.native import CheckpointError, load_checkpoint, locate, registry
 from runners.cli import main
 from runners.download import DownloadProgress
 from tests.test_archives import tarred, zipped

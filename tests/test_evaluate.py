@@ -15,7 +15,7 @@ from flax import nnx
 
 from data import load_dataset
 from models import model_class, model_config
-from models.checkpoints import save_checkpoint
+from models.weights.native import save_checkpoint
 from runners.cli import main
 from runners.held_out import bits_by_image, held_out_bits_per_dim
 

@@ -9,8 +9,8 @@ import pytest
 from bank import tiny_wavenet
 
 from models.autoregressive import AutoregressiveSystem, Known
-from models.categorical import Argmax
-from models.generation import begin, generate
+from models.heads.categorical import Argmax
+from models.wavenet.generation import begin, generate
 from solvers import CachedSequential, Jacobi, solve
 
 B, T, SEED = 2, 23, 5  # programs for T samples are shared

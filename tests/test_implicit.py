@@ -12,7 +12,7 @@ from flax import nnx
 from common.pytree import pytree
 from models import model_class
 from models.autoregressive import AutoregressiveSystem
-from models.made import MADEConfig
+from models.made.model import MADEConfig
 from solvers import (
     CachedSequential,
     DenseNewton,

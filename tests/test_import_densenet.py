@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from models.checkpoints import CheckpointError, load_checkpoint
-from models.densenet import VARIANTS
-from models.downloads import downloads
+from models.densenet.model import VARIANTS
+from models.weights.downloads import downloads
+from models.weights.native import CheckpointError, load_checkpoint
 
 torch = pytest.importorskip("torch")
 from torchvision import models as published  # noqa: E402

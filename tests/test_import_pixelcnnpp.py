@@ -15,8 +15,8 @@ import yaml
 from flax.serialization import msgpack_serialize
 from jax import lax
 
-from models.checkpoints import CheckpointError, flat_state, load_checkpoint, save_checkpoint
-from models.pixelcnnpp import PixelCNNPP, PixelCNNPPConfig
+from models.pixelcnnpp.model import PixelCNNPP, PixelCNNPPConfig
+from models.weights.native import CheckpointError, flat_state, load_checkpoint, save_checkpoint
 from runners.cli import main
 
 Tree: TypeAlias = dict[str, Any]

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
-from models.generation import begin, generate
+from models.wavenet.generation import begin, generate
+from models.weights.native import CheckpointError, load_checkpoint, save_checkpoint
 
 HIDDEN, CLASSES, T = 6, 9, 40
 X0 = 0.25

@@ -19,7 +19,7 @@ from PIL import Image
 from data import load_dataset
 from models import model_class, model_config
 from models.autoregressive import AutoregressiveSystem, Known
-from models.checkpoints import save_checkpoint
+from models.weights.native import save_checkpoint
 from runners.cli import main
 from runners.solver_entry import parse_entry
 from solvers import SOLVERS, Jacobi, solve

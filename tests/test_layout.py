@@ -90,7 +90,7 @@ def test_every_room_has_modules() -> None:
     ("inside", "source", "wrong"),
     [
         ("common", "import data.images.dataset", {"data"}),
-        ("data", "from models.made import MADE", {"models"}),
+        ("data", "from models.made.model import MADE", {"models"}),
         ("models", "def f():\n    from solvers import solve", {"solvers"}),
         ("solvers", "import numpy, runners.cli as cli", {"runners"}),
         ("models", "TABLE = {'a': 'runners.sampling:SamplerRunner'}", {"runners"}),

@@ -11,9 +11,9 @@ from flax import nnx
 
 from models import model_config
 from models.autoregressive import AutoregressiveSystem
-from models.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
-from models.distributions import LocationScale, Logistic
-from models.made import MADE, MADEConfig, generate_masks, sort_by_degree, unit_degrees
+from models.heads.logistic import LocationScale, Logistic
+from models.made.model import MADE, MADEConfig, generate_masks, sort_by_degree, unit_degrees
+from models.weights.native import CheckpointError, load_checkpoint, save_checkpoint
 from solvers import Sequential, solve
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from models import SAMPLERS, describe_config, model_class, model_config
 from models.autoregressive import AutoregressiveSystem, log_likelihood
-from models.checkpoints import load_checkpoint, save_checkpoint
+from models.weights.native import load_checkpoint, save_checkpoint
 from solvers import BlockSystem, ForwardSubstitution, SlidingBlockSystem
 from solvers.methods.sequential import substitute_by_updates, substitute_forward
 

@@ -25,8 +25,8 @@ from bank import (
     tiny_made,
 )
 
-from models.recurrent_cells import GRUCell
-from models.rnn_systems import ForwardRNN
+from models.rnn.cells import GRUCell
+from models.rnn.systems import ForwardRNN
 from solvers import (
     ELK,
     SOLVERS,

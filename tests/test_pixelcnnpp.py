@@ -11,7 +11,7 @@ from compiled_text import while_bodies
 from flax import nnx
 
 from models import ModelError, model_config
-from models.pixelcnnpp import Dropout, PixelCNNPP, PixelCNNPPConfig
+from models.pixelcnnpp.model import Dropout, PixelCNNPP, PixelCNNPPConfig
 from solvers import (
     Anderson,
     CachedSequential,

@@ -1,4 +1,4 @@
-"""Tests of models/quantisation.py: classes of sound, evenly spaced and mu-law."""
+"""Tests of models/wavenet/quantisation.py: classes of sound, evenly spaced and mu-law."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.quantisation import QUANTISERS, Linear, MuLaw, Quantiser, quantiser
+from models.wavenet.quantisation import QUANTISERS, Linear, MuLaw, Quantiser, quantiser
 
 SIZES = (2, 3, 16, 255, 256, 65_536)
 ALL = [kind(size) for kind in QUANTISERS.values() for size in SIZES]

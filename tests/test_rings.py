@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.layers.rings import Rings, delayed
+from models.wavenet.rings import Rings, delayed
 
 RINGS = Rings((1, 3, 2), 2)
 SIZE, CHANNELS = 8, 2  # more than every queue holds, so that steps within a block overwrite each other

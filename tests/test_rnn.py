@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from common.options import build_options
 from common.recurrence import shifted
 from models import SYSTEMS
-from models.recurrent_cells import ElmanCell, GRUCell, LSTMCell
-from models.rnn import CELLS, RNN, RNNConfig
-from models.rnn_gradients import backward_system, output_gradients, parameter_gradients
-from models.rnn_systems import BackwardRNN, ForwardRNN
+from models.rnn.cells import ElmanCell, GRUCell, LSTMCell
+from models.rnn.gradients import backward_system, output_gradients, parameter_gradients
+from models.rnn.model import CELLS, RNN, RNNConfig
+from models.rnn.systems import BackwardRNN, ForwardRNN
 from solvers import SOLVERS, BlockSystem, ForwardSubstitution, SlidingBlockSystem, check_system, fits, linearise, solve
 from solvers.system import AffineMarkovSystem, LinearisedMarkovSystem
 

@@ -25,8 +25,8 @@ from PIL import Image
 import solvers
 from common.paths import ROOT
 from models import model_class
-from models.checkpoints import save_checkpoint
-from models.made import MADEConfig
+from models.made.model import MADEConfig
+from models.weights.native import save_checkpoint
 from runners import RUNNERS
 from runners.cli import main
 from runners.timing import CompiledSolve, time_calls

@@ -18,8 +18,8 @@ from scipy.io import wavfile
 from data.audio.stream import Sound
 from models import model_class, model_config
 from models.autoregressive import log_likelihood
-from models.checkpoints import save_checkpoint
-from models.stream_state import save_state
+from models.weights.native import save_checkpoint
+from models.weights.stream_state import save_state
 from runners.cli import main
 from runners.config import UsageError
 from runners.stream_listener import Predictor

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from models import ModelError, model_class, model_config
-from models.generation import begin, generate
-from models.stream_state import FORMAT, StateError, digest, load_state, save_state
-from models.wavenet import WaveNet, WaveNetConfig
+from models.wavenet.generation import begin, generate
+from models.wavenet.model import WaveNet, WaveNetConfig
+from models.weights.stream_state import FORMAT, StateError, digest, load_state, save_state
 
 T, B, ROOM = 41, 2, 16  # the longest chunk
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from models.layers.dense import Dense
-from models.layers.gated_block import GatedBlock, concat_elu, elu
-from models.layers.pixel_conv import PixelConv, PixelGrow
-from models.layers.row_conv import RowConv, RowGrow
-from models.layers.weight_norm import WeightNorm
-from models.pixelcnnpp_network import OpenRow, PixelCNNPPNetwork
-from models.pixelcnnpp_stack import LEVELS, RowsWalk, Stack, spans
+from models.pixelcnnpp.dense import Dense
+from models.pixelcnnpp.gated_block import GatedBlock, concat_elu, elu
+from models.pixelcnnpp.network import OpenRow, PixelCNNPPNetwork
+from models.pixelcnnpp.pixel_conv import PixelConv, PixelGrow
+from models.pixelcnnpp.row_conv import RowConv, RowGrow
+from models.pixelcnnpp.stack import LEVELS, RowsWalk, Stack, spans
+from models.pixelcnnpp.weight_norm import WeightNorm
 
 H, W, B, C, F = 6, 8, 2, 3, 4
 

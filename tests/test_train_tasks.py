@@ -22,9 +22,9 @@ from rich.console import Console
 from common.pytree import pytree
 from data import load_dataset
 from data.audio.clip import read_wave, write_wave
-from models import checkpoints
-from models.categorical import Gumbel
-from models.quantisation import Linear
+from models.heads.categorical import Gumbel
+from models.wavenet.quantisation import Linear
+from models.weights import native as checkpoints
 from runners import listing
 from runners.cli import main
 from runners.config import UsageError, check_config, find_config, read_config

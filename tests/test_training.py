@@ -21,7 +21,7 @@ from safetensors.numpy import load_file
 
 from common.paths import ROOT
 from data import load_dataset
-from models import checkpoints
+from models.weights import native as checkpoints
 from runners.cli import main
 from runners.config import UsageError
 from runners.held_out import held_out_bits_per_dim

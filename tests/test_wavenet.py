@@ -12,9 +12,9 @@ from compiled_text import while_bodies
 from flax import nnx
 
 from models import ModelError, model_config
-from models.categorical import Argmax
-from models.conditioning import Conditioning
-from models.wavenet import WaveNet, WaveNetConfig
+from models.heads.categorical import Argmax
+from models.wavenet.conditioning import Conditioning
+from models.wavenet.model import WaveNet, WaveNetConfig
 from solvers import (
     Anderson,
     CachedSequential,

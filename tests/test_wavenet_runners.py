@@ -18,7 +18,7 @@ from PIL import Image
 from data.audio.clip import read_wave, resample, write_wave
 from data.audio.wave_file import Waveform
 from models import model_class
-from models.wavenet import WaveNetConfig
+from models.wavenet.model import WaveNetConfig
 from runners.cli import main
 from runners.run import RunFailure
 from runners.wavenet_fits import growth_laws, law_value

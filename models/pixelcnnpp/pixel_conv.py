@@ -1,0 +1,69 @@
+"""Layers of a stack that goes through a row pixel by pixel: above, above left and left (horizontal stack).
+
+Each layer has its full form over rows, the share of the row above, which is known before a row begins, and the step of
+one pixel, which adds to that share. The three use the same kernel; ``step`` on ``from_above`` equals the full form.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from models.layers.products import correlate, matmul
+from models.pixelcnnpp.row_conv import interleave
+from models.pixelcnnpp.weight_norm import FoldedWeight, WeightNorm
+
+
+class PixelConv(nnx.Module):
+    """A (2, 2) convolution: output (i, j) reads rows i - 1 and i, columns j - 1 and j. With ``width`` 1: column j."""
+
+    weight: WeightNorm | FoldedWeight
+
+    def __init__(
+        self, features_in: int, features: int, *, width: int = 2, init_scale: float = 1.0, rngs: nnx.Rngs
+    ) -> None:
+        self.weight = WeightNorm((2, width, features_in, features), init_scale=init_scale, rngs=rngs)
+
+    def __call__(self, frame: Float[Array, "h W B C"], stride: int = 1) -> Float[Array, "_ _ B F"]:
+        """Rows from a frame, which holds the row above them too; with ``stride`` 2 every other row and column."""
+        weight = self.weight.folded()
+        return correlate(_pad_left(frame, weight), weight.kernel[...], stride) + weight.bias[...]
+
+    def from_above(self, line: Float[Array, "W B C"], stride: int = 1) -> Float[Array, "_ B F"]:
+        """The share of the row above in a row, bias included."""
+        weight = self.weight.folded()
+        return correlate(_pad_left(line[None], weight), weight.kernel[:1], stride)[0] + weight.bias[...]
+
+    def step(
+        self, share: Float[Array, "B F"], left: Float[Array, "B C"], x: Float[Array, "B C"]
+    ) -> Float[Array, "B F"]:
+        """One pixel: the share of the row above, the pixel to the left (zeros at the border) and its own."""
+        kernel = self.weight.folded().kernel[1]
+        return share + jnp.concatenate([left, x], -1) @ kernel.reshape(-1, kernel.shape[-1])
+
+
+class PixelGrow(nnx.Module):
+    """The transposed (2, 2) convolution of stride 2: each pixel gives the four pixels of its own square."""
+
+    weight: WeightNorm | FoldedWeight
+
+    def __init__(self, features: int, *, rngs: nnx.Rngs) -> None:
+        self.weight = WeightNorm((2, 2, features, features), axis=2, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "h W B F"]) -> Float[Array, "_ _ B F"]:
+        """(h, W) -> (2h, 2W)."""
+        weight = self.weight.folded()
+        return interleave([[matmul(x, k) for k in row] for row in weight.kernel[...]]) + weight.bias[...]
+
+    def step(self, x: Float[Array, "B F"], row: Int[Array, ""], column: Int[Array, ""]) -> Float[Array, "B F"]:
+        """The pixel (row, column) of the large image, from the one of the small image that it comes from."""
+        weight = self.weight.folded()
+        kernel = weight.kernel[...].reshape(4, *weight.kernel.shape[2:])
+        return x @ jax.lax.dynamic_index_in_dim(kernel, 2 * (row % 2) + column % 2, keepdims=False) + weight.bias[...]
+
+
+def _pad_left(frame: Float[Array, "h W B C"], weight: FoldedWeight) -> Float[Array, "h _ B C"]:
+    """Zeros to the left of the image, as many columns as the kernel reaches."""
+    return jnp.pad(frame, ((0, 0), (weight.kernel.shape[1] - 1, 0), (0, 0), (0, 0)))
