@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from runners.cli import INTERRUPTED, main
+from runners.cli.main import INTERRUPTED, main
 
 if __name__ == "__main__":
     code = main()

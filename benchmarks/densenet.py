@@ -23,7 +23,7 @@ from models.densenet.fold import GROUP_SIZE
 from models.densenet.model import DenseNet
 from models.densenet.systems import DenseBlockSystem, DenseNetSystem
 from models.weights.native import load_checkpoint
-from runners.timing import CompiledSolve, Times, time_calls
+from runners.measure.timing import CompiledSolve, Times, time_calls
 from solvers import CachedSequential, Jacobi, Segmented, Solver
 
 NAME = "densenet201"

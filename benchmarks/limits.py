@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from common.files import write_atomically
-from runners.environment import describe_environment
-from runners.timing import Times, time_calls
+from runners.measure.timing import Times, time_calls
+from runners.report.environment import describe_environment
 
 FOLDER = Path(__file__).resolve().parent
 

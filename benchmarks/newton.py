@@ -19,7 +19,7 @@ from flax import nnx
 from benchmarks.limits import Limit, in_turn, report, save
 from models.rnn.model import RNN, RNNConfig
 from models.rnn.systems import ForwardRNN
-from runners.timing import Times, time_calls
+from runners.measure.timing import Times, time_calls
 from solvers import ELK, Newton, QuasiELK, QuasiNewton, Solver, solve
 
 LENGTH = 10_000

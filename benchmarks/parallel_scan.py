@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array
 
 from benchmarks.limits import Limit, in_turn, report, save
-from runners.timing import Times, time_calls
+from runners.measure.timing import Times, time_calls
 from solvers.linear.prefix_scan import affine_scan, chain_length, chunk_length, covariance_scan
 
 SIZES = (1, 2, 4, 8)

@@ -20,9 +20,9 @@ from benchmarks.limits import Limit, report, save
 from models import describe_config
 from models.wavenet.generation import begin, generate
 from models.wavenet.model import WaveNet, WaveNetConfig
-from runners.timing import Times
-from runners.wavenet_pinned import can_pin, measure_pinned
-from runners.wavenet_speed import Speed, measure_speed
+from runners.measure.timing import Times
+from runners.wavenet_timing.pinned import can_pin, measure_pinned
+from runners.wavenet_timing.speed import Speed, measure_speed
 
 RATE = 16_000
 SECONDS = 10  # of sound, in one go

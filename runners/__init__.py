@@ -6,21 +6,21 @@
 from __future__ import annotations
 
 RUNNERS: dict[str, str] = {
-    "MADESamplerRunner": "runners.sampling:MADESamplerRunner",
-    "PixelCNNPPSamplerRunner": "runners.pixelcnnpp_sampling:PixelCNNPPSamplerRunner",
-    "CachedPixelCNNPPSamplerRunner": "runners.pixelcnnpp_sampling:CachedPixelCNNPPSamplerRunner",
-    "JacobiGSPixelCNNPPSamplerRunner": "runners.pixelcnnpp_sampling:JacobiGSPixelCNNPPSamplerRunner",
-    "GSJacobiPixelCNNPPSamplerRunner": "runners.pixelcnnpp_sampling:GSJacobiPixelCNNPPSamplerRunner",
-    "WaveNetSamplerRunner": "runners.wavenet_sampling:WaveNetSamplerRunner",
-    "WaveNetTimingRunner": "runners.wavenet_timing:WaveNetTimingRunner",
-    "SamplerRunner": "runners.sampling:SamplerRunner",  # any model of images
-    "BackpropRunner": "runners.backprop:BackpropRunner",
-    "ForwardRNNRunner": "runners.forward_rnn:ForwardRNNRunner",
-    "RNNClassifierRunner": "runners.rnn_classifier:RNNClassifierRunner",
-    "DenseNetRunner": "runners.densenet:DenseNetRunner",
-    "StreamRunner": "runners.stream:StreamRunner",
-    "EvaluateRunner": "runners.evaluate:EvaluateRunner",  # any model
-    "TrainRunner": "runners.training:TrainRunner",
-    "TrainClassifierRunner": "runners.training:TrainClassifierRunner",
-    "TrainWaveNetRunner": "runners.training:TrainWaveNetRunner",
+    "MADESamplerRunner": "runners.sampling.runner:MADESamplerRunner",
+    "PixelCNNPPSamplerRunner": "runners.sampling.pixelcnnpp:PixelCNNPPSamplerRunner",
+    "CachedPixelCNNPPSamplerRunner": "runners.sampling.pixelcnnpp:CachedPixelCNNPPSamplerRunner",
+    "JacobiGSPixelCNNPPSamplerRunner": "runners.sampling.pixelcnnpp:JacobiGSPixelCNNPPSamplerRunner",
+    "GSJacobiPixelCNNPPSamplerRunner": "runners.sampling.pixelcnnpp:GSJacobiPixelCNNPPSamplerRunner",
+    "WaveNetSamplerRunner": "runners.sampling.sound:WaveNetSamplerRunner",
+    "WaveNetTimingRunner": "runners.wavenet_timing.runner:WaveNetTimingRunner",
+    "SamplerRunner": "runners.sampling.runner:SamplerRunner",  # any model of images
+    "BackpropRunner": "runners.rnn.backprop.runner:BackpropRunner",
+    "ForwardRNNRunner": "runners.rnn.forward.runner:ForwardRNNRunner",
+    "RNNClassifierRunner": "runners.rnn.classifier.runner:RNNClassifierRunner",
+    "DenseNetRunner": "runners.densenet.runner:DenseNetRunner",
+    "StreamRunner": "runners.stream.runner:StreamRunner",
+    "EvaluateRunner": "runners.training.evaluate:EvaluateRunner",  # any model
+    "TrainRunner": "runners.training.runner:TrainRunner",
+    "TrainClassifierRunner": "runners.training.runner:TrainClassifierRunner",
+    "TrainWaveNetRunner": "runners.training.runner:TrainWaveNetRunner",
 }

@@ -1,4 +1,4 @@
-"""Tests of data/audio/clip.py, data/audio/wave_file.py and runners/audio_figures.py, on files made here in every format."""
+"""Tests of data/audio/clip.py, data/audio/wave_file.py and runners/plotting/audio.py, on files made here in every format."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from PIL import Image
 from scipy.io import wavfile
 
 from data.audio.clip import AudioError, Waveform, load_clip, read_chunks, read_wave, resample, write_wave
-from runners.audio_figures import audio_figure, compare_audio, draw_spectrogram, draw_waveform, spectrogram
-from runners.picture import new_figure
+from runners.plotting.audio import audio_figure, compare_audio, draw_spectrogram, draw_waveform, spectrogram
+from runners.plotting.style import new_figure
 
 RATE = 8000
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
@@ -263,7 +263,7 @@ def test_silent_clips_and_bad_lengths_are_refused(tmp_path: Path) -> None:
 
 
 def test_reading_does_not_import_scipy() -> None:
-    code = "import sys, data.audio.clip, runners.audio_figures; print(any(m.startswith('scipy') for m in sys.modules))"
+    code = "import sys, data.audio.clip, runners.plotting.audio; print(any(m.startswith('scipy') for m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ast.literal_eval(done.stdout) is False
 

@@ -24,14 +24,14 @@ from data.images.sequences import pixel_sequences
 from models.rnn.gradients import backward_system
 from models.rnn.model import RNN, RNNConfig
 from models.rnn.network import FoldedRNN
-from runners.backprop_summary import TrainingTable
-from runners.backprop_training import Method, Task, Training, train_all
-from runners.backward_pass import backward_pass, plain_gradients, relative_deviation, solved_gradients
-from runners.cli import main
-from runners.config import read_config
-from runners.gradient_errors import ErrorTracer, GradientErrors
-from runners.solver_entry import labels, parse_entry
-from runners.timing import Times
+from runners.cli.main import main
+from runners.config.files import read_config
+from runners.config.solvers import labels, parse_entry
+from runners.measure.timing import Times
+from runners.rnn.backprop.errors import ErrorTracer, GradientErrors
+from runners.rnn.backprop.gradients import backward_pass, plain_gradients, relative_deviation, solved_gradients
+from runners.rnn.backprop.summary import TrainingTable
+from runners.rnn.backprop.training import Method, Task, Training, train_all
 from solvers import CachedSequential, Jacobi, solve
 from solvers.linear.prefix_scan import chain_length
 
@@ -223,7 +223,7 @@ def test_any_cell_length_and_dataset(tmp_path: Path, changes: dict[str, Any]) ->
 def test_naive_sequential_is_left_out_of_long_sequences_and_entries_may_have_plans(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("runners.backprop.NAIVE_LIMIT", T - 1)
+    monkeypatch.setattr("runners.rnn.backprop.runner.NAIVE_LIMIT", T - 1)
     entries = ["sequential", {"name": "cached_sequential", "repeats": 2}, {"name": "jacobi", "trace": False}]
     assert backprop(tmp_path, solvers=entries, methods=["jacobi", "sequential"], train_steps=1, repeats=1) == 0
     record = results(tmp_path)

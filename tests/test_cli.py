@@ -32,8 +32,8 @@ from models import model_class
 from models.made.model import MADEConfig, generate_masks
 from models.weights.native import registry, save_checkpoint
 from runners import RUNNERS
-from runners.cli import main
-from runners.program_cache import keep_programs
+from runners.cli.main import main
+from runners.measure.programs import keep_programs
 
 SHAPE = {"num_inputs": 36, "hidden_sizes": [16, 12]}
 SAMPLING = {

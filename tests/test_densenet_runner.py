@@ -22,14 +22,14 @@ from data.images.photographs import PHOTOGRAPHS, SIDES, crop_photographs
 from data.images.pictures import load_pictures
 from models import model_class, model_config
 from models.densenet.calibration import calibrate
-from runners.cli import main
-from runners.config import DataConfig
-from runners.densenet_answers import Answers, top_classes
-from runners.densenet_config import DenseNetRunnerConfig
-from runners.densenet_layers import CriticalPath
-from runners.densenet_weights import load_classifier
-from runners.solver_entry import parse_entry
-from runners.timing import Times
+from runners.cli.main import main
+from runners.config.files import DataConfig
+from runners.config.solvers import parse_entry
+from runners.densenet.answers import Answers, top_classes
+from runners.densenet.config import DenseNetRunnerConfig
+from runners.densenet.layers import CriticalPath
+from runners.densenet.weights import load_classifier
+from runners.measure.timing import Times
 
 SOLVERS = [
     {"name": "sequential", "trace": False},

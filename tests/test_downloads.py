@@ -29,15 +29,15 @@ import torch
 from rich.console import Console
 from torchvision.models import get_model_weights
 
-import runners.download
+import runners.cli.download
 from common.paths import ROOT
 from models import MODELS, downloads, fetching, model_config
 from models.made.model import generate_masks
 from models.weights.downloads import DownloadError, Fetched
 from models.weights.fetching import FetchSettings
 from models.weights.native import CheckpointError, load_checkpoint, locate, registry
-from runners.cli import main
-from runners.download import DownloadProgress
+from runners.cli.download import DownloadProgress
+from runners.cli.main import main
 from tests.test_archives import tarred, zipped
 from tests.web import OTHER, WEIGHTS, Answer, Site, endless, hangs_up, reply, sends, silent, stalled, truncated
 
@@ -82,7 +82,7 @@ class Watcher:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TRISOLVE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(runners.download, "SETTINGS", SETTINGS)
+    monkeypatch.setattr(runners.cli.download, "SETTINGS", SETTINGS)
     return tmp_path / "cache"
 
 
@@ -748,7 +748,7 @@ def test_bar_on_a_terminal_and_lines_elsewhere(monkeypatch: Any) -> None:
     assert "1.0/2.1 MB" in said.getvalue() or "1.0/2.0 MiB" in said.getvalue()
     assert "[attention]" in said.getvalue()
     said = io.StringIO()
-    monkeypatch.setattr(runners.download, "_QUIET_S", 0.0)
+    monkeypatch.setattr(runners.cli.download, "_QUIET_S", 0.0)
     with DownloadProgress(Console(file=said, force_terminal=False), "mine") as progress:
         progress.at(2**20, 2**21)
         progress.at(2**20, None)
@@ -799,7 +799,7 @@ def test_wrong_entry_is_refused(enter: Enter, fields: dict[str, Any], sentence: 
 
 def test_what_fetches_is_imported_on_use() -> None:
     heavy = ("pooch", "gdown", "requests", "flax", "torch")
-    code = f"import sys, runners.cli, runners.download, runners.listing; print(set({heavy!r}) & sys.modules.keys())"
+    code = f"import sys, runners.cli.main, runners.cli.download, runners.cli.listing; print(set({heavy!r}) & sys.modules.keys())"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

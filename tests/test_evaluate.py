@@ -16,8 +16,8 @@ from flax import nnx
 from data import load_dataset
 from models import model_class, model_config
 from models.weights.native import save_checkpoint
-from runners.cli import main
-from runners.held_out import bits_by_image, held_out_bits_per_dim
+from runners.cli.main import main
+from runners.training.held_out import bits_by_image, held_out_bits_per_dim
 
 ARCHITECTURE = {"name": "made", "num_inputs": 784, "hidden_sizes": [8]}
 KEYS = {"schema", "name", "runner", "config", "seed", "device", "versions", "git_commit"}
@@ -85,7 +85,7 @@ def test_interrupt_leaves_old_results_whole(tmp_path: Path, monkeypatch: pytest.
         yield np.arange(30), np.ones(30)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("runners.evaluate.bits_by_image", pressed)
+    monkeypatch.setattr("runners.training.evaluate.bits_by_image", pressed)
     assert evaluate(tmp_path) == 130
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.json"]
     assert (tmp_path / "out" / "results.json").read_text() == "old"

@@ -1,4 +1,4 @@
-"""Tests of runners/figures.py and runners/solving_gif.py: pictures are decoded and looked at, not only written."""
+"""Tests of runners/plotting/convergence.py and runners/plotting/solving_gif.py: pictures are decoded and looked at, not only written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 
-from runners.figures import (
+from runners.plotting.convergence import (
     SOLVER_STYLES,
     by_label,
     convergence_by_step,
@@ -23,8 +23,8 @@ from runners.figures import (
     grid_image,
     sample_grid,
 )
-from runners.solving_gif import HOLD_MS, MAX_BYTES, GifRow, plan_clock, plan_layouts, write_solving_gif
-from runners.units import format_seconds
+from runners.plotting.solving_gif import HOLD_MS, MAX_BYTES, GifRow, plan_clock, plan_layouts, write_solving_gif
+from runners.report.units import format_seconds
 from solvers import SOLVERS
 
 
@@ -294,7 +294,7 @@ def test_gif_too_large_shows_fewer_samples(tmp_path: Path, monkeypatch: pytest.M
     rows = [gif_row("a", 0.5, count=20, samples=16), gif_row("b", 0.4, count=20, samples=16)]
     write_solving_gif(tmp_path / "whole.gif", rows, "t")
     whole = (tmp_path / "whole.gif").stat().st_size
-    monkeypatch.setattr("runners.solving_gif.MAX_BYTES", whole)
+    monkeypatch.setattr("runners.plotting.solving_gif.MAX_BYTES", whole)
     write_solving_gif(tmp_path / "smaller.gif", rows, "t")
     assert (tmp_path / "smaller.gif").stat().st_size < whole
     assert [layout.images for layout in plan_layouts(rows)] == [16, 9, 4, 1]

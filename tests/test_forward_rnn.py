@@ -14,8 +14,8 @@ import yaml
 from matplotlib.figure import Figure
 from PIL import Image
 
-from runners.cli import main
-from runners.forward_rnn_figures import cells_along, draw_growth, draw_lyapunov
+from runners.cli.main import main
+from runners.rnn.forward.figures import cells_along, draw_growth, draw_lyapunov
 
 TANH = {"cell": "elman", "activation": "tanh"}
 CELLS: dict[str, Any] = {

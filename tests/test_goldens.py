@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import yaml
 
-from runners.cli import main
+from runners.cli.main import main
 
 GOLDENS = Path(__file__).resolve().parent / "goldens"
 WAVENET = {"name": "wavenet", "dilations": [2, 1, 3], "num_hidden": 6, "num_classes": 9, "sample_rate": 1000}

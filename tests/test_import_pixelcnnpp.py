@@ -17,7 +17,7 @@ from jax import lax
 
 from models.pixelcnnpp.model import PixelCNNPP, PixelCNNPPConfig
 from models.weights.native import CheckpointError, flat_state, load_checkpoint, save_checkpoint
-from runners.cli import main
+from runners.cli.main import main
 
 Tree: TypeAlias = dict[str, Any]
 HEIGHT, WIDTH, BATCH = 8, 12, 2

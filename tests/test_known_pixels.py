@@ -20,8 +20,8 @@ from data import load_dataset
 from models import model_class, model_config
 from models.autoregressive import AutoregressiveSystem, Known
 from models.weights.native import save_checkpoint
-from runners.cli import main
-from runners.solver_entry import parse_entry
+from runners.cli.main import main
+from runners.config.solvers import parse_entry
 from solvers import SOLVERS, Jacobi, solve
 
 BATCH = 3

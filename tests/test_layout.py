@@ -17,7 +17,7 @@ from common.paths import ROOT
 from data import DATASETS
 from models import MODELS
 from runners import RUNNERS
-from runners.config import UsageError, check_config, read_config
+from runners.config.files import UsageError, check_config, read_config
 from solvers import SOLVERS
 
 ROOMS = ("common", "data", "models", "solvers", "runners", "benchmarks")
@@ -92,8 +92,8 @@ def test_every_room_has_modules() -> None:
         ("common", "import data.images.dataset", {"data"}),
         ("data", "from models.made.model import MADE", {"models"}),
         ("models", "def f():\n    from solvers import solve", {"solvers"}),
-        ("solvers", "import numpy, runners.cli as cli", {"runners"}),
-        ("models", "TABLE = {'a': 'runners.sampling:SamplerRunner'}", {"runners"}),
+        ("solvers", "import numpy, runners.cli.main as cli", {"runners"}),
+        ("models", "TABLE = {'a': 'runners.sampling.runner:SamplerRunner'}", {"runners"}),
         ("solvers", "from . import solve\nfrom .made import MADE\nfrom common import names", set()),
         ("runners", "import main", {"main"}),
         ("runners", "from benchmarks import made", {"benchmarks"}),

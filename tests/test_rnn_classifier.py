@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from runners.cli import main
+from runners.cli.main import main
 
 TINY: dict[str, Any] = {
     "max_train_images": 60,

@@ -28,8 +28,8 @@ from models import model_class
 from models.made.model import MADEConfig
 from models.weights.native import save_checkpoint
 from runners import RUNNERS
-from runners.cli import main
-from runners.timing import CompiledSolve, time_calls
+from runners.cli.main import main
+from runners.measure.timing import CompiledSolve, time_calls
 from solvers import Jacobi
 from solvers.solver import StepInfo
 
@@ -315,8 +315,8 @@ def test_a_long_run_is_not_warmed_up_and_is_followed_in_one(
     slices = CompiledSolve.slices
     monkeypatch.setattr(CompiledSolve, "slices", lambda self, steps=None: began.append(steps) or slices(self, steps))
     monkeypatch.setattr(CompiledSolve, "until", None)
-    monkeypatch.setattr("runners.measure.LONG_S", 0.0)
-    monkeypatch.setattr("runners.measure.UNSTOPPED_S", 0.0)
+    monkeypatch.setattr("runners.measure.job.LONG_S", 0.0)
+    monkeypatch.setattr("runners.measure.job.UNSTOPPED_S", 0.0)
     assert sample(tmp_path, solvers=["sequential", "jacobi"], repeats=repeats) == 0
     assert began == 2 * [*repeats * [None], 1]  # timed runs, and one that stops after every step
     assert [row["run_s"]["n"] for row in results(tmp_path)["rows"]] == [repeats, repeats]
@@ -330,7 +330,7 @@ def test_a_long_run_is_not_warmed_up_and_is_followed_in_one(
 
 
 def test_timing_many_calls_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runners.timing.CALLS_S", 0.05)
+    monkeypatch.setattr("runners.measure.timing.CALLS_S", 0.05)
     assert time_calls(lambda: time.sleep(0.02), 50).n == 3
     assert time_calls(lambda: time.sleep(0.2), 50).n == 1
     assert time_calls(lambda: None, 50).n == 50
@@ -383,7 +383,7 @@ def test_failure_while_writing_leaves_old_results_whole(tmp_path: Path, monkeypa
     def full_disk(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("runners.report.sample_grid", full_disk)
+    monkeypatch.setattr("runners.sampling.report.sample_grid", full_disk)
     assert sample(tmp_path, solvers=["jacobi"], trace=False, seed=2) == 1
     assert tree(tmp_path / "out") == before
     assert {path.name for path in tmp_path.iterdir()} == {"tiny.safetensors", "tiny.yml", "out"}
@@ -498,7 +498,7 @@ def test_a_solver_needs_its_own_file_and_a_line_in_the_table(
 def test_list_names_all_there_is_and_imports_nothing_heavy() -> None:
     heavy = ("flax", "torch", "torchvision", "matplotlib", "mlxtend", "optax", "orbax")
     code = (
-        "import sys; from runners.cli import main; code = main(['--list']); "
+        "import sys; from runners.cli.main import main; code = main(['--list']); "
         f"print(sorted(set({heavy!r}) & set(sys.modules)), code)"
     )
     done = subprocess.run(

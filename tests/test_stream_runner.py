@@ -20,9 +20,9 @@ from models import model_class, model_config
 from models.autoregressive import log_likelihood
 from models.weights.native import save_checkpoint
 from models.weights.stream_state import save_state
-from runners.cli import main
-from runners.config import UsageError
-from runners.stream_listener import Predictor
+from runners.cli.main import main
+from runners.config.files import UsageError
+from runners.stream.listener import Predictor
 
 RATE, T, CHUNK = 1000, 60, 7
 WAVENET = {

@@ -25,17 +25,16 @@ from data.audio.clip import read_wave, write_wave
 from models.heads.categorical import Gumbel
 from models.wavenet.quantisation import Linear
 from models.weights import native as checkpoints
-from runners import listing
-from runners.cli import main
-from runners.config import UsageError, check_config, find_config, read_config
-from runners.held_out import held_out_logits
-from runners.train_audio import AudioTask, jittered
-from runners.train_classifier import ClassifierTask
-from runners.train_config import AudioConfig, ClassifierConfig, JitterConfig
-from runners.train_errors import Errors
-from runners.train_preview import best_epoch
-from runners.train_step import Trainer, new_model
-from runners.train_store import Snapshot, StateStore
+from runners.cli.main import listing, main
+from runners.config.files import UsageError, check_config, find_config, read_config
+from runners.training.config import AudioConfig, ClassifierConfig, JitterConfig
+from runners.training.held_out import held_out_logits
+from runners.training.preview import best_epoch
+from runners.training.store import Snapshot, StateStore
+from runners.training.tasks.audio import AudioTask, jittered
+from runners.training.tasks.classifier import ClassifierTask
+from runners.training.tasks.errors import Errors
+from runners.training.trainer import Trainer, new_model
 
 DENSENET = {
     "name": "densenet",

@@ -22,11 +22,11 @@ from safetensors.numpy import load_file
 from common.paths import ROOT
 from data import load_dataset
 from models.weights import native as checkpoints
-from runners.cli import main
-from runners.config import UsageError
-from runners.held_out import held_out_bits_per_dim
-from runners.train_images import shifted
-from runners.train_store import StateStore
+from runners.cli.main import main
+from runners.config.files import UsageError
+from runners.training.held_out import held_out_bits_per_dim
+from runners.training.store import StateStore
+from runners.training.tasks.images import shifted
 
 EPOCHS = 40  # of 6 steps
 TINY = {

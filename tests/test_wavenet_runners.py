@@ -19,11 +19,11 @@ from data.audio.clip import read_wave, resample, write_wave
 from data.audio.wave_file import Waveform
 from models import model_class
 from models.wavenet.model import WaveNetConfig
-from runners.cli import main
-from runners.run import RunFailure
-from runners.wavenet_fits import growth_laws, law_value
-from runners.wavenet_floor import bare_chain
-from runners.wavenet_pinned import can_pin, measure_pinned
+from runners.cli.main import main
+from runners.experiment import RunFailure
+from runners.wavenet_timing.bound import bare_chain
+from runners.wavenet_timing.laws import growth_laws, law_value
+from runners.wavenet_timing.pinned import can_pin, measure_pinned
 
 RATE, BATCH, LENGTH, SPLIT = 1000, 2, 48, 18
 PLAIN: dict[str, Any] = {"dilations": [2, 1, 3], "num_hidden": 6, "num_classes": 9, "sample_rate": RATE}
@@ -105,7 +105,7 @@ def test_a_prompt_longer_than_the_receptive_field_is_gone_on_from(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first samples as a prompt, read in pieces, the rest of their noise: the rest of the samples."""
-    monkeypatch.setattr("runners.wavenet_prompt._PIECE", 10)
+    monkeypatch.setattr("runners.sampling.prompt._PIECE", 10)
     found = arrays(whole / "samples.npz")
     given = tmp_path / "given.npz"
     np.savez(given, prompt=found["samples"][:, :SPLIT], gumbel_noise=found["gumbel_noise"][:, SPLIT:])
@@ -141,7 +141,7 @@ def test_frames_of_conditioning_go_on_where_the_samples_end(tmp_path: Path) -> N
     local = {"model": {"name": "wavenet", **LOCAL}, "conditioning_file": str(given), "head": {"temperature": 0.5}}
     assert run(tmp_path, "whole", **local) == 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("runners.wavenet_generation.PIECE", 10)
+        patch.setattr("runners.measure.generation.PIECE", 10)
         assert run(tmp_path, "parts", **local, num_samples=SPLIT, continue_s=(LENGTH - SPLIT) / RATE) == 0
     sound = heard(tmp_path / "parts" / "generated.wav", BATCH)
     np.testing.assert_array_equal(sound, heard(tmp_path / "whole" / "samples.wav", BATCH))

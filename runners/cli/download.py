@@ -1,0 +1,90 @@
+"""``--download NAME``: fetch published weights, with a bar, and say where they are."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from common.names import unknown
+from models.weights.downloads import DownloadError, download, downloads
+from models.weights.fetching import FetchSettings
+from runners.config.files import UsageError
+from runners.experiment import RunFailure
+from runners.report.units import format_bytes
+
+SETTINGS = FetchSettings()
+_QUIET_S = 10.0  # between two lines where there is no terminal
+
+
+class DownloadProgress:
+    """A bar on a terminal; elsewhere a line now and then."""
+
+    def __init__(self, console: Console, name: str) -> None:
+        self.console, self.name = console, name
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            DownloadColumn(binary_units=True),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.task = self.bar.add_task(name, total=None, visible=False)
+        self.reported = time.monotonic()
+
+    def __enter__(self) -> DownloadProgress:
+        """Show the bar once something comes."""
+        self.bar.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave the bar as it stands."""
+        self.bar.__exit__(kind, error, traceback)
+
+    def say(self, message: str) -> None:
+        """Print a line."""
+        self.console.print(message, highlight=False, soft_wrap=True, markup=False)
+
+    def at(self, received: int, total: int | None) -> None:
+        """``received`` bytes of ``total`` are here."""
+        self.bar.update(self.task, completed=received, total=total, visible=True)
+        if not self.console.is_terminal and time.monotonic() - self.reported >= _QUIET_S:
+            self.reported = time.monotonic()
+            self.say(f"{self.name}: {format_bytes(received)} of {format_bytes(total) if total else 'unknown size'}")
+
+
+def run_download(name: str, console: Console) -> None:
+    """Download, and print the weights' size, place and hash to standard output.
+
+    Raises UsageError where there is no such download, RunFailure where it failed.
+    """
+    entries = downloads()
+    if name not in entries:
+        raise UsageError(unknown("download", name, entries))
+    entry = entries[name]
+    try:
+        with DownloadProgress(console, name) as progress:
+            progress.say(f"{name}: published by {entry.publisher}; licence: {entry.licence}")
+            fetched = download(entry, progress, SETTINGS)
+            if fetched.is_first:
+                progress.say("no hash is published: this one is on record, and later downloads must have it too")
+            for other in fetched.others:
+                progress.say(f"from the same archive: {other}")
+    except DownloadError as error:
+        raise RunFailure(str(error)) from None
+    state = "downloaded" if fetched.is_new else "already there"
+    size = format_bytes(fetched.path.stat().st_size)
+    print(f"{name}: {state}, {size}, sha256 {fetched.sha256}, {fetched.path}")

@@ -1,0 +1,74 @@
+"""What there is: runners, configs, checkpoints, solvers and which solver goes with which system.
+
+Imports neither flax nor torch, so that it answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from common.lookup import resolve
+from common.paths import CHECKPOINTS, CONFIGS
+from models import SYSTEMS
+from models.weights.downloads import Download, downloaded, downloads
+from runners import RUNNERS
+from runners.report.units import format_bytes
+from solvers import SOLVERS, Solver, fits
+from solvers.function import FunctionSystem
+
+_CHECKPOINTS = CHECKPOINTS / "registry.json"
+_WIDTH = 34
+# The figures of merit that entries of the registry have, one each.
+_MERITS = {
+    "bits_per_dim": "{:.3f} bits/dim",
+    "held_out_accuracy": "{:.1%} of held-out images right",
+    "cross_entropy": "{:.3f} nats a sample",
+}
+
+
+def print_listing() -> None:
+    """Print it all to standard output."""
+    print("runners (--runner)")
+    for name in RUNNERS:
+        print(f"  {name}")
+    print("\nconfigs (--config)")
+    for path in sorted(CONFIGS.glob("*.yml")):
+        print(f"  {path.name:<{_WIDTH}} {_first_comment(path)}")
+    print("\ncheckpoints (checkpoint: in a config)")
+    for name, entry in json.loads(_CHECKPOINTS.read_text()).items():
+        print(f"  {name:<{_WIDTH}} {entry['model']} on {entry['dataset']}, {_merit(entry)}")
+    print("\npublished weights (--download, then checkpoint: in a config)")
+    for name, download in downloads().items():
+        print(f"  {name:<{_WIDTH}} {_describe(download)}")
+    print("\nsolvers (solvers: in a config), what they need, and what has it")
+    for name, kind in SOLVERS.items():
+        print(f"  {name:<{_WIDTH}} {kind.requires.__name__ + ':':<20} {', '.join(_solvable(kind))}")
+
+
+def _solvable(solver: type[Solver]) -> list[str]:
+    """The models that a solver solves. A protocol is looked for in their systems' classes: nothing is built."""
+    models = [model for path, names in SYSTEMS.items() if fits(solver, resolve(path)) for model in names]
+    return models + (["any x -> F(x) (from_function)"] if fits(solver, FunctionSystem) else [])
+
+
+def _merit(entry: dict[str, Any]) -> str:
+    return next(text.format(entry[key]) for key, text in _MERITS.items() if key in entry)
+
+
+def _describe(entry: Download) -> str:
+    model = entry.model if isinstance(entry.model, str) else entry.model["name"]
+    path = downloaded(entry)
+    if path is not None:
+        size = format_bytes(path.stat().st_size)
+    elif entry.format == "file" and entry.size is not None:
+        size = format_bytes(entry.size)
+    else:
+        size = "size unknown" if entry.approximate_mib is None else f"about {entry.approximate_mib:.0f} MiB"
+    return f"{model}, {'downloaded' if path else 'not downloaded'}, {size}, licence {entry.licence}"
+
+
+def _first_comment(path: Path) -> str:
+    line = path.read_text(encoding="utf-8").split("\n", 1)[0]
+    return line.removeprefix("#").strip() if line.startswith("#") else ""

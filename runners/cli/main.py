@@ -1,0 +1,202 @@
+"""The command line: parse, load and check the config, look the runner up, run, exit code.
+
+Exit codes: 0 done, 1 the run failed, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from common.lookup import resolve
+from common.names import unknown
+from common.paths import RESULTS
+from data.images.dataset import DatasetError
+from runners import RUNNERS
+from runners.config.files import UsageError, apply_overrides, check_config, find_config, read_config
+from runners.experiment import RunContext, RunFailure, Runner
+from runners.measure.programs import keep_programs, silence_xla
+
+INTERRUPTED = 130  # the exit code after Ctrl-C, as shells have it
+LEVELS = ("debug", "info", "warning", "error")
+_SILENT = ("warning", "error")
+# What JAX is asked for; the processor serves beside an accelerator.
+DEVICES = {"cpu": "cpu", "gpu": "cuda,cpu", "tpu": "tpu,cpu"}
+
+# Flags of the published code bases, and what took their place.
+_OLD_FLAGS = {
+    "--doc": "--out",
+    "--run": "--out",
+    "--image_folder": "--out",
+    "--exp": "--out",
+    "--comment": "--out",
+    "--test": "--runner",
+    "--sample": "--runner",
+    "--resume_training": "nothing: TrainRunner resumes by itself",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with one sentence for a mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The program; returns the exit code."""
+    console = Console(stderr=True)
+    try:
+        return _main(sys.argv[1:] if arguments is None else arguments, console)
+    except (UsageError, DatasetError) as error:
+        return _complain(error, 2)
+    except RunFailure as error:
+        return _complain(error, 1)
+    except KeyboardInterrupt:
+        return _complain("interrupted; nothing was written that was not complete", INTERRUPTED)
+    except OSError as error:
+        return _complain(error, 1)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):  # JAX's word for it
+            raise
+        return _complain("the device ran out of memory; try a smaller batch_size", 1)
+
+
+def _complain(message: object, code: int) -> int:
+    print("error:", " ".join(str(message).split("\n")), file=sys.stderr)
+    return code
+
+
+def _main(arguments: Sequence[str], console: Console) -> int:
+    options = _parse(arguments)
+    if options.download is not None:
+        _check_alone(options)
+        from runners.cli.download import run_download
+
+        console.quiet = options.verbose in _SILENT
+        run_download(options.download, console)
+        return 0
+    if options.list:
+        from runners.cli.listing import print_listing
+
+        print_listing()
+        return 0
+    if options.runner is None or options.config is None:
+        raise UsageError("--runner and --config are needed (or --list, to see what there is)")
+    path = find_config(options.config)
+    if options.verbose != "debug":
+        silence_xla()
+    runner = _find_runner(options.runner)
+    config = apply_overrides(read_config(path), options.set)
+    if options.seed is not None:
+        config["seed"] = options.seed
+    checked = check_config(runner.Config, config, path.name)
+    out = Path(options.out) if options.out else RESULTS / path.stem
+    _check_out(out)
+    _use_device(options.device)
+    keep_programs()
+    _set_verbosity(options.verbose, console)
+    context = RunContext(runner=options.runner, name=path.stem, out=out, console=console)
+    runner(checked, context).run()
+    return 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(
+        prog="main.py", description=__doc__, allow_abbrev=False, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--runner", metavar="NAME", help="which experiment; see --list")
+    parser.add_argument("--config", metavar="FILE", help="a name in configs/ or a path")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="override config keys"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="override the config's seed")
+    parser.add_argument("--out", metavar="DIR", help="where results go; default plot_data/<config name>/")
+    parser.add_argument("--device", metavar="KIND", help=f"one of {', '.join(DEVICES)}; default: JAX's choice")
+    parser.add_argument(
+        "--verbose", metavar="LEVEL", default="info", help=f"one of {', '.join(LEVELS)}; from warning on no progress"
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="runners, configs, checkpoints, solvers and which goes with which system"
+    )
+    parser.add_argument("--download", metavar="NAME", help="fetch published weights; see --list")
+    options, rest = parser.parse_known_args(arguments)
+    if rest:
+        flag = rest[0].split("=")[0]
+        if flag in _OLD_FLAGS:
+            raise UsageError(f"flag {flag} belongs to an older code base; its successor is {_OLD_FLAGS[flag]}")
+        flags = [flag for action in parser._actions for flag in action.option_strings]
+        kind = "flag" if flag.startswith("-") else "argument"
+        raise UsageError(unknown(kind, flag, flags))
+    if options.verbose not in LEVELS:
+        raise UsageError(unknown("level", options.verbose, LEVELS))
+    if options.device == "cuda":
+        raise UsageError("device 'cuda' is called 'gpu' here; valid: " + ", ".join(DEVICES))
+    if options.device is not None and options.device not in DEVICES:
+        raise UsageError(unknown("device", options.device, DEVICES))
+    return options
+
+
+def _check_alone(options: argparse.Namespace) -> None:
+    """Refuse what has no meaning beside --download."""
+    if options.out is not None:
+        raise UsageError("--out does not go with --download; the variable TRISOLVE_CACHE says where downloads go")
+    for flag in ("runner", "config", "set", "seed", "device", "list"):
+        given = getattr(options, flag)
+        if given is not None and given is not False and given != []:
+            raise UsageError(f"--{flag} does not go with --download; first download, then run")
+
+
+def _find_runner(name: str) -> type[Runner]:
+    if name not in RUNNERS:
+        raise UsageError(unknown("runner", name, RUNNERS))
+    kind: type[Runner] = resolve(RUNNERS[name])
+    return kind
+
+
+def _check_out(out: Path) -> None:
+    """Refuse a folder that cannot be made, and one whose content is not an earlier run's: it would be replaced."""
+    existing = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise UsageError(f"--out {out}: {existing} is a file; expected a folder, or a path where one can be made")
+    try:
+        tempfile.TemporaryDirectory(dir=existing.parent if existing == out else existing).cleanup()
+    except OSError as error:
+        raise UsageError(f"--out {out}: nothing can be written there: {error.strerror}") from None
+    if existing == out and any(out.iterdir()) and not (out / "results.json").is_file():
+        raise UsageError(f"--out {out} holds other files and no results.json; results would replace it: choose another")
+
+
+def _set_verbosity(level: str, console: Console) -> None:
+    """Below "info" no progress and no messages; with "debug" also what JAX compiles, and for how long."""
+    import jax
+
+    console.quiet = level in _SILENT
+    logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    jax.config.update("jax_log_compiles", level == "debug")
+
+
+def _use_device(device: str | None) -> None:
+    """Start JAX on a kind of device, or on its own choice. Raises UsageError where it is not there."""
+    import jax
+
+    before = jax.config.jax_platforms  # type: ignore[attr-defined]
+    if device is not None:
+        jax.config.update("jax_platforms", DEVICES[device])
+    try:
+        found = jax.devices()[0].platform
+    except RuntimeError as error:
+        if device is None:
+            raise UsageError(f"JAX finds no device: {error}") from None
+        found = "none"
+    if device not in (None, found):
+        jax.config.update("jax_platforms", before)
+        hint = " or install requirements-gpu.txt" if device == "gpu" else ""
+        raise UsageError(f"device {device} is not available to JAX on this machine; use --device cpu{hint}")

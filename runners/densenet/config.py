@@ -1,0 +1,71 @@
+"""The keys of an experiment on a DenseNet's layers as equations."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from common.names import unknown
+from models import MODELS, model_config
+from models.weights.downloads import downloads
+from runners.config.files import DataConfig, RunConfig
+from runners.config.solvers import SolverList
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class EarlyExit(BaseModel):
+    """When to stop before the answer is known to be exact."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    k: Annotated[list[Count], Field(min_length=1)]  # steps without a change of the five largest logits
+
+    @field_validator("k", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return value if isinstance(value, list) else [value]
+
+    @field_validator("k")
+    @classmethod
+    def _in_order(cls, value: list[int]) -> list[int]:
+        return sorted(set(value))
+
+
+class DenseNetRunnerConfig(RunConfig):
+    """Which network, which images, and how its layers are solved for."""
+
+    model: dict[str, Any] | None = None  # the architecture; may be left out where weights tell it
+    checkpoint: str | None = None  # a name in the registry or a path; none: see ``published``
+    # A name in the registry of downloads: these weights where they are downloaded. Otherwise weights are random, with
+    # batch-norm statistics of images, and marked as such.
+    published: str | None = None
+    # A dataset's held-out images; or photographs, those of installed packages; or imagenet, the validation images
+    # under ``root``, and the photographs where no root is given and the default one has none.
+    data: DataConfig = DataConfig()
+    num_images: Count = 100
+    batch_size: Count = 1  # images that are solved for together; the published experiment has 1
+    # Each {name: ..., options}; max_steps, repeats and trace are options of every solver. Without trace: false it is
+    # followed step by step on all images. The first sequential one is the reference for errors of the state.
+    solvers: SolverList
+    early_exit: EarlyExit = EarlyExit(k=[3])
+    repeats: Count = 5  # timed runs of each solver on the first batch, after one that is not (unless it is long)
+    time_limit_s: Annotated[float, Field(gt=0)] | None = None  # for each of these runs
+
+    @field_validator("model")
+    @classmethod
+    def _check_model(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None and "name" in value and value["name"] not in list(MODELS):
+            model_config(value)  # its error names the valid ones
+        return value
+
+    @model_validator(mode="after")
+    def _need_model(self) -> DenseNetRunnerConfig:
+        if self.model is None and self.checkpoint is None and self.published is None:
+            raise ValueError("model, checkpoint or published is needed")
+        if self.checkpoint is not None and self.published is not None:
+            raise ValueError("checkpoint and published are given; expected one of them")
+        if self.published is not None and self.published not in downloads():
+            raise ValueError(unknown("published checkpoint", self.published, downloads()))
+        return self

@@ -1,0 +1,97 @@
+"""Every dense layer timed by itself, and the published model of a parallel time made from that: no measurement."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from models.densenet.batch_norm import Seen
+from models.densenet.block import side_by_side
+from models.densenet.model import DenseNet
+from models.densenet.systems import DenseNetSystem
+from runners.config.solvers import SolverEntry
+from runners.measure.timing import Times
+
+_REPEATS, _TIME_S = 20, 30.0
+SEQUENTIAL = ("sequential", "cached_sequential")  # solvers that take one layer after the other
+
+
+@dataclass(frozen=True)
+class CriticalPath:
+    """The model of Song et al. (ICML 2021): a parallel step takes as long as the slowest layer takes by itself.
+
+    It supposes a device on which all layers run at once and nothing else takes time: transitions and the test of
+    convergence cost nothing. Layers one after the other take the sum of their times.
+    """
+
+    layers: list[Times]  # each measured by itself, on all the features that it reads
+
+    @property
+    def slowest_s(self) -> float:
+        """The time of the slowest layer."""
+        return max(layer.median for layer in self.layers)
+
+    @property
+    def sequential_s(self) -> float:
+        """The sum over all layers."""
+        return sum(layer.median for layer in self.layers)
+
+    def modelled_s(self, entry: SolverEntry, num_steps: Int[np.ndarray, " S"]) -> Float[np.ndarray, " S"]:
+        """The modelled time after so many sequential steps of a solver."""
+        if entry.inner_name in SEQUENTIAL:
+            sums = np.cumsum([0.0, *(layer.median for layer in self.layers)])
+            return sums[np.minimum(num_steps, len(self.layers))]
+        return num_steps * self.slowest_s
+
+
+def time_layers(model: DenseNet, system: DenseNetSystem, x: Any, repeats: int) -> CriticalPath:
+    """Time every dense layer of the model by itself on the features that it reads in the solution ``x``.
+
+    In turn over the layers, so that a slow moment of the machine is not one layer's; ``repeats`` times, but at least 20
+    times, as the largest of noisy medians is too large, or as often as fits into half a minute, and once at the least.
+    """
+    calls = [_compiled(layer, features) for layer, features in _layers(model, system, x)]
+    for call in calls:
+        jax.block_until_ready(call())
+    seconds: list[list[float]] = []
+    begin = time.perf_counter()
+    while not seconds or (len(seconds) < max(repeats, _REPEATS) and time.perf_counter() - begin < _TIME_S):
+        seconds.append([_seconds(call) for call in calls])
+    return CriticalPath([Times.of(of_layer) for of_layer in zip(*seconds, strict=True)])
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    begin = time.perf_counter()
+    jax.block_until_ready(call())
+    return time.perf_counter() - begin
+
+
+def _layers(model: DenseNet, system: DenseNetSystem, x: Any) -> Iterator[tuple[Any, Float[np.ndarray, "B H W C"]]]:
+    """Each layer, and what it reads."""
+    inputs, following = system.first_inputs(), jax.jit(system.next_inputs, static_argnums=0)
+    for index, (layers, values) in enumerate(zip(model.blocks, x, strict=True)):
+        if index:
+            inputs = following(index - 1, inputs, x[index - 1])
+        before = np.asarray(inputs.features)
+        features = np.concatenate([before, np.asarray(side_by_side(values))], axis=-1)
+        for i, layer in enumerate(layers):
+            yield layer, features[..., : before.shape[-1] + i * model.config.growth_rate]
+
+
+@jax.jit
+def _evaluate(layer: Any, features: Float[Array, "B H W C"]) -> Float[Array, "B H W G"]:
+    """One layer, by its running statistics."""
+    values: Float[Array, "B H W G"] = layer(Seen.of(features, training=False))
+    return values
+
+
+def _compiled(layer: Any, features: Float[np.ndarray, "B H W C"]) -> Callable[[], Any]:
+    given = jax.device_put(features)
+    program = _evaluate.lower(layer, given).compile()
+    return lambda: program(layer, given)

@@ -1,0 +1,207 @@
+"""Measure one solver on one system: times, exactness, and the way to the answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Shaped
+
+from runners.config.solvers import SolverEntry
+from runners.measure.progress import SolveProgress
+from runners.measure.timing import CompiledSolve, Slice, Times
+from solvers import Solution, Status, TraceOptions
+
+MISMATCH = 1e-3  # an equation whose value is further than this from the reference sweep's counts as mismatched
+FRAMES = 40  # how many intermediate states are kept of each solve
+FRAME_SAMPLES = 16
+UNSTOPPED_S = 0.4
+LONG_S = 20.0  # a run longer than this needs no warming up
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A solve as it went: states of the first samples (F, T, N, ...), and the measured time and steps of each."""
+
+    states: Any
+    time_s: np.ndarray
+    num_steps: np.ndarray
+    iterations: np.ndarray
+
+
+@dataclass(frozen=True)
+class Row:
+    """One solver's results."""
+
+    label: str
+    entry: SolverEntry
+    status: Status
+    num_steps: int
+    num_iterations: int
+    sweep_equivalents: float
+    guess_resets: int
+    steps_to_convergence: list[int]
+    compile_s: float
+    run_s: Times
+    max_residual: float
+    mismatched_equations: int
+    max_abs_error: float
+    peak_memory_bytes: int | None
+    trace: dict[str, np.ndarray] | None
+    frames: Frames | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How often a solver runs, and whether its way is followed."""
+
+    repeats: int
+    trace: bool
+
+    @classmethod
+    def of(cls, entry: SolverEntry, repeats: int, trace: bool) -> Plan:
+        """An entry's own settings, else the run's."""
+        return cls(repeats if entry.repeats is None else entry.repeats, trace if entry.trace is None else entry.trace)
+
+    @property
+    def stages(self) -> int:
+        """Compiling, warming up, the timed runs, frames and trace."""
+        return 2 + self.repeats + (2 if self.trace else 0)
+
+
+class Job:
+    """One solver's runs."""
+
+    def __init__(
+        self,
+        system: Any,
+        entry: SolverEntry,
+        label: str,
+        plan: Plan,
+        time_limit_s: float | None,
+        progress: SolveProgress,
+    ) -> None:
+        self.system, self.entry, self.label = system, entry, label
+        self.plan, self.time_limit_s, self.progress = plan, time_limit_s, progress
+        progress.stage(label, "compiling")
+        self.compiled = CompiledSolve(system, entry.solver, max_steps=entry.max_steps)
+
+    def measure(self) -> Solution[Any]:
+        """Warm up, then time; a long run is warm by itself."""
+        solution, took = self._run("warming up")
+        seconds = [took] if took > LONG_S else []
+        while len(seconds) < self.plan.repeats:
+            solution, took = self._run(f"run {len(seconds) + 1}/{self.plan.repeats}")
+            seconds.append(took)
+        self.run_s = Times.of(seconds)
+        return solution
+
+    def row(self, sweep: Any, solution: Solution[Any], reference: Any) -> Row:
+        """Everything measured, and if it was asked for the trace and the frames."""
+        stats = solution.stats
+        residual, mismatched = _check(sweep(self.system, solution.value), solution.value)
+        way = self._follow(int(stats.num_iterations), reference) if self.plan.trace else None
+        return Row(
+            label=self.label,
+            entry=self.entry,
+            status=solution.outcome,
+            num_steps=int(stats.num_steps),
+            num_iterations=int(stats.num_iterations),
+            sweep_equivalents=float(stats.sweep_equivalents),
+            guess_resets=int(stats.guess_resets),
+            steps_to_convergence=np.asarray(stats.steps_to_convergence).tolist(),
+            compile_s=self.compiled.compile_s,
+            run_s=self.run_s,
+            max_residual=residual,
+            mismatched_equations=mismatched,
+            max_abs_error=_distance(solution.value, reference),
+            peak_memory_bytes=self.compiled.peak_memory_bytes(),
+            trace=None if way is None else way[0],
+            frames=None if way is None else way[1],
+        )
+
+    def _run(self, stage: str) -> tuple[Solution[Any], float]:
+        self.progress.stage(self.label, stage)
+        return self.compiled.run(self._show, self.time_limit_s)
+
+    def _show(self, piece: Slice) -> None:
+        frontier = int(np.asarray(piece.progress.frontier).min())  # without waking the device for it
+        self.progress.at(self.label, frontier, self.system.num_equations)
+
+    def _follow(self, iterations: int, reference: Any) -> tuple[dict[str, np.ndarray], Frames]:
+        """The trace and the frames.
+
+        A stop costs up to a millisecond, and tracing a little of each step, so a short run is begun anew for every
+        frame and traced apart. A longer one is stopped and traced at once.
+        """
+        every, short = max(1, math.ceil(iterations / FRAMES)), self.run_s.median < UNSTOPPED_S
+        self.progress.stage(self.label, "frames")
+        # Looked at afterwards: work between them slows the next one.
+        pieces = [self.compiled.until(steps) for steps in range(every, iterations + every, every)] if short else []
+        traced = CompiledSolve(
+            self.system, self.entry.solver, max_steps=self.entry.max_steps, trace=TraceOptions(reference)
+        )
+        self.progress.stage(self.label, "trace")
+        slices = list(self._limited(traced.slices(None if short else every)))
+        frames = self._frames(pieces or slices)
+        return _trace(slices[-1], frames), frames
+
+    def _limited(self, slices: Iterator[Slice]) -> Iterator[Slice]:
+        """Slices until the time limit."""
+        for piece in slices:
+            yield piece
+            self._show(piece)
+            if self.time_limit_s is not None and piece.seconds > self.time_limit_s:
+                return
+
+    def _frames(self, pieces: Sequence[Slice]) -> Frames:
+        """States on the way to the answer, and when each was reached."""
+        states = [self.system.initial_guess(), *(piece.progress.x for piece in pieces)]
+        return Frames(
+            states=jax.tree.map(lambda *leaves: np.stack([np.asarray(x)[:, :FRAME_SAMPLES] for x in leaves]), *states),
+            # A later state is not reached earlier: what says so was disturbed, and disturbances only ever add.
+            time_s=np.minimum.accumulate([0.0, *(piece.seconds for piece in pieces)][::-1])[::-1],
+            num_steps=np.asarray([0, *(int(piece.progress.num_steps) for piece in pieces)]),
+            iterations=np.asarray([0, *(piece.iteration for piece in pieces)]),
+        )
+
+
+def _trace(last: Slice, frames: Frames) -> dict[str, np.ndarray]:
+    """Residual, frontier and error by step as a traced run leaves them; times from the frames, linear in between."""
+    trace: Any = jax.tree.map(lambda a: np.asarray(a)[: last.iteration], last.progress.trace)
+    per_sample: Shaped[np.ndarray, "S B"] = trace.error
+    return {
+        "num_steps": trace.num_steps,
+        "time_s": np.interp(np.arange(1, last.iteration + 1), frames.iterations, frames.time_s),
+        "residual": trace.residual.max(axis=1),
+        "frontier": trace.frontier.min(axis=1),
+        "error": per_sample.max(axis=1),
+        "error_mean": per_sample.mean(axis=1),
+    }
+
+
+@jax.jit
+def _check_leaf(swept: Array, x: Array) -> tuple[Array, Array]:
+    if jnp.issubdtype(x.dtype, jnp.inexact):
+        distance = jnp.abs(swept - x)
+        wrong = ~(distance <= MISMATCH)
+    else:
+        distance = jnp.abs(swept.astype(jnp.float32) - x.astype(jnp.float32))
+        wrong = swept != x
+    return jnp.max(distance, initial=0.0), jnp.sum(jnp.any(wrong.reshape(*wrong.shape[:2], -1), axis=-1))
+
+
+def _check(swept: Any, x: Any) -> tuple[float, int]:
+    """Max |F(x) - x| and the number of equations (over the batch) that miss by more than MISMATCH."""
+    checked = [_check_leaf(a, b) for a, b in zip(jax.tree.leaves(swept), jax.tree.leaves(x), strict=True)]
+    return max(float(a) for a, _ in checked), sum(int(b) for _, b in checked)
+
+
+def _distance(x: Any, reference: Any) -> float:
+    pairs = zip(jax.tree.leaves(x), jax.tree.leaves(reference), strict=True)
+    return max(float(_check_leaf(a, b)[0]) for a, b in pairs)

@@ -1,0 +1,67 @@
+"""The keys of an experiment on backpropagation through an RNN."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, field_validator, model_validator
+
+from models.rnn.model import RNNConfig
+from runners.config.files import DataConfig, RunConfig
+from runners.config.solvers import SolverEntry, SolverList
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class BackpropConfig(RunConfig):
+    """Which sequences, which RNN, and how its backward pass is solved: followed by step, and in training."""
+
+    dataset: DataConfig = DataConfig()
+    image_size: Count = 10  # images are resized to this height and width; a sequence is their pixels in raster order
+    num_sequences: Count = 10  # held-out images on which the gradient is followed by step
+
+    cell: str = "elman"  # a name in models.rnn.model.CELLS
+    hidden_size: Count = 128
+    activation: str | None = None  # of the Elman cell; default softplus. GRU and LSTM have their own
+    init_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None  # null: as RNNConfig says; elman: 0.1
+
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4  # of plain stochastic gradient descent
+    train_steps: Count = 200  # each on one training image
+    repeats: Count = 10  # trainings with every method, each time with other first weights and other images
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.95  # the decay of the loss's moving average
+
+    # Each {name: ..., options} or a bare name. ``solvers`` are followed by step; they have max_steps, repeats (timed
+    # runs) and trace beside their own options. ``methods`` train; with max_steps the gradient is taken as it stands
+    # after so many steps. The first sequential one of either list is the reference.
+    solvers: SolverList
+    methods: SolverList
+    timed_runs: Count = 5  # of each solver, after one that is not timed
+    time_limit_s: Annotated[float, Field(gt=0)] | None = None  # for each of these runs
+
+    @field_validator("methods")
+    @classmethod
+    def _refuse_plans(cls, value: list[SolverEntry]) -> list[SolverEntry]:
+        for entry in value:
+            if entry.repeats is not None or entry.trace is not None:
+                raise ValueError(f"solver {entry.name}: repeats and trace go with solvers, not with methods")
+        return value
+
+    @model_validator(mode="after")
+    def _check_architecture(self) -> BackpropConfig:
+        self.architecture(1)  # its error is a sentence
+        return self
+
+    @property
+    def num_equations(self) -> int:
+        """T."""
+        return self.image_size**2
+
+    def architecture(self, channels: int) -> RNNConfig:
+        """The RNN for images of so many channels: it predicts the pixel that it has just read."""
+        return RNNConfig(
+            cell=self.cell,
+            num_inputs=channels,
+            hidden_size=self.hidden_size,
+            activation=self.activation,
+            init_scale=self.init_scale,
+        )

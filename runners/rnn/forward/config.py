@@ -1,0 +1,99 @@
+"""The keys of an experiment on the forward pass of RNNs: which cells, how long, how large, which solvers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from common.names import unknown
+from runners.config.files import RunConfig
+from runners.config.solvers import SolverEntry, SolverList
+
+BASELINE = "cached_sequential"  # one compiled scan: the reference of all errors and what every time is held against
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Counts = list[Count]
+
+
+class CellEntry(BaseModel):
+    """One cell, and what it has of its own of the run's settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    network: dict[str, Any]  # {cell: gru} or {cell: elman, activation: tanh, gain: 0.5}: see models/rnn/model.py
+    input_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0  # standard deviation of the inputs
+    sequence_lengths: Counts | None = None
+    state_size: Count | None = None
+    state_sizes: Counts | None = None
+    sequence_length: Count | None = None
+    solvers: list[str] | None = None  # names among the run's; default: all
+
+    @field_validator("network")
+    @classmethod
+    def _refuse_sizes(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for key, instead in (("hidden_size", "state_size"), ("num_inputs", "num_inputs of the run")):
+            if key in value:
+                raise ValueError(f"{key} does not belong here; see {instead}")
+        return value
+
+
+class ForwardRNNConfig(RunConfig):
+    """Cells at several lengths and one state size, and at several state sizes and one length."""
+
+    cells: dict[str, CellEntry]  # by the name that tables and pictures give them
+    num_inputs: Count = 2
+    batch_size: Count = 4
+    sequence_lengths: Counts = Field([100, 1_000, 10_000, 100_000])  # T, each with state_size
+    state_size: Count = 4  # hidden units
+    state_sizes: Counts = Field([1, 2, 4, 8, 16, 32, 64])  # each with sequence_length
+    sequence_length: Count = 10_000
+    # Each {name: ..., options}, where max_steps, repeats and trace are options of every solver and the latter two
+    # override the run's. cached_sequential must be among them: it is the reference.
+    solvers: SolverList
+    repeats: Count = 5  # timed runs of each solver, after one that is not; as many as fit into time_limit_s
+    time_limit_s: Positive = 20.0  # for each run of each solver: nothing hangs on a chaotic cell
+    memory_limit_mib: Positive = 2048.0  # a solver that would need more is left out
+    sequential_max_length: Count = 2_000  # naive sequential evaluation is left out of longer systems
+    trace: bool = True  # residual and frontier by step
+
+    @field_validator("solvers")
+    @classmethod
+    def _need_baseline(cls, value: list[SolverEntry]) -> list[SolverEntry]:
+        if BASELINE not in [entry.name for entry in value]:
+            raise ValueError(f"{BASELINE} must be among them: errors and times are held against it")
+        return value
+
+    @field_validator("cells")
+    @classmethod
+    def _need_cells(cls, value: Mapping[str, CellEntry]) -> Mapping[str, CellEntry]:
+        if not value:
+            raise ValueError("expected one or more cells by name, for example {gru: {network: {cell: gru}}}")
+        return value
+
+    @model_validator(mode="after")
+    def _check_lists(self) -> ForwardRNNConfig:
+        names = [entry.name for entry in self.solvers]
+        for where, part in (("", self), *((f"cells.{name}.", cell) for name, cell in self.cells.items())):
+            for key in ("sequence_lengths", "state_sizes"):
+                if getattr(part, key) == []:
+                    raise ValueError(f"{where}{key} is empty; expected one or more numbers")
+        for cell, entry in self.cells.items():
+            for name in entry.solvers or ():
+                if name not in names:
+                    raise ValueError(f"cells.{cell}.solvers: {unknown('solver', name, names)}")
+        return self
+
+    def points(self, cell: str) -> list[tuple[int, int]]:
+        """(T, hidden units) of a cell's experiments, each once."""
+        entry = self.cells[cell]
+        size, length = entry.state_size or self.state_size, entry.sequence_length or self.sequence_length
+        along = [(other, size) for other in entry.sequence_lengths or self.sequence_lengths]
+        across = [(length, other) for other in entry.state_sizes or self.state_sizes]
+        return list(dict.fromkeys([*along, *across]))
+
+    def entries(self, cell: str) -> list[SolverEntry]:
+        """A cell's solvers; the baseline is always one of them."""
+        wanted = self.cells[cell].solvers
+        return [entry for entry in self.solvers if wanted is None or entry.name in (BASELINE, *wanted)]

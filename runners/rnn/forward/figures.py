@@ -1,0 +1,196 @@
+"""Pictures of forward passes: growth with length and state size, and Newton's steps against the Lyapunov exponent.
+
+``experiments`` are those of results.json. The ``draw_*`` functions draw on axes that the caller has, the others write a
+PNG file whole or not at all. A solver looks as in runners/plotting/convergence.py; a hollow marker is a run that did not converge.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from runners.plotting.convergence import SOLVER_STYLES, draw_legend
+from runners.plotting.style import FAINT, INK, new_figure, save_figure, style_axes
+from runners.report.units import format_bytes, format_seconds
+
+Experiments: TypeAlias = Sequence[Mapping[str, Any]]
+XAxis: TypeAlias = Literal["num_equations", "state_size"]
+YAxis: TypeAlias = Literal["time", "steps", "memory"]
+
+_OTHER = ("#444444", ".")
+# Of points in the picture of exponents, by length.
+_LENGTHS = (
+    ("#0072b2", "o"),
+    ("#e69f00", "s"),
+    ("#009e73", "D"),
+    ("#cc79a7", "^"),
+    ("#d55e00", "v"),
+    ("#000000", "P"),
+)
+_X_LABELS = {"num_equations": "sequence length T", "state_size": "state size (hidden units)"}
+_Y_LABELS = {
+    "time": "time to solve, median",
+    "steps": "steps, one after the other",
+    "memory": "memory of the compiled program",
+}
+_FORMATS: dict[str, Callable[[float], str]] = {
+    "time": format_seconds,
+    "steps": lambda value: f"{value:,.0f}",
+    "memory": format_bytes,
+}
+_TICKS = {"time": 10.0, "steps": 10.0, "memory": 4.0}  # from one tick to the next
+
+
+def growth_figure(path: Path, experiments: Experiments, x: XAxis, y: YAxis, title: str) -> None:
+    """Write one panel for each cell that was run at several values of ``x``, both axes logarithmic, as a PNG."""
+    panels = cells_along(experiments, x)
+    figure = new_figure(max(7.6, 1.0 + 4.2 * len(panels)), 5.2)
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for panel, (cell, chosen) in zip(axes, panels.items(), strict=True):
+        draw_growth(panel, chosen, x, y)
+        panel.set_title(_panel_title(cell, chosen, x), fontsize=10.5, color=INK, loc="left")
+        panel.label_outer()
+    draw_legend(figure, list(axes))
+    _save(path, figure, f"{title}: {_Y_LABELS[y]}")
+
+
+def lyapunov_figure(path: Path, experiments: Experiments, title: str, solver: str = "newton") -> None:
+    """Write ``draw_lyapunov`` as a PNG."""
+    figure = new_figure(7.6, 5.2)
+    axes = figure.subplots()
+    draw_lyapunov(axes, experiments, solver)
+    draw_legend(figure, [axes])
+    _save(path, figure, f"{title}: when does solving in parallel pay?")
+
+
+def cells_along(experiments: Experiments, x: XAxis) -> dict[str, list[Mapping[str, Any]]]:
+    """For each cell its experiments that differ in ``x`` alone, in its order.
+
+    Cells that were run at one value of ``x`` only are left out, unless there are no others.
+    """
+    other = "state_size" if x == "num_equations" else "num_equations"
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for cell in dict.fromkeys(experiment["cell"] for experiment in experiments):
+        mine = [experiment for experiment in experiments if experiment["cell"] == cell]
+        rows = [[e for e in mine if e[other] == value] for value in dict.fromkeys(e[other] for e in mine)]
+        longest = max(rows, key=len)
+        found[cell] = sorted(longest, key=lambda experiment: experiment[x])
+    return {cell: chosen for cell, chosen in found.items() if len(chosen) > 1} or found
+
+
+def draw_growth(axes: Axes, experiments: Experiments, x: XAxis, y: YAxis) -> None:
+    """Draw one cell: a line for each solver, through the runs that converged."""
+    heights: list[float] = []
+    for label in dict.fromkeys(row["label"] for experiment in experiments for row in experiment["rows"]):
+        points = _points(experiments, label, x, y)
+        if points:
+            heights += [height for _, height, _ in points]
+            _draw_solver(axes, _solver(experiments, label), label, points)
+    if any(row["status"] != "converged" for experiment in experiments for row in experiment["rows"]):
+        _explain_hollow(axes)
+    style_axes(axes)
+    axes.set(xscale="log", yscale="log", xlabel=_X_LABELS[x], ylabel=_Y_LABELS[y])
+    values = sorted({experiment[x] for experiment in experiments})
+    powers = [10**n for n in range(12) if values[0] <= 10**n <= values[-1]]
+    axes.xaxis.set_major_locator(FixedLocator(powers if x == "num_equations" and len(powers) > 1 else values))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    if y == "steps" and x == "num_equations":
+        axes.plot(values, values, color=FAINT, lw=0.8, ls=(0, (4, 3)), zorder=1)
+        axes.annotate("T", (values[-1], values[-1]), (4, 0), textcoords="offset points", fontsize=9, color=FAINT)
+    _ticks(axes, heights, y)
+
+
+def draw_lyapunov(axes: Axes, experiments: Experiments, solver: str = "newton") -> None:
+    """Draw the solver's steps, as a part of T, against the largest Lyapunov exponent, a point for each experiment."""
+    points = [
+        (experiment["lyapunov"], row["num_iterations"] / experiment["num_equations"], experiment["num_equations"], row)
+        for experiment in experiments
+        for row in experiment["rows"]
+        if row["solver"] == solver
+        and isinstance(experiment["lyapunov"], float)
+        and math.isfinite(experiment["lyapunov"])
+    ]
+    style_axes(axes)
+    axes.set(yscale="log", xlabel="largest Lyapunov exponent, per step", ylabel=f"steps of {solver} / T")
+    axes.axvline(0, color=FAINT, lw=0.8)
+    for rank, length in enumerate(sorted({point[2] for point in points})):
+        colour, marker = _LENGTHS[rank % len(_LENGTHS)]
+        for converged in (True, False):
+            chosen = [p for p in points if p[2] == length and (p[3]["status"] == "converged") is converged]
+            axes.plot(
+                [p[0] for p in chosen],
+                [p[1] for p in chosen],
+                ls="none",
+                marker=marker,
+                ms=7,
+                mec=colour,
+                mfc=colour if converged else "white",
+                label=f"T = {length:,}" if converged else None,
+            )
+    if points:
+        if any(row["status"] != "converged" for *_, row in points):
+            _explain_hollow(axes)
+        axes.axhline(1, color=FAINT, lw=0.8, ls=(0, (4, 3)))
+        left, right = min(p[0] for p in points), max(p[0] for p in points)
+        axes.set_xlim(min(left, -0.1) * 1.08, max(right, 0.1) * 1.15)
+        axes.axvspan(0, axes.get_xlim()[1], color="#f6efe9", lw=0, zorder=0)
+        axes.text(0.99, 0.02, "chaotic", transform=axes.transAxes, ha="right", fontsize=9, color=FAINT)
+    else:
+        axes.text(0.5, 0.5, f"{solver} was not run", transform=axes.transAxes, ha="center", color=FAINT)
+
+
+def _points(experiments: Experiments, label: str, x: XAxis, y: YAxis) -> list[tuple[float, float, bool]]:
+    """(x, y, converged) of one row of every experiment that has it and knows y."""
+    points = []
+    for experiment in experiments:
+        for row in experiment["rows"]:
+            height = {"time": row["run_s"]["median"], "steps": row["num_steps"], "memory": row["peak_memory_bytes"]}[y]
+            if row["label"] == label and height:
+                points.append((float(experiment[x]), float(height), row["status"] == "converged"))
+    return points
+
+
+def _solver(experiments: Experiments, label: str) -> str:
+    return next(row["solver"] for experiment in experiments for row in experiment["rows"] if row["label"] == label)
+
+
+def _draw_solver(axes: Axes, solver: str, label: str, points: Sequence[tuple[float, float, bool]]) -> None:
+    colour, marker = SOLVER_STYLES.get(solver, _OTHER)
+    done = [(x, y) for x, y, converged in points if converged]
+    rest = [(x, y) for x, y, converged in points if not converged]
+    style: dict[str, Any] = {"color": colour, "marker": marker, "ms": 6, "mec": colour}
+    axes.plot([x for x, _ in done], [y for _, y in done], lw=1.6, label=label, **style)
+    hollow: dict[str, Any] = {"mfc": "white", "mew": 1.2, "ls": ":", "lw": 0.8, "zorder": 2.5}
+    axes.plot([x for x, _ in rest], [y for _, y in rest], **style, **hollow)
+
+
+def _explain_hollow(axes: Axes) -> None:
+    """An entry of the legend."""
+    axes.plot([], [], ls="none", marker="o", ms=6, mfc="white", mec=FAINT, label="hollow: did not converge")
+
+
+def _panel_title(cell: str, experiments: Experiments, x: XAxis) -> str:
+    first = experiments[0]
+    fixed = f"state size {first['state_size']}" if x == "num_equations" else f"T = {first['num_equations']:,}"
+    return f"{cell}, {fixed}"
+
+
+def _ticks(axes: Axes, heights: Sequence[float], y: YAxis) -> None:
+    """Ticks at powers of ten, or for bytes of four, with their units."""
+    base = _TICKS[y]
+    low, high = (math.floor(math.log(pick(heights), base)) for pick in (min, max)) if heights else (0, 1)
+    axes.yaxis.set_major_locator(FixedLocator([base**power for power in range(low - 1, high + 3)]))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _FORMATS[y](value)))
+
+
+def _save(path: Path, figure: Figure, title: str) -> None:
+    figure.suptitle(title, fontsize=12.5, fontweight="bold", color=INK, x=0.01, ha="left")
+    save_figure(path, figure)

@@ -1,0 +1,43 @@
+"""Noise from a file, so that a sample can be drawn again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from runners.config.arrays import open_arrays
+from runners.config.files import UsageError
+
+
+def load_noise(path: Path, like: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file that are named, shaped and typed as in ``like``; other arrays are passed over.
+
+    A samples.npz of an earlier run will do. Raises UsageError: one sentence.
+    """
+    source = f"noise_file {str(path)!r}"
+    found = _read(path, like, source)
+    return {name: _checked(f"{source}: {name}", found[name], array) for name, array in like.items()}
+
+
+def _read(path: Path, names: Iterable[str], source: str) -> dict[str, np.ndarray]:
+    with open_arrays(path, source) as file:
+        for name in names:
+            if name not in file:
+                raise UsageError(f"{source}: array {name!r} is missing; it has: {', '.join(file) or 'none'}")
+        return {name: file[name] for name in names}
+
+
+def _checked(source: str, given: np.ndarray, like: np.ndarray) -> np.ndarray:
+    if given.shape[1:] == like.shape[1:] and len(given) != len(like):
+        raise UsageError(f"{source} is a batch of {len(given)}, the config says batch_size: {len(like)}")
+    if given.shape != like.shape:
+        raise UsageError(f"{source} has shape {given.shape}, expected {like.shape} (batch first)")
+    if not np.issubdtype(given.dtype, np.number) or np.iscomplexobj(given):
+        raise UsageError(f"{source} holds {given.dtype} values, expected {like.dtype}")
+    with np.errstate(over="ignore"):
+        noise = given.astype(like.dtype)
+    if not np.all(np.isfinite(noise)):
+        raise UsageError(f"{source} holds values that are not finite {like.dtype} numbers")
+    return noise

@@ -1,0 +1,140 @@
+"""What a sampler of sound is given to begin with: a waveform to continue, and what the sound is conditioned on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float32, Int, Shaped
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from common.names import unknown
+from data.audio.clip import AudioError, load_clip
+from models.wavenet.conditioning import Conditioning
+from models.wavenet.generation import prompted
+from models.wavenet.network import WaveNetNetwork
+from runners.config.arrays import open_arrays
+from runners.config.files import UsageError
+
+_PIECE = 16384  # samples of a prompt that are read at once
+# The arrays of a file with conditioning, how many axes they have, and what they hold.
+_PARTS = {"classes": (1, np.integer), "vectors": (2, np.number), "frames": (3, np.number)}
+
+
+class PromptConfig(BaseModel):
+    """Which sound is continued: a stretch of a wav file, the same for the whole batch, or class ids from a file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    wav: str | None = None  # any rate, mono or stereo; null: the embedded speech
+    start_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    duration_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None  # null: to the end
+    file: str | None = None  # an .npz with "prompt", class ids (batch, P), as samples.npz has it
+
+    @model_validator(mode="after")
+    def _one_source(self) -> PromptConfig:
+        named = {"wav", "start_s", "duration_s"} & self.model_fields_set
+        if self.file is not None and named:
+            raise ValueError(f"file holds the whole prompt; leave {', '.join(sorted(named))} out, or file")
+        return self
+
+    def stretch(self, samples: Float32[np.ndarray, " N"], sample_rate: int) -> Float32[np.ndarray, " P"]:
+        """The part of a clip that is meant. Raises UsageError where it goes beyond the clip."""
+        first = round(self.start_s * sample_rate)
+        last = len(samples) if self.duration_s is None else first + round(self.duration_s * sample_rate)
+        if max(first, last) > len(samples):
+            raise UsageError(
+                f"prompt: start_s {self.start_s:g} and duration_s {self.duration_s or 0:g} go beyond the clip, which "
+                f"lasts {len(samples) / sample_rate:g} s"
+            )
+        return samples[first:last]
+
+
+def load_prompt(config: PromptConfig | None, model: Any, batch_size: int) -> Int[Array, "P B"]:
+    """The class ids that every sample begins with, P = 0 where there is no prompt.
+
+    Args:
+        config: which.
+        model: a WaveNet; gives ``config`` and ``from_sound``.
+        batch_size: number of samples.
+
+    Raises:
+        UsageError: the sound cannot be had, is silent or shorter than what is asked for, or the ids are not of the
+            model's classes or of another batch.
+    """
+    if config is None:
+        return jnp.zeros((0, batch_size), jnp.int32)
+    if config.file is not None:
+        return _from_file(Path(config.file).expanduser(), model.config.num_classes, batch_size)
+    rate = model.config.sample_rate
+    ids = model.from_sound(jnp.asarray(config.stretch(prompt_clip(config, rate), rate)))
+    return jnp.repeat(ids[:, None], batch_size, axis=1).astype(jnp.int32)
+
+
+def prompt_clip(config: PromptConfig, sample_rate: int) -> Float32[np.ndarray, " N"]:
+    """The whole clip that a prompt is a stretch of, as in training. Raises UsageError where it cannot be had."""
+    try:
+        path = None if config.wav is None else Path(config.wav).expanduser()
+        return load_clip(path, sample_rate).samples
+    except AudioError as error:
+        raise UsageError(f"prompt: {error}") from None
+
+
+def network_behind(network: WaveNetNetwork, ids: Int[Array, "P B"], num_equations: int) -> WaveNetNetwork:
+    """The ``num_equations`` that follow ``ids``, which follow what ``network`` begins with.
+
+    Piece by piece: the features of a whole prompt take a thousand times its own memory.
+    """
+    network = network.after(network.init_cache(ids.shape[1], ids.dtype), network.origin, num_equations)
+    for start in range(0, len(ids), _PIECE):
+        piece = ids[start : start + _PIECE]
+        network = network.after(prompted(network, piece), network.origin + len(piece), num_equations)
+    return network
+
+
+def load_conditioning(file: str | None, batch_size: int) -> Conditioning:
+    """What the samples are conditioned on: ``classes`` (B,), ``vectors`` (B, G) and ``frames`` (B, F, L) of an .npz.
+
+    The model says which of them it needs, and how large. Raises UsageError where the file cannot be read, or an array
+    is of another name, rank, type or batch.
+    """
+    if file is None:
+        return Conditioning()
+    source = f"conditioning_file {file!r}"
+    found: dict[str, Array] = {}
+    with open_arrays(Path(file).expanduser(), source) as arrays:
+        for name in arrays:
+            if name not in _PARTS:
+                raise UsageError(f"{source}: {unknown('array', name, _PARTS)}")
+            rank, kind = _PARTS[name]
+            array = arrays[name]
+            _check_batch(f"{source}: {name}", array, (rank, kind), batch_size)
+            found[name] = jnp.asarray(array, jnp.int32 if kind is np.integer else jnp.float32)
+    return Conditioning(**found)
+
+
+def _from_file(path: Path, num_classes: int, batch_size: int) -> Int[Array, "P B"]:
+    source = f"prompt: file {str(path)!r}"
+    with open_arrays(path, source) as arrays:
+        if "prompt" not in arrays:
+            raise UsageError(f"{source} has no array 'prompt'; it has: {', '.join(arrays) or 'none'}")
+        ids = arrays["prompt"]
+    _check_batch(f"{source}: prompt", ids, (2, np.integer), batch_size)
+    if ids.size and (ids.min() < 0 or ids.max() >= num_classes):
+        raise UsageError(
+            f"{source}: class ids should be from 0 to {num_classes - 1}, the model's; they are from {ids.min()} to "
+            f"{ids.max()}"
+        )
+    return jnp.asarray(ids.T, jnp.int32)
+
+
+def _check_batch(source: str, array: Shaped[np.ndarray, "..."], like: tuple[int, Any], batch_size: int) -> None:
+    """Raise UsageError unless ``array`` has so many axes, numbers of that kind, and the batch first."""
+    rank, kind = like
+    if array.ndim != rank or not np.issubdtype(array.dtype, kind) or np.iscomplexobj(array):
+        numbers = "whole numbers" if kind is np.integer else "numbers"
+        raise UsageError(f"{source} should be {numbers} of {rank} axes, batch first; it is {array.dtype} {array.shape}")
+    if len(array) != batch_size:
+        raise UsageError(f"{source} is a batch of {len(array)}, the config says batch_size: {batch_size}")

@@ -1,0 +1,125 @@
+"""The keys of a training config: those of every training, and those of each task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from models import CLASSIFIERS, SAMPLERS, describe_config, model_config
+from runners.config.files import DataConfig, RunConfig
+
+Count = Annotated[int, Field(ge=1)]
+
+# Keys that change nothing about the training itself: a run may go on with others.
+_FREE: dict[str, Any] = {
+    "data": {"root", "download"},
+    "save_every_s": True,
+    "state_dir": True,
+    "eval_every_epochs": True,
+    "sample_every_epochs": True,
+    "show_s": True,
+    "prompt_s": True,
+    "stop_after": True,
+    "weights_dtype": True,
+    "checkpoint_name": True,
+}
+
+
+class TrainConfig(RunConfig):
+    """What to train, how, and what becomes of the weights; a task's config adds on what (``data``)."""
+
+    trains: ClassVar[Mapping[str, str]]  # the table of models.MODELS that ``model`` is in
+
+    model: dict[str, Any]  # the architecture: name and options, as in models.MODELS
+
+    epochs: Count = 60
+    stop_after: Count | None = None  # end after this many epochs, though the schedule is laid out for ``epochs``
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3  # the highest, reached after the warm-up
+    lr_schedule: Literal["constant", "cosine"] = "cosine"  # after the warm-up; cosine ends at zero
+    warmup_steps: Annotated[int, Field(ge=0)] = 100  # from zero, linearly
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # AdamW's, on all but biases and scales
+    grad_clip: Annotated[float, Field(gt=0)] | None = 1.0  # largest norm of the whole gradient; null: none
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999  # of the average of the weights, which is what is kept
+
+    eval_every_epochs: Count = 1  # evaluate after every so many epochs, and after the last
+    save_every_s: Annotated[float, Field(ge=0)] = 15.0  # how much work a kill may cost
+    # How often state_dir's progress/ gets samples and the weights so far; null: ten times in all, 0: never.
+    sample_every_epochs: Annotated[int, Field(ge=0)] | None = None
+    state_dir: str | None = None  # where an unfinished run keeps its state; null: runs/<config name>/
+    weights_dtype: Literal["float16", "float32"] = "float32"  # of the weights in the file
+    checkpoint_name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] | None = None  # also ship under this name
+
+    @field_validator("model")
+    @classmethod
+    def _check_model(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """The mapping with every option filled in; ModelError is a ValueError that names what is wrong."""
+        config = model_config(value)
+        name = str(value["name"])
+        if name not in cls.trains:
+            raise ValueError(f"{name} is not a model that is trained so; valid: {', '.join(cls.trains)}")
+        return describe_config(name, config)
+
+    def identity(self) -> dict[str, Any]:
+        """All that the trained weights and the history depend on, as plain values."""
+        return self.model_dump(mode="json", exclude=_FREE)
+
+
+class ImageTrainConfig(TrainConfig):
+    """Training on a dataset of images."""
+
+    data: DataConfig = DataConfig()
+    max_train_images: Count | None = None  # only the first ones, for quick trials and learning curves
+    max_held_out_images: Count | None = None
+    batch_size: Count = 100  # an epoch's images that fill no whole batch are left to later epochs, which shuffle anew
+    max_shift: Annotated[int, Field(ge=0)] = 0  # training images are moved by up to so many pixels, zeros coming in
+
+
+class LikelihoodConfig(ImageTrainConfig):
+    """Maximum likelihood of images."""
+
+    trains = SAMPLERS
+
+    eval_draws: Count = 2  # draws of the dequantisation noise in each held-out evaluation
+
+
+class ClassifierConfig(ImageTrainConfig):
+    """Classes of images."""
+
+    trains = CLASSIFIERS
+
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of a label that is spread over all classes
+
+
+class ClipConfig(BaseModel):
+    """Which audio clip, and how much of it is for training."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    wav: str | None = None  # a file; null: the embedded speech
+    sample_rate: Count = 16000  # Hz that the clip is resampled to
+    held_out_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # the clip's end, which is not trained on
+    max_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None  # only the clip's beginning
+
+
+class JitterConfig(BaseModel):
+    """Errors in what the network reads, which it then learns to live with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    probability: Annotated[float, Field(gt=0, le=1)]  # of a sample to be moved
+    classes: Count  # by up to so many, up or down
+
+
+class AudioConfig(TrainConfig):
+    """Maximum likelihood of an audio clip."""
+
+    trains = SAMPLERS
+
+    data: ClipConfig  # {} is the embedded speech
+    chunk_size: Count = 4000  # samples of a step, which reads all that came before through the network's cache
+    input_jitter: JitterConfig | None = None
+    show_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3.0  # how much sound is made to look at
+    # How much of the clip is given for it. Sound that begins with silence cannot be told from no sound having begun.
+    prompt_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1

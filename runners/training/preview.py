@@ -1,0 +1,82 @@
+"""What an unfinished training run shows of itself: what the model makes, the weights so far and the best ones."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from models.weights.native import save_checkpoint
+from runners.training.task import TrainTask
+from runners.training.trainer import Trainer, Weights
+
+BEST = "best.safetensors"
+LATEST = "latest.safetensors"
+_TIMES = 10  # how often something is shown in a run whose config does not say
+
+
+def best_epoch(history: Sequence[Mapping[str, Any]], task: TrainTask) -> Mapping[str, Any]:
+    """The first of the epochs in which the averaged weights were at their best."""
+    key = task.evaluated.averaged_key(task.decisive)
+    sign = -1.0 if task.decisive.higher_is_better else 1.0
+    return min(history, key=lambda row: sign * row[key])
+
+
+def checkpoint_info(trainer: Trainer, values: Mapping[str, float], epoch: int, name: str) -> dict[str, Any]:
+    """What a file of weights says of itself: metrics by key, after how many epochs, of which config."""
+    task = trainer.task
+    return {
+        "dataset": task.dataset,
+        **task.facts(values),
+        "epochs": epoch,
+        "seed": trainer.config.seed,
+        "config": name,
+    }
+
+
+class Preview:
+    """A folder of files written while a run trains: averaged weights, to be loaded as ``checkpoint``, and exhibits.
+
+    ``best.safetensors`` belongs to the newest saved state: it is of the best epoch up to there, or of a later one that
+    the run will come to again.
+    """
+
+    def __init__(self, trainer: Trainer, folder: Path, name: str) -> None:
+        """``name``: the config's."""
+        config = trainer.config
+        self.folder = folder
+        self._trainer, self._name = trainer, name
+        every = config.sample_every_epochs
+        self._every = -(-config.epochs // _TIMES) if every is None else every
+        self._best: tuple[Weights, Mapping[str, Any]] | None = None  # with their epoch, not yet on the disk
+
+    def clear(self) -> None:
+        """Forget what an earlier run has left."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def note(self, averaged: Weights, history: Sequence[Mapping[str, Any]]) -> None:
+        """Take the averaged weights after the last epoch of ``history``."""
+        if best_epoch(history, self._trainer.task) is history[-1]:
+            self._best = averaged, history[-1]
+
+    def show(self, averaged: Weights, history: Sequence[Mapping[str, Any]]) -> None:
+        """Write the latest weights and what the model makes with them, if it is the turn of the last epoch."""
+        epoch, before = history[-1]["epoch"], history[-2]["epoch"] if len(history) > 1 else 0
+        if not self._every or epoch // self._every == before // self._every:
+            return
+        self._save(LATEST, averaged, history[-1])
+        self._trainer.show(averaged).write(self.folder, f"_{epoch:04d}")
+
+    def keep_best(self) -> None:
+        """Write the best weights, if better ones have come."""
+        if self._best is not None:
+            self._save(BEST, *self._best)
+            self._best = None
+
+    def _save(self, file: str, averaged: Weights, epoch: Mapping[str, Any]) -> None:
+        trainer = self._trainer
+        evaluated = trainer.task.evaluated
+        values = {metric.key: epoch[evaluated.averaged_key(metric)] for metric in trainer.task.metrics}
+        info = checkpoint_info(trainer, values, epoch["epoch"], self._name)
+        save_checkpoint(self.folder / file, trainer.config.model["name"], trainer.model(averaged), info)

@@ -1,0 +1,86 @@
+"""The progress bar of a training run: epoch, time left, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from runners.report.units import format_duration
+from runners.training.task import Metric, TrainTask
+
+
+class TrainProgress:
+    """A bar on a terminal; elsewhere a line for every epoch that is evaluated."""
+
+    def __init__(self, console: Console, task: TrainTask, epochs: int, num_steps: int) -> None:
+        """``num_steps`` are the steps of all ``epochs``."""
+        self.console, self.epochs, self.num_steps = console, epochs, num_steps
+        self._task = task
+        self.bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(bar_width=30),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[metrics]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.task: TaskID | None = None
+        self.reported = 0  # epochs that have been printed about
+
+    def __enter__(self) -> TrainProgress:
+        """Show the bar."""
+        self.bar.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave the bar as it stands."""
+        self.bar.__exit__(kind, error, traceback)
+
+    def say(self, message: str) -> None:
+        """Print a line."""
+        self.console.print(message, highlight=False, soft_wrap=True)
+
+    def at(self, step: int, history: Sequence[Mapping[str, Any]]) -> None:
+        """``step`` steps are done, and the epochs of ``history``."""
+        epoch = f"{min(step * self.epochs // self.num_steps + 1, self.epochs)}/{self.epochs}"
+        metrics = self._metrics(history[-1]) if history else ""
+        if self.task is None:  # made here, so that the time left is reckoned from a resumed run's first step
+            self.task = self.bar.add_task("", total=self.num_steps, completed=step, epoch=epoch, metrics=metrics)
+            self.reported = len(history)
+        self.bar.update(self.task, completed=step, epoch=epoch, metrics=metrics)
+        if not self.console.is_terminal:
+            for row in history[self.reported :]:
+                self.say(f"epoch {row['epoch']}/{self.epochs}: {self._metrics(row)}; {self._times(row)}")
+        self.reported = len(history)
+
+    def _times(self, row: Mapping[str, Any]) -> str:
+        """How long it took up to an epoch, and at this pace will take from there."""
+        left = row["seconds"] / row["epoch"] * (self.epochs - row["epoch"])
+        return f"{format_duration(row['seconds'])}, {format_duration(left)} left"
+
+    def _metrics(self, row: Mapping[str, Any]) -> str:
+        """Those of the averaged weights, and the loss in training."""
+        first, *others = self._task.metrics
+        text = f"{first.label}: train {first.shown(row[f'train_{first.key}'])}, "
+        text += f"{self._task.evaluated.words} {self._evaluated(first, row)}"
+        return ", ".join([text, *(f"{metric.label} {self._evaluated(metric, row)}" for metric in others)])
+
+    def _evaluated(self, metric: Metric, row: Mapping[str, Any]) -> str:
+        return metric.shown(row[self._task.evaluated.averaged_key(metric)])

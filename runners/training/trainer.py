@@ -1,0 +1,172 @@
+"""Optimisation steps, compiled: the state after a step is a pure function of (seed, step).
+
+Noise comes from keys folded with the step, the order of the examples from keys folded with the epoch, so that it makes
+no difference where a run is cut into calls or interrupted and resumed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax  # type: ignore[import-untyped]
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from models import model_class, model_config
+from runners.config.files import UsageError
+from runners.training.config import TrainConfig
+from runners.training.task import TrainTask
+
+
+class Weights(NamedTuple):
+    """All of a model that training changes."""
+
+    params: Any
+    statistics: Any  # running ones of its batch norms; of most models there are none
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TrainState:
+    """Everything that a step changes."""
+
+    params: Any  # what the optimiser moves
+    ema: Any  # its moving average, which is evaluated and kept
+    statistics: Any  # running statistics, which the model moves itself: averages already
+    opt_state: Any
+    carried: Any  # what the task's next step of the epoch reads
+    step: Int[Array, ""]  # steps done
+    loss_sum: Float[Array, ""]  # of this epoch's steps so far
+    finite: Bool[Array, ""]  # False: step ``step`` gave a loss or gradient that is not, and nothing here is of use
+
+    @property
+    def weights(self) -> Weights:
+        """As they are."""
+        return Weights(self.params, self.statistics)
+
+    @property
+    def averaged(self) -> Weights:
+        """Those that are kept."""
+        return Weights(self.ema, self.statistics)
+
+
+class Trainer:
+    """A model under training by a task.
+
+    The model's ``nnx.Param`` variables are trained, its ``nnx.BatchStat`` variables follow; all others (masks) stay as
+    they are.
+    """
+
+    def __init__(self, config: TrainConfig, model: Any, task: TrainTask) -> None:
+        """``model``: with its first weights. Raises UsageError where the schedule does not fit the task."""
+        self.config, self.task = config, task
+        self.steps_per_epoch = task.num_examples // task.batch_size
+        self.epochs = min(config.epochs, config.stop_after or config.epochs)
+        self.num_steps = self.steps_per_epoch * self.epochs
+        if config.warmup_steps >= self.num_steps:
+            raise UsageError(f"warmup_steps {config.warmup_steps} is not less than the {self.num_steps} steps in all")
+        model.train()
+        self._train_def = nnx.graphdef(model)
+        model.eval()
+        self._eval_def = nnx.graphdef(model)
+        *first, self._fixed = nnx.state(model, nnx.Param, nnx.BatchStat, ...)
+        self._first = Weights(*first)
+        self._optimizer = _optimizer(config, self.steps_per_epoch * config.epochs)
+        keys = jax.random.split(jax.random.key(config.seed), 4)
+        self._noise_key, self._order_key, self._eval_key, self._show_key = keys
+        self._advance = jax.jit(self._step)
+        self._order = jax.jit(lambda epoch: task.order(jax.random.fold_in(self._order_key, epoch)))
+        self._begin_epoch = jax.jit(lambda model: task.begin_epoch(model))
+
+    def start(self) -> TrainState:
+        """The state before the first step."""
+        return TrainState(
+            params=self._first.params,
+            ema=self._first.params,
+            statistics=self._first.statistics,
+            opt_state=self._optimizer.init(self._first.params),
+            carried=self._begin_epoch(self.model(self._first)),
+            step=jnp.int32(0),
+            loss_sum=jnp.float32(0.0),
+            finite=jnp.bool_(True),
+        )
+
+    def advance(self, state: TrainState, until: int) -> TrainState:
+        """Take steps until ``until`` are done, which must lie in the epoch of the next step, or one is not finite."""
+        # A loop of calls and not a compiled one: in the latter, on a CPU, the gradients of convolutions take nine times
+        # as long.
+        step = int(state.step)
+        order = self._order(step // self.steps_per_epoch)
+        if step % self.steps_per_epoch == 0:
+            state = dataclasses.replace(state, carried=self._begin_epoch(self.model(state.weights)))
+        while step < until and state.finite:
+            state = self._advance(state, self._fixed, self.task.train, order)
+            step += 1
+        return state
+
+    def evaluate(self, weights: Weights) -> dict[str, float]:
+        """The task's metrics, with the same noise every time."""
+        return self.task.evaluate(self.model(weights), self._eval_key)
+
+    def show(self, weights: Weights) -> Any:
+        """The task's exhibit, with the same noise every time. Raises RunFailure where it cannot be had."""
+        return self.task.show(self.model(weights), self._show_key)
+
+    def model(self, weights: Weights) -> Any:
+        """The module with these weights, in evaluation mode."""
+        return nnx.merge(self._eval_def, *weights, self._fixed)
+
+    def _step(self, state: TrainState, fixed: Any, examples: Any, order: Int[Array, " N"]) -> TrainState:
+        place, size = state.step % self.steps_per_epoch, self.task.batch_size
+        augment_key, loss_key = jax.random.split(jax.random.fold_in(self._noise_key, state.step))
+        rows = lax.dynamic_slice_in_dim(order, place * size, size)
+        batch = self.task.augmented(jax.tree.map(lambda a: a[rows], examples), augment_key)
+
+        def mean_loss(params: Any) -> tuple[Float[Array, ""], tuple[Any, Any]]:
+            model = nnx.merge(self._train_def, params, state.statistics, fixed, copy=True)
+            losses, carried = self.task.loss(model, state.carried, batch, loss_key)
+            return jnp.mean(losses), (nnx.state(model, nnx.BatchStat), carried)
+
+        (loss, (statistics, carried)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
+        updates, opt_state = self._optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient))
+        # Early on the average is over few steps, or the random first weights would stay in it for long.
+        decay = jnp.minimum(self.config.ema_decay, (1.0 + state.step) / (10.0 + state.step))
+        return TrainState(
+            params=params,
+            ema=jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, state.ema, params),
+            statistics=statistics,
+            opt_state=opt_state,
+            carried=carried,
+            step=state.step + finite,
+            loss_sum=jnp.where(place == 0, loss, state.loss_sum + loss),
+            finite=finite,
+        )
+
+
+def new_model(config: TrainConfig) -> Any:
+    """The config's model with random weights."""
+    return model_class(config.model["name"])(model_config(config.model), rngs=nnx.Rngs(config.seed))
+
+
+def _optimizer(config: TrainConfig, num_steps: int) -> optax.GradientTransformation:
+    """AdamW, with the schedule and the clipping that the config asks for."""
+    top, warmup = config.learning_rate, config.warmup_steps
+    if config.lr_schedule == "cosine":
+        after = optax.cosine_decay_schedule(top, num_steps - warmup)
+    else:
+        after = optax.constant_schedule(top)
+    rate = optax.join_schedules([optax.linear_schedule(0.0, top, max(1, warmup)), after], [warmup])
+    adam = optax.adamw(rate, weight_decay=config.weight_decay, mask=_is_matrix)
+    return adam if config.grad_clip is None else optax.chain(optax.clip_by_global_norm(config.grad_clip), adam)
+
+
+def _is_matrix(params: Any) -> Any:
+    """True for what weight decay is for."""
+    return jax.tree.map(lambda a: a.ndim > 1, params)

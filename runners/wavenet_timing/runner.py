@@ -1,0 +1,90 @@
+"""Time per sample of WaveNet by its number of layers: naive generation against queues (Fast WaveNet's figure).
+
+Paine et al., "Fast Wavenet Generation Algorithm", 2016 (arXiv 1611.09482): naive generation computes the network on the
+whole receptive field for every sample, which doubles with every layer; with queues the work is that of one step.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import jax
+
+from models import ModelError, model_config
+from runners.config.files import RunConfig, UsageError
+from runners.experiment import RunContext
+from runners.measure.timing import Times
+from runners.report.units import format_seconds
+from runners.wavenet_timing.config import WaveNetTimingConfig
+from runners.wavenet_timing.pinned import can_pin, measure_pinned
+from runners.wavenet_timing.report import Timed, print_timing_table, write_timing_report
+from runners.wavenet_timing.speed import Speed, measure_naive, measure_speed
+
+
+class WaveNetTimingRunner:
+    """Networks of random weights from shallow to deep, generated naively and with queues."""
+
+    Config: ClassVar[type[RunConfig]] = WaveNetTimingConfig
+
+    def __init__(self, config: WaveNetTimingConfig, context: RunContext) -> None:
+        """State every network; everything that can be refused is refused here."""
+        self.config, self.context = config, context
+        points = [(layers, config.batch_size) for layers in config.layers]
+        self.points = points + [(wide.layers, wide.batch_size) for wide in config.wide]
+        try:
+            self.networks = [model_config(config.architecture(layers)) for layers, _ in self.points]
+        except ModelError as error:
+            raise UsageError(str(error)) from None
+
+    def run(self) -> None:
+        """Measure everything, print the table, write the results; RunFailure where the process on one core fails."""
+        requests = [self.config.request(layers, batch) for layers, batch in self.points]
+        naive, skipped = self._naive()
+        speeds = []
+        for (layers, batch), request in zip(self.points, requests, strict=True):
+            self._say(f"{layers} layers a block, batch {batch}: with queues ...")
+            speeds.append(measure_speed(**request))
+        timed = [
+            Timed(*point, network, speed, pinned, naive.get(i))
+            for i, (point, network, speed, pinned) in enumerate(
+                zip(self.points, self.networks, speeds, self._pinned(requests), strict=True)
+            )
+        ]
+        write_timing_report(self.context, self.config, timed, skipped)
+        print_timing_table(timed, f"{self.context.name}: time per sample, {self.config.block} network")
+        self._say(f"results in {self.context.out}")
+
+    def _naive(self) -> tuple[dict[int, Times], list[dict[str, Any]]]:
+        """Naive times by the number of the point, and which were left out because they would take too long."""
+        config = self.config
+        found: dict[int, Times] = {}
+        skipped = []
+        work_before, seconds_before = 0, 0.0
+        for i, layers in enumerate(config.layers):
+            network = self.networks[i]
+            work = network.receptive_field * len(network.dilations)
+            expected = seconds_before * work / work_before if work_before else 0.0
+            if expected > config.time_limit_s:
+                reason = f"a sweep would take about {format_seconds(expected)}, more than time_limit_s"
+                skipped.append({"layers": layers, "reason": reason})
+                self._say(f"{layers} layers a block: naive left out: {reason}")
+                continue
+            self._say(f"{layers} layers a block, batch {config.batch_size}: naive ...")
+            found[i] = measure_naive(
+                config.architecture(layers), batch_size=config.batch_size, repeats=config.repeats, seed=config.seed
+            )
+            work_before, seconds_before = work, found[i].median
+        return found, skipped
+
+    def _pinned(self, requests: list[dict[str, Any]]) -> list[Speed] | list[None]:
+        """The same on one core, where that is wanted and can be had."""
+        if not self.config.pin:
+            return [None] * len(requests)
+        if not can_pin() or jax.default_backend() != "cpu":
+            self._say("not measured on one core: this system or device does not let a process choose its cores")
+            return [None] * len(requests)
+        self._say("all of it with queues again on one core ...")
+        return measure_pinned(requests)
+
+    def _say(self, message: str) -> None:
+        self.context.console.print(message, highlight=False, soft_wrap=True)
