@@ -98,7 +98,7 @@ def test_every_room_has_modules() -> None:
         ("runners", "import main", {"main"}),
         ("runners", "from benchmarks import made", {"benchmarks"}),
         ("main", "from solvers import solve", {"solvers"}),
-        ("benchmarks", "from main import main\nfrom tests.bank import chain", {"main", "tests"}),
+        ("benchmarks", "from main import main\nfrom tests.kit.bank import chain", {"main", "tests"}),
     ],
 )
 def test_wrong_arrows_are_seen(inside: str, source: str, wrong: set[str]) -> None:

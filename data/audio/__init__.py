@@ -1,0 +1,1 @@
+"""Sound: wave files, clips, and streams that come chunk by chunk."""

@@ -1,0 +1,1 @@
+"""DenseNet: its layers are the equations."""

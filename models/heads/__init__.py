@@ -1,0 +1,1 @@
+"""Output distributions: log-probabilities, and samples as a function of noise."""

@@ -1,0 +1,1 @@
+"""MADE: masked dense layers, one equation a pixel."""

@@ -1,0 +1,1 @@
+"""PixelCNN++: streams of shifted convolutions, one equation a pixel with all its channels."""

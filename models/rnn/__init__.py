@@ -1,0 +1,1 @@
+"""Recurrent networks, forward and backward in time."""

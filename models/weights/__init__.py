@@ -1,0 +1,1 @@
+"""Trained weights: the format, the registry, downloads, and importers of foreign files."""

@@ -18,10 +18,10 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from common.archives import ArchiveError, open_archive
 from common.files import move_into_place, write_atomically
 from common.options import build_options
 from common.paths import CHECKPOINTS
+from models.weights.archives import ArchiveError, open_archive
 from models.weights.fetching import FetchError, FetchSettings, Observer, fetch
 
 REGISTRY = CHECKPOINTS / "downloads.json"

@@ -1,4 +1,4 @@
-"""Trained weights: save, load, and the registry of what ships with the repository (models/weights/downloads.py has the rest).
+"""Trained weights: save, load, and the registry of what ships with the repository.
 
 The format is safetensors: one array for each variable of the module, named by its path; metadata holds the
 architecture (what ``model_config`` reads) and facts about the training, both as JSON. Masks and other booleans are

@@ -1,0 +1,1 @@
+"""Configs: YAML files, schemas, and what an entry of them means."""

@@ -1,0 +1,1 @@
+"""DenseNet's layers solved for image by image."""

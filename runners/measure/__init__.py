@@ -1,0 +1,1 @@
+"""Measuring solvers: times, exactness, and the way to the answer."""

@@ -1,0 +1,1 @@
+"""Pictures and sounds, drawn from records and arrays alone."""

@@ -1,0 +1,1 @@
+"""What a run found, as one value, and how it is shown."""

@@ -1,0 +1,1 @@
+"""Sampling from an autoregressive model with any list of solvers."""

@@ -1,0 +1,1 @@
+"""Sound through a network chunk by chunk."""

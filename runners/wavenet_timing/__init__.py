@@ -1,0 +1,1 @@
+"""WaveNet's time per sample by its depth."""

@@ -1,0 +1,1 @@
+"""The solvers, one file for each name of ``solvers.SOLVERS``."""

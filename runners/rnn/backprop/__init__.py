@@ -1,0 +1,1 @@
+"""RNN backpropagation as a linear system: gradients by every solver, and trainings with them."""

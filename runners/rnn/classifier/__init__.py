@@ -1,0 +1,1 @@
+"""A recurrent classifier trained with several solvers of its forward pass."""

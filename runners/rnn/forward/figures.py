@@ -1,7 +1,7 @@
 """Pictures of forward passes: growth with length and state size, and Newton's steps against the Lyapunov exponent.
 
 ``experiments`` are those of results.json. The ``draw_*`` functions draw on axes that the caller has, the others write a
-PNG file whole or not at all. A solver looks as in runners/plotting/convergence.py; a hollow marker is a run that did not converge.
+PNG file whole or not at all. A solver looks as in every picture; a hollow marker is a run that did not converge.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bank import chain, counting_link, linear_link, tiny_made
 
 from solvers import (
     GSJacobi,
@@ -24,6 +23,7 @@ from solvers import (
 )
 from solvers.methods.anderson import Anderson
 from solvers.methods.sequential import CachedSequential
+from tests.kit.bank import chain, counting_link, linear_link, tiny_made
 
 
 def test_step_limit():

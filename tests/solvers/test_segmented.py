@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bank import Chain, chain, contractive_link, counting_link, linear_link
 
 from common.pytree import pytree
 from solvers import (
@@ -25,6 +24,7 @@ from solvers import (
     TraceOptions,
     solve,
 )
+from tests.kit.bank import Chain, chain, contractive_link, counting_link, linear_link
 
 LENGTHS = (3, 5, 2)
 TOTAL = sum(LENGTHS)

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
-from bank import SAMPLING
 from flax import nnx
 from PIL import Image
 
@@ -23,6 +22,7 @@ from models.weights.native import save_checkpoint
 from runners.cli.main import main
 from runners.config.solvers import parse_entry
 from solvers import SOLVERS, Jacobi, solve
+from tests.kit.bank import SAMPLING
 
 BATCH = 3
 ARCHITECTURES: dict[str, dict[str, Any]] = {

@@ -31,15 +31,16 @@ from torchvision.models import get_model_weights
 
 import runners.cli.download
 from common.paths import ROOT
-from models import MODELS, downloads, fetching, model_config
+from models import MODELS, model_config
 from models.made.model import generate_masks
+from models.weights import downloads, fetching
 from models.weights.downloads import DownloadError, Fetched
 from models.weights.fetching import FetchSettings
 from models.weights.native import CheckpointError, load_checkpoint, locate, registry
 from runners.cli.download import DownloadProgress
 from runners.cli.main import main
-from tests.test_archives import tarred, zipped
-from tests.web import OTHER, WEIGHTS, Answer, Site, endless, hangs_up, reply, sends, silent, stalled, truncated
+from tests.kit.packed import tarred, zipped
+from tests.kit.web import OTHER, WEIGHTS, Answer, Site, endless, hangs_up, reply, sends, silent, stalled, truncated
 
 SETTINGS = FetchSettings(attempts=3, backoff_s=0.01, timeout_s=10.0, max_bytes=2**23)
 HASTY = replace(SETTINGS, timeout_s=0.3)
@@ -799,7 +800,8 @@ def test_wrong_entry_is_refused(enter: Enter, fields: dict[str, Any], sentence: 
 
 def test_what_fetches_is_imported_on_use() -> None:
     heavy = ("pooch", "gdown", "requests", "flax", "torch")
-    code = f"import sys, runners.cli.main, runners.cli.download, runners.cli.listing; print(set({heavy!r}) & sys.modules.keys())"
+    modules = "runners.cli.main, runners.cli.download, runners.cli.listing"
+    code = f"import sys, {modules}; print(set({heavy!r}) & sys.modules.keys())"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

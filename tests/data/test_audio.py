@@ -1,4 +1,4 @@
-"""Tests of data/audio/clip.py, data/audio/wave_file.py and runners/plotting/audio.py, on files made here in every format."""
+"""Sound: wave files in every format, made here, clips, and their pictures."""
 
 from __future__ import annotations
 

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bank import tiny_wavenet
 
 from models.autoregressive import AutoregressiveSystem, Known
 from models.heads.categorical import Argmax
 from models.wavenet.generation import begin, generate
 from solvers import CachedSequential, Jacobi, solve
+from tests.kit.bank import tiny_wavenet
 
 B, T, SEED = 2, 23, 5  # programs for T samples are shared
 

@@ -6,8 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bank import SAMPLING, tiny_pixelcnnpp
-from compiled_text import while_bodies
 from flax import nnx
 
 from models import ModelError, model_config
@@ -25,6 +23,8 @@ from solvers import (
     solve,
 )
 from solvers.methods.sequential import substitute_by_updates, substitute_forward
+from tests.kit.bank import SAMPLING, tiny_pixelcnnpp
+from tests.kit.compiled_text import while_bodies
 
 GRAY, RGB = ((8, 4, 1), 2), ((4, 8, 3), 1)
 

@@ -8,22 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bank import (
-    AffineChain,
-    Driven,
-    affine_chain,
-    chain,
-    contractive_link,
-    counting_link,
-    coupled,
-    expansive,
-    linear_link,
-    markov_ids,
-    nan_answer,
-    pytree_chain,
-    tiny_gru,
-    tiny_made,
-)
 
 from models.rnn.cells import GRUCell
 from models.rnn.systems import ForwardRNN
@@ -49,6 +33,22 @@ from solvers import (
     start,
 )
 from solvers.linear.linearise import diagonals, estimated_diagonals, jacobian_sweeps, jacobians, ravel, transitions
+from tests.kit.bank import (
+    AffineChain,
+    Driven,
+    affine_chain,
+    chain,
+    contractive_link,
+    counting_link,
+    coupled,
+    expansive,
+    linear_link,
+    markov_ids,
+    nan_answer,
+    pytree_chain,
+    tiny_gru,
+    tiny_made,
+)
 
 FAMILY = {"newton": Newton(), "quasi_newton": QuasiNewton(), "picard": Picard(), "elk": ELK(), "quasi_elk": QuasiELK()}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import io
 import lzma
 import tarfile
 import zipfile
@@ -13,27 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from common.archives import ArchiveError, Limits, open_archive
-from tests.web import OTHER, WEIGHTS
-
-
-def zipped(*members: tuple[str | zipfile.ZipInfo, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members:
-            archive.writestr(name, content)
-    return buffer.getvalue()
-
-
-def tarred(*members: tuple[str | tarfile.TarInfo, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, content in members:
-            info = tarfile.TarInfo(name) if isinstance(name, str) else name
-            if isinstance(name, str):
-                info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
+from models.weights.archives import ArchiveError, Limits, open_archive
+from tests.kit.packed import tarred, zipped
+from tests.kit.web import OTHER, WEIGHTS
 
 
 def special(name: str, kind: bytes) -> tarfile.TarInfo:

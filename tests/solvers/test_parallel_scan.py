@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiled_text import while_bodies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from solvers.linear import prefix_scan as parallel_scan
 from solvers.linear.matrices import UNROLLED_UP_TO, Diagonals, Full, SmallFull, matrices
 from solvers.linear.prefix_scan import affine_scan, chain_length, chunk_length, covariance_scan, prefix_scan
+from tests.kit.compiled_text import while_bodies
 
 affine = jax.jit(affine_scan)
 covariances = jax.jit(covariance_scan)

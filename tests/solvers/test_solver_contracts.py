@@ -4,21 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bank import (
-    SOLVABLE,
-    SOLVABLE_BY_DERIVATIVES,
-    affine_chain,
-    as_affine,
-    chain,
-    contractive_link,
-    counting_link,
-    coupled,
-    linear_closed_form,
-    linear_link,
-    nan_answer,
-    one_sample,
-    tiny_made,
-)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,6 +17,21 @@ from solvers import (
     TraceOptions,
     fits,
     solve,
+)
+from tests.kit.bank import (
+    SOLVABLE,
+    SOLVABLE_BY_DERIVATIVES,
+    affine_chain,
+    as_affine,
+    chain,
+    contractive_link,
+    counting_link,
+    coupled,
+    linear_closed_form,
+    linear_link,
+    nan_answer,
+    one_sample,
+    tiny_made,
 )
 
 OF_ORDER_ONE = (MarkovSystem, AffineMarkovSystem)

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bank import tiny_made, tiny_pixelcnnpp, tiny_wavenet
 from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +18,7 @@ from models.autoregressive import AutoregressiveSystem, log_likelihood
 from models.weights.native import load_checkpoint, save_checkpoint
 from solvers import BlockSystem, ForwardSubstitution, SlidingBlockSystem
 from solvers.methods.sequential import substitute_by_updates, substitute_forward
+from tests.kit.bank import tiny_made, tiny_pixelcnnpp, tiny_wavenet
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bank import SAMPLING, WAVENETS, tiny_wavenet
-from compiled_text import while_bodies
 from flax import nnx
 
 from models import ModelError, model_config
@@ -27,6 +25,8 @@ from solvers import (
     Status,
     solve,
 )
+from tests.kit.bank import SAMPLING, WAVENETS, tiny_wavenet
+from tests.kit.compiled_text import while_bodies
 
 T, B = 14, 2
 GLOBAL = {"global_classes": 3, "global_size": 2}

@@ -19,7 +19,8 @@ from models.rnn.cells import ElmanCell, GRUCell, LSTMCell
 from models.rnn.gradients import backward_system, output_gradients, parameter_gradients
 from models.rnn.model import CELLS, RNN, RNNConfig
 from models.rnn.systems import BackwardRNN, ForwardRNN
-from solvers import SOLVERS, BlockSystem, ForwardSubstitution, SlidingBlockSystem, check_system, fits, linearise, solve
+from solvers import SOLVERS, BlockSystem, ForwardSubstitution, SlidingBlockSystem, check_system, fits, solve
+from solvers.linear import linearise
 from solvers.system import AffineMarkovSystem, LinearisedMarkovSystem
 
 KINDS = {

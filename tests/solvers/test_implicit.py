@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bank import Chain, chain, contractive_link, pytree_chain, pytree_system, tiny_made
 from flax import nnx
 
 from common.pytree import pytree
@@ -28,6 +27,7 @@ from solvers import (
     solve,
     start,
 )
+from tests.kit.bank import Chain, chain, contractive_link, pytree_chain, pytree_system, tiny_made
 
 
 def unrolled(system):

@@ -1,4 +1,4 @@
-"""Tests of runners/plotting/convergence.py and runners/plotting/solving_gif.py: pictures are decoded and looked at, not only written."""
+"""Pictures of convergence and of solving: decoded and looked at, not only written."""
 
 from __future__ import annotations
 

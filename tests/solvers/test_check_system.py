@@ -7,10 +7,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
-from bank import Chain, chain, linear_link, pytree_chain, tiny_made
 
 from common.pytree import pytree
 from solvers import BrokenSystemError, GSJacobi, Jacobi, PairingError, check_system, from_function, solve
+from tests.kit.bank import Chain, chain, linear_link, pytree_chain, tiny_made
 
 
 @pytest.mark.parametrize("system", [chain(linear_link, 10, 2, 0), pytree_chain(11, 2, 0), tiny_made(10, 2, 0)])

@@ -25,7 +25,8 @@ from data.audio.clip import read_wave, write_wave
 from models.heads.categorical import Gumbel
 from models.wavenet.quantisation import Linear
 from models.weights import native as checkpoints
-from runners.cli.main import listing, main
+from runners.cli import listing
+from runners.cli.main import main
 from runners.config.files import UsageError, check_config, find_config, read_config
 from runners.training.config import AudioConfig, ClassifierConfig, JitterConfig
 from runners.training.held_out import held_out_logits

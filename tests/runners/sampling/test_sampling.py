@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
-from bank import SAMPLING
 from flax import nnx
 from PIL import Image
 
@@ -32,6 +31,7 @@ from runners.cli.main import main
 from runners.measure.timing import CompiledSolve, time_calls
 from solvers import Jacobi
 from solvers.solver import StepInfo
+from tests.kit.bank import SAMPLING
 
 SIZE, BATCH = 36, 4
 BLOCKS = {"gs_jacobi": 8, "jacobi_gs": 6}
