@@ -57,7 +57,7 @@ def parallel(system: ForwardRNN, solver: Solver) -> Any:
 
 
 def gru(hidden_size: int, batch_size: int) -> ForwardRNN:
-    """A GRU as flax initialises it, on normal inputs."""
+    """A GRU as flax initializes it, on normal inputs."""
     cell = RNN(RNNConfig("gru", INPUTS, hidden_size), rngs=nnx.Rngs(0)).fold().cell
     return ForwardRNN.of(cell, jax.random.normal(jax.random.key(1), (LENGTH, batch_size, INPUTS)))
 

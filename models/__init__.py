@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from common.errors import UserError
 from common.lookup import resolve
 from common.names import unknown
 from common.options import build_options
@@ -43,7 +44,11 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
 }
 
 
-class ModelError(ValueError):
+# Options that were once called otherwise. Files of weights may still say so, and are read as if they did not.
+RENAMED = {"quantisation": "quantization"}
+
+
+class ModelError(UserError):
     """A model that does not exist, or options that it does not take."""
 
 
@@ -61,6 +66,8 @@ def model_config(options: Mapping[str, Any]) -> Any:
         raise ModelError(f"a model needs a name; valid: {', '.join(MODELS)}")
     name = rest.pop("name")
     kind = model_class(name)
+    for old in RENAMED.keys() & rest.keys():
+        raise ModelError(f"model {name}: option {old!r} is called {RENAMED[old]!r} now")
     try:
         return build_options(kind.Config, rest)
     except ValueError as error:

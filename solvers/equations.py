@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, Num, PyTree, Shaped
 X = TypeVar("X")
 
 
-class Comparison(NamedTuple):
+class Difference(NamedTuple):
     """How far two states are apart, for each sample."""
 
     residual: Float[Array, " B"]  # max |y_t - x_t| over equations and features; NaN where a difference is NaN
@@ -90,13 +90,13 @@ def isolated(function: Callable[..., X], fallback: X, *operands: Any) -> X:
     return result
 
 
-def compare(y: PyTree[Array], x: PyTree[Array], num_equations: int) -> Comparison:
+def compare(y: PyTree[Array], x: PyTree[Array], num_equations: int) -> Difference:
     """Residual and matching prefix of two states of ``num_equations`` equations, for each sample."""
     different = by_equation(lambda a, b: jnp.any(a != b, axis=-1), jnp.logical_or, num_equations, y, x)
     distance = by_equation(_distance, jnp.maximum, num_equations, y, x)
     index = jnp.arange(num_equations, dtype=jnp.int32)[:, None]
     first = jnp.min(jnp.where(different, index, num_equations), axis=0, initial=num_equations)
-    return Comparison(jnp.max(distance, axis=0, initial=0.0), first)
+    return Difference(jnp.max(distance, axis=0, initial=0.0), first)
 
 
 def finite_equations(x: PyTree[Array], num_equations: int) -> Bool[Array, "T B"]:

@@ -22,7 +22,7 @@ from common.blocks import Start, take_block
 from common.pytree import pytree
 from common.recurrence import Recurrence, shifted
 from solvers.equations import is_segmented
-from solvers.linear.linearise import jacobians
+from solvers.linear.linearize import jacobians
 from solvers.pairing import PairingError, fits
 from solvers.solution import Status
 from solvers.solver import Solver
@@ -35,7 +35,7 @@ Leaves = list[Array]  # the floating-point leaves of a state: class ids have no 
 @pytree
 @dataclass(frozen=True)
 class AdjointSystem:
-    """u = v + J^T u in reverse: equation s is equation T-1-s of ``system``, linearised at its solution ``x``.
+    """u = v + J^T u in reverse: equation s is equation T-1-s of ``system``, linearized at its solution ``x``.
 
     The state is a list of leaves. Satisfies TriangularSystem.
     """

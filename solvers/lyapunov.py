@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from common.recurrence import shifted
 from solvers.equations import batch_size
-from solvers.linear.linearise import push, ravel
+from solvers.linear.linearize import push, ravel
 
 
 def largest_lyapunov_exponent(system: Any, x: Any, burn_in: int = 0) -> Float[Array, " B"]:

@@ -125,12 +125,12 @@ class MarkovSystem(TriangularSystem[X], Protocol[X]):
 
 
 @runtime_checkable
-class LinearisedMarkovSystem(MarkovSystem[X], Protocol[X]):
+class LinearizedMarkovSystem(MarkovSystem[X], Protocol[X]):
     """An order-one system that tells its derivatives, which is cheaper than differentiating ``transition`` D times.
 
     D counts the features of a state: its leaves' features in the order of the leaves. ``previous`` has leaves
     (size, batch, ...), whose row i is what equation start + i reads; equations past T are padding. The tests hold the
-    derivatives against those of ``transition``. solvers/linear/linearise.py reads any MarkovSystem this way.
+    derivatives against those of ``transition``. solvers/linear/linearize.py reads any MarkovSystem this way.
     """
 
     def transitions(self, previous: X, start: Start) -> X:
@@ -148,4 +148,4 @@ class AffineMarkovSystem(MarkovSystem[X], Protocol[X]):
     """An order-one system that is linear in the state: x_t = A_t x_{t-1} + b_t. What one prefix scan solves."""
 
     def affine(self) -> tuple[Float[Array, "T B D D"], Float[Array, "T B D"]]:
-        """A and b, for the features of a state as in LinearisedMarkovSystem."""
+        """A and b, for the features of a state as in LinearizedMarkovSystem."""

@@ -1,4 +1,4 @@
-"""Sound as float32 samples of one channel: read, resampled, normalised, written; and a spoken sentence.
+"""Sound as float32 samples of one channel: read, resampled, normalized, written; and a spoken sentence.
 
 ``read_wave``, ``read_chunks`` and ``write_wave`` are those of ``data.audio.wave_file``.
 """

@@ -14,7 +14,7 @@ from runners.config.files import UsageError
 
 
 @dataclass(frozen=True)
-class Sound:
+class SoundStream:
     """A file to be played ``repeat`` times without a break, at a rate in Hz."""
 
     path: Path
@@ -23,7 +23,7 @@ class Sound:
     resampled: Waveform | None  # the whole of it, where the file has another rate
 
     @classmethod
-    def open(cls, wav: str | None, sample_rate: int | None, *, may_resample: bool, repeat: int) -> Sound:
+    def open(cls, wav: str | None, sample_rate: int | None, *, may_resample: bool, repeat: int) -> SoundStream:
         """Look at a file.
 
         Args:

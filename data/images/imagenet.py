@@ -14,7 +14,7 @@ _META = ("meta.bin", "ILSVRC2012_devkit_t12.tar.gz")  # of either the first is w
 _IMAGES = ("val", "ILSVRC2012_img_val.tar")
 
 
-class Labelled(NamedTuple):
+class LabelledFiles(NamedTuple):
     """Images and their classes."""
 
     images: UInt8[np.ndarray, "N h w 3"]
@@ -27,7 +27,7 @@ def has_imagenet(root: str | Path) -> bool:
     return all(any((folder / name).exists() for name in names) for names in (_META, _IMAGES))
 
 
-def load_imagenet(root: str | Path, count: int, height: int, width: int) -> Labelled:
+def load_imagenet(root: str | Path, count: int, height: int, width: int) -> LabelledFiles:
     """``count`` validation images, evenly spaced over all classes, scaled and cropped in the middle.
 
     Args:
@@ -56,7 +56,7 @@ def load_imagenet(root: str | Path, count: int, height: int, width: int) -> Labe
             rows = np.linspace(0, len(validation) - 1, count).round().astype(int)
             pairs = [validation[row] for row in rows]
             images = np.stack([resized_crop(picture, height, width) for picture, _ in pairs])
-            return Labelled(images, np.array([label for _, label in pairs], np.int32))
+            return LabelledFiles(images, np.array([label for _, label in pairs], np.int32))
     except Exception as error:  # torchvision raises nearly any type on damaged bytes
         cause = " ".join(str(error).split()) or type(error).__name__
         raise DatasetError(f"dataset 'imagenet' in {folder.absolute()} cannot be read: {cause}") from error

@@ -19,7 +19,7 @@ _PHOTOGRAPHS = "photographs of scikit-image and scikit-learn"
 
 
 @dataclass(frozen=True)
-class Pictures:
+class LabelledImages:
     """Images, their classes if these are known, and what they are."""
 
     images: UInt8[np.ndarray, "N H W C"]
@@ -27,7 +27,7 @@ class Pictures:
     source: str
 
 
-def load_pictures(data: DataConfig, shape: tuple[int, int, int], count: int) -> Pictures:
+def load_pictures(data: DataConfig, shape: tuple[int, int, int], count: int) -> LabelledImages:
     """``count`` images of (height, width, channels) ``shape``.
 
     Raises:
@@ -38,15 +38,15 @@ def load_pictures(data: DataConfig, shape: tuple[int, int, int], count: int) -> 
     if source == "imagenet":
         _check_colours(source, shape)
         images, labels = load_imagenet(data.root or _IMAGENET_ROOT, count, *shape[:2])
-        return Pictures(images, labels, "ImageNet validation images")
+        return LabelledImages(images, labels, "ImageNet validation images")
     if source == "photographs":
         _check_colours(source, shape)
-        return _first(Pictures(crop_photographs(*shape[:2], (*CENTRE, *SIDES)), None, _PHOTOGRAPHS), count)
+        return _first(LabelledImages(crop_photographs(*shape[:2], (*CENTRE, *SIDES)), None, _PHOTOGRAPHS), count)
     dataset = _dataset(source, data, shape)
-    return _first(Pictures(dataset.held_out, dataset.held_out_labels, f"held-out images of {source}"), count)
+    return _first(LabelledImages(dataset.held_out, dataset.held_out_labels, f"held-out images of {source}"), count)
 
 
-def load_calibration(data: DataConfig, shape: tuple[int, int, int]) -> Pictures:
+def load_calibration(data: DataConfig, shape: tuple[int, int, int]) -> LabelledImages:
     """Images for batch-norm statistics: training images, or crops of photographs beside the middle.
 
     Raises:
@@ -57,9 +57,9 @@ def load_calibration(data: DataConfig, shape: tuple[int, int, int]) -> Pictures:
     if source in ("imagenet", "photographs"):
         _check_colours(source, shape)
         images = crop_photographs(*shape[:2], SIDES)
-        return Pictures(images, None, f"{len(images)} crops of {_PHOTOGRAPHS}")
+        return LabelledImages(images, None, f"{len(images)} crops of {_PHOTOGRAPHS}")
     images = _dataset(source, data, shape).train[:_CALIBRATION]
-    return Pictures(images, None, f"{len(images)} training images of {source}")
+    return LabelledImages(images, None, f"{len(images)} training images of {source}")
 
 
 def _source(data: DataConfig) -> str:
@@ -91,12 +91,12 @@ def _check_colours(source: str, shape: tuple[int, int, int]) -> None:
         raise UsageError(f"images of {source} have 3 channels; the network reads {_size(shape)}")
 
 
-def _first(pictures: Pictures, count: int) -> Pictures:
+def _first(pictures: LabelledImages, count: int) -> LabelledImages:
     """The first ``count`` of them."""
     if count > len(pictures.images):
         raise UsageError(f"num_images {count} is more than the {len(pictures.images)} {pictures.source}")
     labels = None if pictures.labels is None else pictures.labels[:count]
-    return Pictures(pictures.images[:count], labels, pictures.source)
+    return LabelledImages(pictures.images[:count], labels, pictures.source)
 
 
 def _size(shape: tuple[int, ...]) -> str:

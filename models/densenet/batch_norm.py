@@ -1,4 +1,4 @@
-"""Batch normalisation: with the statistics of the batch in training, with running averages of them afterwards."""
+"""Batch normalization: with the statistics of the batch in training, with running averages of them afterwards."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Moments(NamedTuple):
 class Seen(NamedTuple):
     """Features as norms read them, of whom several can share the work.
 
-    In training they are standardised, (x - mean) / sqrt(var + 1e-5), by the batch's moments; else they are as they are.
+    In training they are standardized, (x - mean) / sqrt(var + 1e-5), by the batch's moments; else they are as they are.
     """
 
     values: Float[Array, "*S C"]
@@ -66,11 +66,11 @@ class BatchNorm(nnx.Module):
         self.var = nnx.BatchStat(jnp.asarray(np.ones(channels, np.float32)))
 
     def __call__(self, x: Float[Array, "*S C"]) -> Float[Array, "*S C"]:
-        """x, normalised."""
+        """x, normalized."""
         return self.read(Seen.of(x, training=not self.use_running_average))
 
     def read(self, seen: Seen) -> Float[Array, "*S C"]:
-        """Features, normalised; in training the running statistics move, the variance's by the unbiased one."""
+        """Features, normalized; in training the running statistics move, the variance's by the unbiased one."""
         if seen.moments is None:
             scale, shift = self.folded()
             return seen.values * scale + shift

@@ -1,4 +1,4 @@
-"""A dense block in the form that computes: norms folded, layers stacked, so that a sweep is a few batched products.
+"""A dense block in the inference form: norms folded, layers stacked, so that a sweep is a few batched products.
 
 Layer l gives x_l = f_l(x_0 .. x_{l-1}), here with the block's input apart: its 1x1 convolution is a sum
 

@@ -1,4 +1,4 @@
-"""From a DenseNet's parameters and running statistics to the form that computes.
+"""From a DenseNet's parameters and running statistics to the inference form.
 
 On the host, by numpy: jax would compile a program for every layer's width.
 """
@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from models.densenet.batch_norm import EPSILON
 from models.densenet.block import FoldedBlock, Reader
-from models.densenet.network import FoldedDenseNet, FoldedTransition
+from models.densenet.network import DenseNetNetwork, FoldedTransition
 
 # Layers whose products are one: fewer are padded less, more are larger. Measured with 1, 4, 8, 12 and 16 groups of 48.
 GROUP_SIZE = 4
@@ -30,11 +30,11 @@ class _Layer(NamedTuple):
     taps: Float[np.ndarray, "N F"]
 
 
-def fold_densenet(model: Any, group_size: int) -> FoldedDenseNet:
+def fold_densenet(model: Any, group_size: int) -> DenseNetNetwork:
     """The folded form of a DenseNet; layers are padded to a common width by groups of ``group_size``."""
     blocks = [[_fold_layer(layer) for layer in layers] for layers in model.blocks]
     scale, shift = _fold_norm(model.norm)
-    return FoldedDenseNet(
+    return DenseNetNetwork(
         stem=model.stem.fold(),
         blocks=tuple(_fold_block(layers, group_size) for layers in blocks),
         transitions=tuple(_fold_transition(transition) for transition in model.transitions),

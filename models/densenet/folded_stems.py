@@ -1,4 +1,4 @@
-"""The stems of models/densenet/stems.py in the forms that compute, with their norms folded in."""
+"""The stems of models/densenet/stems.py in the inference forms, with their norms folded in."""
 
 from __future__ import annotations
 

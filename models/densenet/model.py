@@ -22,7 +22,7 @@ from models.densenet.batch_norm import BatchNorm, Seen
 from models.densenet.conv import NarrowConv, PointwiseConv
 from models.densenet.convolution import halve
 from models.densenet.fold import GROUP_SIZE, fold_densenet
-from models.densenet.network import FoldedDenseNet, check_images
+from models.densenet.network import DenseNetNetwork, check_images
 from models.densenet.stems import STEMS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -136,7 +136,7 @@ class Transition(nnx.Module):
 
 
 class DenseNet(nnx.Module):
-    """The network's parameters, and its pass in training; ``fold`` gives the form that computes, and the equations.
+    """The network's parameters, and its pass in training; ``fold`` gives the inference form, and the equations.
 
     ``train()`` and ``eval()`` choose the statistics of the norms; a new network is as after ``eval()``.
     """
@@ -174,8 +174,8 @@ class DenseNet(nnx.Module):
         features = jnp.mean(jax.nn.relu(self.norm.read(seen)), axis=(1, 2))
         return features @ self.kernel[...] + self.bias[...]
 
-    def fold(self, group_size: int = GROUP_SIZE) -> FoldedDenseNet:
-        """The form that computes, with running statistics; not under jit. See ``fold_densenet``."""
+    def fold(self, group_size: int = GROUP_SIZE) -> DenseNetNetwork:
+        """The inference form, with running statistics; not under jit. See ``fold_densenet``."""
         return fold_densenet(self, group_size)
 
     @property

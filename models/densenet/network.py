@@ -1,4 +1,4 @@
-"""DenseNet in the form that computes: running statistics folded into the weights."""
+"""DenseNet in the inference form: running statistics folded into the weights."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FoldedTransition:
 
 @pytree
 @dataclass(frozen=True)
-class FoldedDenseNet:
+class DenseNetNetwork:
     """The whole network. Called, it is the sequential pass: layer after layer, nothing computed twice."""
 
     stem: FoldedImageNetStem | FoldedSmallStem

@@ -24,7 +24,7 @@ class ImageNetStem(nnx.Module):
         return max_pool(jax.nn.relu(self.norm(self.conv(x))))
 
     def fold(self) -> FoldedImageNetStem:
-        """The form that computes."""
+        """The inference form."""
         scale, shift = self.norm.folded()
         return FoldedImageNetStem(self.conv.kernel[...] * scale, shift)
 
@@ -45,7 +45,7 @@ class SmallStem(nnx.Module):
         return self.conv(x)
 
     def fold(self) -> FoldedSmallStem:
-        """The form that computes."""
+        """The inference form."""
         return FoldedSmallStem(self.conv.kernel[...])
 
     @staticmethod

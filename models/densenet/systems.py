@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from common.blocks import Start
 from common.pytree import pytree
 from models.densenet.block import FoldedBlock
-from models.densenet.network import FoldedDenseNet
+from models.densenet.network import DenseNetNetwork
 
 R = TypeVar("R")
 Segments: TypeAlias = tuple[Float[Array, "_ B _ _ G"], ...]  # (layers, batch, height, width, growth) for each block
@@ -130,11 +130,11 @@ class DenseNetSystem:
     Satisfies TriangularSystem, and SegmentedSystem with the blocks as segments.
     """
 
-    network: FoldedDenseNet
+    network: DenseNetNetwork
     first: BlockInput
 
     @classmethod
-    def of(cls, network: FoldedDenseNet, images: Float[Array, "B H W C"]) -> DenseNetSystem:
+    def of(cls, network: DenseNetNetwork, images: Float[Array, "B H W C"]) -> DenseNetSystem:
         """The system of a batch of images, as ``DenseNet.from_images`` gives them, with the stem's features bound.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The output distribution of PixelCNN++: a mixture of logistics for a whole pixel, discretised to 8 bits.
+"""The output distribution of PixelCNN++: a mixture of logistics for a whole pixel, discretized to 8 bits.
 
 Salimans et al., "PixelCNN++", ICLR 2017 (arXiv 1701.05517), sections 2.1 and 2.2.
 """
@@ -38,7 +38,7 @@ class Mixture(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DiscretisedLogisticMixture:
+class DiscretizedLogisticMixture:
     """A pixel of 1 or 3 channels on [-1, 1] (p / 127.5 - 1), its channels sharing one mixture component.
 
     The network's outputs of a pixel, K = 3 M for gray, 10 M for RGB: logits, then for every channel M means, M

@@ -23,7 +23,7 @@ from jaxtyping import Array, Bool, Float, UInt8
 from models.autoregressive import Noise, log_likelihood
 from models.heads.logistic import Logistic
 from models.made.masked_dense import MaskedDense
-from models.made.network import FoldedMADE
+from models.made.network import MADENetwork
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class MADEConfig:
 
 
 class MADE(nnx.Module):
-    """The network's parameters and masks. ``fold`` gives the form that computes.
+    """The network's parameters and masks. ``fold`` gives the inference form.
 
     Noise: ``logistic_noise`` (batch, T), logit(u) with u uniform. Samples: (batch, T), before the sigmoid.
     """
@@ -96,12 +96,12 @@ class MADE(nnx.Module):
         """How the equations lie in files: (T,), a flat row."""
         return (self.config.num_inputs,)
 
-    def fold(self) -> FoldedMADE:
+    def fold(self) -> MADENetwork:
         """Masks multiplied into the weights, and the outputs of a pixel side by side."""
         *hidden, output = [layer.folded() for layer in self.layers]
         weight, bias = output
         pairs = weight.reshape(2, self.config.num_inputs, -1).transpose(1, 0, 2)
-        return FoldedMADE(
+        return MADENetwork(
             hidden=tuple(hidden),
             output=(pairs, bias.reshape(2, -1).T),
             degrees=self.degrees,
@@ -112,7 +112,7 @@ class MADE(nnx.Module):
         return self.head.draw_noise(key, self.config.num_inputs, batch_size)
 
     def bits_per_dim(self, images: UInt8[Array, "N H W C"], key: Array) -> Float[Array, " N"]:
-        """-log2 p(image) / T under uniform dequantisation, the logit's Jacobian included; one draw of the noise."""
+        """-log2 p(image) / T under uniform dequantization, the logit's Jacobian included; one draw of the noise."""
         x = (
             images.reshape(images.shape[0], -1).T + jax.random.uniform(key, (self.config.num_inputs, len(images)))
         ) / 256

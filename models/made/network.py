@@ -1,4 +1,4 @@
-"""MADE in the form that computes: masks folded into the weights, one definition for every block size.
+"""MADE in the inference form: masks folded into the weights, one definition for every block size.
 
 Hidden units are sorted by degree (the last input that a unit depends on), so the units that equations [start, start +
 size) need beyond those of the prefix are a contiguous window of every layer. The cache keeps the values x and the
@@ -47,7 +47,7 @@ class MADEBlock(NamedTuple):
 
 @pytree
 @dataclass(frozen=True)
-class FoldedMADE:
+class MADENetwork:
     """h_0 = x, h_l = relu(W_l h_{l-1} + b_l), (mean_t, log_scale_t) = V_t h_L + c_t, with masked W and V."""
 
     hidden: tuple[Layer, ...]

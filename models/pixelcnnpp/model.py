@@ -15,7 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from models.autoregressive import Noise
-from models.heads.logistic_mixture import DiscretisedLogisticMixture
+from models.heads.logistic_mixture import DiscretizedLogisticMixture
 from models.pixelcnnpp.network import PixelCNNPPNetwork
 from models.pixelcnnpp.weight_norm import WeightNorm
 
@@ -47,7 +47,7 @@ class PixelCNNPPConfig:
 
 
 class PixelCNNPP(nnx.Module):
-    """The network's parameters; ``fold`` gives the form that computes fastest.
+    """The network's parameters; ``fold`` gives the inference form fastest.
 
     Noise: ``mixture_u`` (batch, H, W, M) and ``logistic_u`` (batch, H, W, C), uniform in (0, 1). Samples: (batch, H,
     W, C) in [-1, 1]. In both, a solver's equations are the pixels in raster order.
@@ -64,9 +64,9 @@ class PixelCNNPP(nnx.Module):
         )
 
     @property
-    def head(self) -> DiscretisedLogisticMixture:
+    def head(self) -> DiscretizedLogisticMixture:
         """The output distribution."""
-        return DiscretisedLogisticMixture(self.config.image_shape[-1], self.config.nr_logistic_mix)
+        return DiscretizedLogisticMixture(self.config.image_shape[-1], self.config.nr_logistic_mix)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

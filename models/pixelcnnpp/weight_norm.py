@@ -1,4 +1,4 @@
-"""Weight normalisation: a kernel's direction and its length as separate parameters."""
+"""Weight normalization: a kernel's direction and its length as separate parameters."""
 
 from __future__ import annotations
 

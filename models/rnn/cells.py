@@ -82,10 +82,10 @@ class RecurrentCell(ABC):
 
     def step(self, state: Any, drive: Float[Array, "*S _"]) -> Any:
         """The next state."""
-        return self.linearise(state, drive)[0]
+        return self.linearize(state, drive)[0]
 
     @abstractmethod
-    def linearise(self, state: Any, drive: Float[Array, "*S _"]) -> tuple[Any, CellJacobian]:
+    def linearize(self, state: Any, drive: Float[Array, "*S _"]) -> tuple[Any, CellJacobian]:
         """The next state and its derivatives with respect to the last one."""
 
     def output(self, state: Any) -> Float[Array, "*S H"]:
@@ -115,7 +115,7 @@ class ElmanCell(RecurrentCell):
             raise ValueError(unknown("activation", self.activation, ACTIVATIONS))
         super().__post_init__()
 
-    def linearise(
+    def linearize(
         self, state: Float[Array, "*S H"], drive: Float[Array, "*S F"]
     ) -> tuple[Float[Array, "*S H"], CellJacobian]:
         """J = diag(act'(a)) W^T."""
@@ -137,7 +137,7 @@ class GRUCell(RecurrentCell):
 
     num_gates: ClassVar[int] = 3
 
-    def linearise(
+    def linearize(
         self, state: Float[Array, "*S H"], drive: Float[Array, "*S F"]
     ) -> tuple[Float[Array, "*S H"], CellJacobian]:
         """J = diag(z) + diag((h - n) z') W_z^T + diag((1 - z) n') (diag(r) W_n^T + diag(r' * (h W_n)) W_r^T)."""
@@ -169,7 +169,7 @@ class LSTMCell(RecurrentCell):
         """Zeros."""
         return {"c": super().initial_state(batch), "h": super().initial_state(batch)}
 
-    def linearise(
+    def linearize(
         self, state: dict[str, Float[Array, "*S H"]], drive: Float[Array, "*S F"]
     ) -> tuple[dict[str, Float[Array, "*S H"]], CellJacobian]:
         """The part of c reads c by diag(f), h by diag(g i') W_i^T + diag(c f') W_f^T + diag(i g') W_g^T; h' follows."""

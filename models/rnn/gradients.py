@@ -18,17 +18,17 @@ from jaxtyping import Array, Float
 
 from common.recurrence import shifted
 from models.rnn.cells import RecurrentCell
-from models.rnn.network import FoldedRNN
+from models.rnn.network import RNNNetwork
 from models.rnn.systems import BackwardRNN
 
 
-def output_gradients(model: FoldedRNN, states: Any, targets: Float[Array, "T B O"]) -> Any:
+def output_gradients(model: RNNNetwork, states: Any, targets: Float[Array, "T B O"]) -> Any:
     """b: the loss's partial derivatives with respect to the states, laid out like them."""
     return jax.grad(lambda states: model.loss(states, targets))(states)
 
 
 def backward_system(
-    model: FoldedRNN, inputs: Float[Array, "T B I"], states: Any, targets: Float[Array, "T B O"]
+    model: RNNNetwork, inputs: Float[Array, "T B I"], states: Any, targets: Float[Array, "T B O"]
 ) -> BackwardRNN:
     """The equations of the states' gradients, where ``states`` solve the forward pass on ``inputs``."""
     gradients = output_gradients(model, states, targets)
@@ -36,12 +36,12 @@ def backward_system(
 
 
 def parameter_gradients(
-    model: FoldedRNN,
+    model: RNNNetwork,
     inputs: Float[Array, "T B I"],
     states: Any,
     gradients: Float[Array, "T B D"],
     targets: Float[Array, "T B O"] | None = None,
-) -> FoldedRNN:
+) -> RNNNetwork:
     """The loss's gradient with respect to every parameter, as jax.grad gives it for ``model``.
 
     Args:
@@ -62,4 +62,4 @@ def parameter_gradients(
 
     (of_cell,) = jax.vjp(steps, model.cell)[1](model.cell.unravel(gradients))
     of_kernel, of_bias = jax.grad(loss, argnums=(0, 1))(model.kernel, model.bias)
-    return FoldedRNN(of_cell, of_kernel, of_bias)
+    return RNNNetwork(of_cell, of_kernel, of_bias)

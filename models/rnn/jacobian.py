@@ -40,8 +40,8 @@ class CellJacobian:
         for direct, gates in zip(self.direct, self.gates, strict=True):
             read = _total(gate[..., None] * kernel for gate, kernel in zip(gates, kernels, strict=True))
             # Not a product with the identity, where one infinite entry would spoil its row.
-            carried = jnp.where(jnp.eye(width, dtype=bool), direct[..., None], 0.0)
-            blocks.append(self._joined(carried, read))
+            carry = jnp.where(jnp.eye(width, dtype=bool), direct[..., None], 0.0)
+            blocks.append(self._joined(carry, read))
         return jnp.concatenate(blocks, axis=-2)
 
     def diagonal(self) -> Float[Array, "*S _"]:
@@ -64,10 +64,10 @@ class CellJacobian:
     def pull(self, w: Float[Array, "*S _"]) -> Float[Array, "*S _"]:
         """J^T w, the gradient with respect to the old state from that with respect to the new one."""
         parts = jnp.split(w, len(self.direct), axis=-1)
-        carried = _total(direct * part for direct, part in zip(self.direct, parts, strict=True))
+        carry = _total(direct * part for direct, part in zip(self.direct, parts, strict=True))
         by_gate = zip(*self.gates, strict=True)
         through = [_total(gate * part for gate, part in zip(gates, parts, strict=True)) for gates in by_gate]
-        return self._joined(carried, matmul(jnp.concatenate(through, axis=-1), self.kernel.T))
+        return self._joined(carry, matmul(jnp.concatenate(through, axis=-1), self.kernel.T))
 
     def map_rows(self, change: Callable[[Array], Array]) -> CellJacobian:
         """The Jacobians of other rows: ``change`` takes an array with the axes of rows first and gives such a one."""

@@ -1,6 +1,6 @@
 """Recurrent networks: Elman's, GRU and LSTM cells with a linear output, as NNX modules.
 
-``fold`` gives the forms that compute and that state the systems: models/rnn/cells.py, models/rnn/network.py.
+``fold`` gives the inference forms and that state the systems: models/rnn/cells.py, models/rnn/network.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from common.names import unknown
 from models.rnn.cells import ACTIVATIONS, ElmanCell, GRUCell, LSTMCell, RecurrentCell
-from models.rnn.network import FoldedRNN
+from models.rnn.network import RNNNetwork
 
 _PUBLISHED_SCALE = 0.1
 _RECURRENT = ("normal", "orthogonal")
@@ -32,7 +32,7 @@ class RNNConfig:
       default.
     - else, or with ``gain``: input and output weights normal with variance 1 / (inputs); recurrent weights ``gain``
       (default 1) times a random matrix, ``recurrent`` "normal" (entries of variance 1 / H; default of Elman cells) or
-      "orthogonal" (default of GRU and LSTM, which are then initialised as flax does).
+      "orthogonal" (default of GRU and LSTM, which are then initialized as flax does).
 
     An Elman cell with tanh contracts for certain where its recurrent matrix is orthogonal with a gain below 1. With
     normal weights of variance gain^2 / H, large H (64, say) and weak inputs it forgets its state where gain < 1 and is
@@ -110,7 +110,7 @@ class CellModule(nnx.Module):
         return jnp.concatenate([draw(rngs.params(), (width, width)) for _ in range(self.folded.num_gates)], axis=-1)
 
     def fold(self) -> RecurrentCell:
-        """The form that computes."""
+        """The inference form."""
         return self.folded(self.input_kernel[...], self.kernel[...], self.bias[...])
 
 
@@ -125,7 +125,7 @@ class Elman(CellModule):
         self.activation = config.activation or "softplus"
 
     def fold(self) -> RecurrentCell:
-        """The form that computes."""
+        """The inference form."""
         return ElmanCell(self.input_kernel[...], self.kernel[...], self.bias[...], self.activation)
 
 
@@ -160,9 +160,9 @@ class RNN(nnx.Module):
         self.kernel = nnx.Param(_forward_weights((config.hidden_size, config.outputs), config, rngs))
         self.bias = nnx.Param(jnp.zeros(config.outputs))
 
-    def fold(self) -> FoldedRNN:
-        """The form that computes."""
-        return FoldedRNN(self.cell.fold(), self.kernel[...], self.bias[...])
+    def fold(self) -> RNNNetwork:
+        """The inference form."""
+        return RNNNetwork(self.cell.fold(), self.kernel[...], self.bias[...])
 
 
 def _forward_weights(shape: tuple[int, int], config: RNNConfig, rngs: nnx.Rngs) -> Float[Array, "I O"]:

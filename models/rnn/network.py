@@ -1,4 +1,4 @@
-"""A recurrent network with a linear output in the form that computes."""
+"""A recurrent network with a linear output in the inference form."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models.rnn.systems import ForwardRNN
 
 @pytree
 @dataclass(frozen=True)
-class FoldedRNN:
+class RNNNetwork:
     """h_t = cell(h_{t-1}, x_t), y_t = h_t V + c. All its leaves are parameters, so that gradients look like it."""
 
     cell: RecurrentCell

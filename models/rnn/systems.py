@@ -22,7 +22,7 @@ X = TypeVar("X")
 @pytree
 @dataclass(frozen=True)
 class ForwardRNN(Recurrence):
-    """h_t = cell(h_{t-1}, x_t) for t = 0 .. T-1. Satisfies LinearisedMarkovSystem and all that Recurrence does."""
+    """h_t = cell(h_{t-1}, x_t) for t = 0 .. T-1. Satisfies LinearizedMarkovSystem and all that Recurrence does."""
 
     cell: RecurrentCell
     drive: Float[Array, "T B _"]  # what the inputs contribute to the gates: cell.project(inputs)
@@ -62,13 +62,13 @@ class ForwardRNN(Recurrence):
         return self.cell.step(previous, self._drive_of(previous, start))
 
     def jacobians(self, previous: Any, start: Start) -> tuple[Any, Float[Array, "S B D D"]]:
-        """Steps and their Jacobians; see LinearisedMarkovSystem."""
-        new, jacobian = self.cell.linearise(previous, self._drive_of(previous, start))
+        """Steps and their Jacobians; see LinearizedMarkovSystem."""
+        new, jacobian = self.cell.linearize(previous, self._drive_of(previous, start))
         return new, jacobian.matrix()
 
     def jacobian_diagonals(self, previous: Any, start: Start) -> tuple[Any, Float[Array, "S B D"]]:
-        """Steps and the diagonals of their Jacobians; see LinearisedMarkovSystem."""
-        new, jacobian = self.cell.linearise(previous, self._drive_of(previous, start))
+        """Steps and the diagonals of their Jacobians; see LinearizedMarkovSystem."""
+        new, jacobian = self.cell.linearize(previous, self._drive_of(previous, start))
         return new, jacobian.diagonal()
 
     def _drive_of(self, previous: Any, start: Start) -> Float[Array, "S B _"]:
@@ -82,7 +82,7 @@ class BackwardRNN(Recurrence):
 
     b_t is the loss's derivative with respect to h_t where it reads h_t itself, J_t the Jacobian of step t. Equation s
     is time T-1-s, and the state before it is zero. A state is (B, D), the features of the forward state side by side.
-    Satisfies AffineMarkovSystem, LinearisedMarkovSystem and all that Recurrence does.
+    Satisfies AffineMarkovSystem, LinearizedMarkovSystem and all that Recurrence does.
     """
 
     jacobian: CellJacobian  # rows (T, B): equation s has J_{T-s}; its first row is zero
@@ -117,7 +117,7 @@ class BackwardRNN(Recurrence):
         _check_laid_out("the output gradients", output_gradients, like)
         # The step from time t reads h_t and the drive of time t + 1.
         last = jax.tree.map(lambda a: a[:-1], states)
-        _, jacobian = cell.linearise(last, drive[1:])
+        _, jacobian = cell.linearize(last, drive[1:])
         return cls(
             jacobian.map_rows(lambda a: _behind_zero(a[::-1])[:num_equations]),
             cell.ravel(output_gradients)[::-1],
@@ -146,14 +146,14 @@ class BackwardRNN(Recurrence):
     def jacobians(
         self, previous: Float[Array, "S B D"], start: Start
     ) -> tuple[Float[Array, "S B D"], Float[Array, "S B D D"]]:
-        """Steps and A, whatever ``previous`` is; see LinearisedMarkovSystem."""
+        """Steps and A, whatever ``previous`` is; see LinearizedMarkovSystem."""
         rows = self._rows(start, previous.shape[0])
         return self.transitions(previous, start), jnp.swapaxes(rows.matrix(), -1, -2)
 
     def jacobian_diagonals(
         self, previous: Float[Array, "S B D"], start: Start
     ) -> tuple[Float[Array, "S B D"], Float[Array, "S B D"]]:
-        """Steps and the diagonals of A; see LinearisedMarkovSystem."""
+        """Steps and the diagonals of A; see LinearizedMarkovSystem."""
         return self.transitions(previous, start), self._rows(start, previous.shape[0]).diagonal()
 
     def _rows(self, start: Start, size: int) -> CellJacobian:

@@ -49,7 +49,7 @@ class SkipReadoutWeights(nnx.Module):
         return SkipReadout(self.hidden[...], self.hidden_bias[...], self.kernel[...], self.bias[...])
 
 
-class PlainBlock(nnx.Module):
+class PlainDilated(nnx.Module):
     """Fast WaveNet's layer: a filter without bias, and relu. The first layer reads the input itself.
 
     It begins near the identity (Yu and Koltun, "Multi-scale context aggregation by dilated convolutions", ICLR 2016,
@@ -76,7 +76,7 @@ class PlainBlock(nnx.Module):
         return PlainLayer(kernel[0]), kernel[1:], jnp.zeros(kernel.shape[-1], kernel.dtype)
 
 
-class GatedBlock(nnx.Module):
+class GatedDilated(nnx.Module):
     """van den Oord's layer: a filter for signal and gate, residual and skip 1x1 convolutions, all with biases."""
 
     readout: ClassVar[type[SkipReadoutWeights]] = SkipReadoutWeights
@@ -102,5 +102,5 @@ class GatedBlock(nnx.Module):
         return GatedLayer(kernel[0], self.out[...], self.out_bias[...]), kernel[1:], self.bias[...]
 
 
-Block: TypeAlias = PlainBlock | GatedBlock
-BLOCKS: dict[str, type[Block]] = {"plain": PlainBlock, "gated": GatedBlock}
+Block: TypeAlias = PlainDilated | GatedDilated
+BLOCKS: dict[str, type[Block]] = {"plain": PlainDilated, "gated": GatedDilated}

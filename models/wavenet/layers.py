@@ -1,7 +1,7 @@
 """The layers of WaveNet, after their past has been summed up: from a layer's input and that sum to its output.
 
 Each is applied to whole blocks of steps and to single ones, so that there is one definition of the network. A layer's
-parts are plain arrays, in the form that computes.
+parts are plain arrays, in the inference form.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from models.layers.normal import Normal
 from models.wavenet.blocks import BLOCKS
 from models.wavenet.conditioning import Conditioning, ConditioningWeights
 from models.wavenet.network import EMPTY, FIRST, FirstLayer, WaveNetNetwork
-from models.wavenet.quantisation import Linear, Quantiser, quantiser
+from models.wavenet.quantization import Linear, Quantizer, quantizer
 from models.wavenet.rings import Rings
 from models.wavenet.stack import CausalStack
 from models.wavenet.streaming import StreamingNetwork
@@ -36,7 +36,7 @@ class WaveNetConfig:
     num_hidden: int = 128  # channels of every layer
     num_skip: int = 128  # of the skip connections and the layers after them; plain layers have none
     num_classes: int = 256
-    quantisation: Literal["linear", "mu_law"] = "linear"  # which values the classes stand for
+    quantization: Literal["linear", "mu_law"] = "linear"  # which values the classes stand for
     input: Literal["scalar", "one_hot", "embedded"] = "scalar"  # what the first layer sees of a class
     global_classes: int = 0  # conditioning of whole samples: classes (speakers), or else
     global_size: int = 0  # the length of a vector; with classes, of their embedding
@@ -65,7 +65,7 @@ class WaveNetConfig:
 
 
 class WaveNet(nnx.Module):
-    """The network's parameters; ``fold`` gives the form that computes.
+    """The network's parameters; ``fold`` gives the inference form.
 
     Noise: ``gumbel_noise`` (batch, T, classes), or (batch, T, 0) for the argmax. Samples: (batch, T) class ids.
     """
@@ -95,9 +95,9 @@ class WaveNet(nnx.Module):
         )
 
     @property
-    def quantiser(self) -> Quantiser:
+    def quantizer(self) -> Quantizer:
         """Which sounds the classes stand for."""
-        return quantiser(self.config.quantisation, self.config.num_classes)
+        return quantizer(self.config.quantization, self.config.num_classes)
 
     @property
     def head(self) -> Gumbel:
@@ -116,7 +116,7 @@ class WaveNet(nnx.Module):
     def fold(
         self, num_samples: int = 1, *, initial_value: float = 0.0, conditioning: Conditioning | None = None
     ) -> WaveNetNetwork:
-        """The network in the form that computes, as the equations of ``num_samples`` samples.
+        """The network in the inference form, as the equations of ``num_samples`` samples.
 
         Args:
             num_samples: T.
@@ -154,8 +154,8 @@ class WaveNet(nnx.Module):
 
         Raises ValueError unless the network reads scalars and is conditioned on nothing.
         """
-        if self.config.input != "scalar" or self.quantiser != Linear(self.config.num_classes):
-            raise ValueError("only a network with input: scalar and quantisation: linear reads sound as it is")
+        if self.config.input != "scalar" or self.quantizer != Linear(self.config.num_classes):
+            raise ValueError("only a network with input: scalar and quantization: linear reads sound as it is")
         network = self.fold()
         return StreamingNetwork(
             self.first[...], network.stack, network.readout, network.first.dilation, network.first.rectified
@@ -163,11 +163,11 @@ class WaveNet(nnx.Module):
 
     def from_sound(self, sound: Float[Array, "..."]) -> Int[Array, "..."]:
         """Class ids of sound in [-1, 1]."""
-        return self.quantiser.encode(sound)
+        return self.quantizer.encode(sound)
 
     def to_sound(self, ids: Int[Array, "..."]) -> Float[Array, "..."]:
         """Sound in [-1, 1] of class ids."""
-        return self.quantiser.decode(ids)
+        return self.quantizer.decode(ids)
 
     @property
     def _stacked(self) -> tuple[int, ...]:
@@ -182,7 +182,7 @@ class WaveNet(nnx.Module):
             first = jnp.full((1, 1), initial_value)
         else:
             features = jnp.eye(num_classes) if self.embedding is None else self.embedding[...]
-            first = features[self.quantiser.encode(jnp.full(1, initial_value))]
+            first = features[self.quantizer.encode(jnp.full(1, initial_value))]
         extra = {EMPTY: jnp.zeros_like(first), FIRST: first}
         everything = jnp.concatenate([features, *(extra[i] for i in sorted(extra))])
         return jnp.einsum("if,wfc->wic", everything, self.first[...])

@@ -1,4 +1,4 @@
-"""WaveNet in the form that computes: one definition for sweeps, blocks and single steps, with queues as its cache.
+"""WaveNet in the inference form: one definition for sweeps, blocks and single steps, with queues as its cache.
 
 Equation t reads the class ids x_{t-1}, x_{t-2}, ... and gives the logits of x_t. The first layer is a filter over
 features of the ids; its products are folded into one table a tap, so that it costs a lookup. Ids of the table beyond

@@ -1,4 +1,4 @@
-"""What a stack of dilated convolutions ends with, in the form that computes."""
+"""What a stack of dilated convolutions ends with, in the inference form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stack of causal dilated convolutions in the form that computes, on blocks of steps and step by step.
+"""A stack of causal dilated convolutions in the inference form, on blocks of steps and step by step.
 
 Step t of layer l reads its own input at t, t - d_l, ..., t - taps * d_l. What it reads of the past is summed up first
 (``past``), which is all that sets a block apart from a single step; the layer itself is one definition for both.

@@ -68,7 +68,7 @@ class StreamState:
 @pytree
 @dataclass(frozen=True)
 class StreamingNetwork:
-    """The network in the form that computes."""
+    """The network in the inference form."""
 
     first: Float[Array, "width F C"]  # a filter of the input: tap j reads j * dilation steps ago
     stack: CausalStack
@@ -111,7 +111,7 @@ class StreamingNetwork:
 
 
 class StreamingConvNet(nnx.Module):
-    """The network's parameters; ``fold`` gives the form that computes."""
+    """The network's parameters; ``fold`` gives the inference form."""
 
     Config = StreamingConfig
 
@@ -126,7 +126,7 @@ class StreamingConvNet(nnx.Module):
         self.readout = block.readout(channels, config.num_skip, config.num_outputs, normal)
 
     def fold(self) -> StreamingNetwork:
-        """The network in the form that computes."""
+        """The network in the inference form."""
         block = BLOCKS[self.config.block]
         layers, older, biases = zip(*(layer.folded() for layer in self.layers), strict=True)
         stack = CausalStack(

@@ -33,7 +33,7 @@ class ArchiveError(ValueError):
 
 
 @dataclass(frozen=True)
-class Limits:
+class ArchiveLimits:
     """What an archive may hold at most."""
 
     members: int = 100_000
@@ -54,7 +54,7 @@ class _Member:
 class Archive:
     """An open archive whose members have been listed and found harmless."""
 
-    def __init__(self, members: Sequence[_Member], limits: Limits) -> None:
+    def __init__(self, members: Sequence[_Member], limits: ArchiveLimits) -> None:
         self._members, self._limits = members, limits
 
     def extract(self, patterns: Sequence[str], target: Path) -> str:
@@ -98,16 +98,16 @@ class Archive:
 
 
 @contextmanager
-def open_archive(path: Path, limits: Limits | None = None) -> Iterator[Archive]:
+def open_archive(path: Path, limits: ArchiveLimits | None = None) -> Iterator[Archive]:
     """Open a zip or tar archive, packed by gzip, bz2, xz or not. Raises ArchiveError."""
-    limits = limits or Limits()
+    limits = limits or ArchiveLimits()
     with ExitStack() as stack:
         with _reading("the archive"):
             members = _zip_members(path, limits, stack) if _head(path, b"PK") else _tar_members(path, limits, stack)
         yield Archive([member for member in members if not _is_shadow(member.name)], limits)
 
 
-def _zip_members(path: Path, limits: Limits, stack: ExitStack) -> list[_Member]:
+def _zip_members(path: Path, limits: ArchiveLimits, stack: ExitStack) -> list[_Member]:
     archive = stack.enter_context(zipfile.ZipFile(path))
     total, members = 0, list[_Member]()
     for info in archive.infolist():
@@ -120,7 +120,7 @@ def _zip_members(path: Path, limits: Limits, stack: ExitStack) -> list[_Member]:
     return members
 
 
-def _tar_members(path: Path, limits: Limits, stack: ExitStack) -> list[_Member]:
+def _tar_members(path: Path, limits: ArchiveLimits, stack: ExitStack) -> list[_Member]:
     opener = next((opener for magic, opener in _COMPRESSED.items() if _head(path, magic)), lambda path: path.open("rb"))
     largest = min(limits.total_bytes, max(_FLOOR, limits.ratio * path.stat().st_size))
     stream = _Bounded(stack.enter_context(opener(path)), largest)
@@ -166,7 +166,7 @@ class _Bounded:
             raise ArchiveError(f"the archive unpacks to more than {self._largest} bytes, the most for its size")
 
 
-def _check(name: str, count: int, total: int, limits: Limits) -> None:
+def _check(name: str, count: int, total: int, limits: ArchiveLimits) -> None:
     path = PureWindowsPath(name)  # it knows both kinds of slashes, and drives
     if path.anchor or ".." in path.parts:
         raise ArchiveError(f"member {name!r} leads out of the archive's folder; such an archive is not to be trusted")

@@ -23,7 +23,7 @@ from safetensors.numpy import save
 from common.files import write_atomically
 from common.names import unknown
 from common.paths import CHECKPOINTS
-from models import ModelError, describe_config, model_class, model_config
+from models import RENAMED, ModelError, describe_config, model_class, model_config
 from models.weights.downloads import downloaded, downloads
 
 FORMAT = "trisolve-1"
@@ -167,6 +167,7 @@ def _load_native(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
             f"{path} is not a Trisolve checkpoint: its format is {metadata.get('format')!r}, not {FORMAT!r}"
         )
     architecture, info, packed = (_mapping(metadata, key, path) for key in ("architecture", "info", _PACKED))
+    architecture = {RENAMED.get(key, key): value for key, value in architecture.items()}
     check_agreement(str(path), architecture, expected)
     try:  # with the config's options, which agree: one that the model does not know is refused
         config = model_config(architecture | {key: value for key, value in expected.items() if value is not None})

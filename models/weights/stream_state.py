@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from common.files import write_atomically
+from models import RENAMED
 from models.weights.native import flat_state
 
 FORMAT = "trisolve-state-1"
@@ -68,7 +69,9 @@ def load_state(path: Path, like: S, model: Any) -> S:
 
 def digest(model: Any) -> str:
     """A SHA-256 of a model's architecture and weights."""
-    described = {"kind": type(model).__name__, **dataclasses.asdict(model.config)}
+    first_names = {new: old for old, new in RENAMED.items()}  # so that states saved before a renaming stay valid
+    options = {first_names.get(key, key): value for key, value in dataclasses.asdict(model.config).items()}
+    described = {"kind": type(model).__name__, **options}
     sha = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for name, value in sorted(flat_state(model).items()):
         array = np.array(value, order="C")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from data.images.pictures import Pictures
+from data.images.pictures import LabelledImages
 from models.weights.native import Checkpoint
 from runners.densenet.answers import quartiles, top_classes
 from runners.densenet.config import DenseNetRunnerConfig
@@ -26,7 +26,7 @@ class Findings:
 
     config: DenseNetRunnerConfig
     checkpoint: Checkpoint
-    pictures: Pictures
+    pictures: LabelledImages
     comparison: Comparison
     exact: Float[np.ndarray, "N K"]  # the logits of the sequential pass
     followed: dict[str, Followed]  # by the label of a row

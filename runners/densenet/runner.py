@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from data.images.pictures import load_pictures
-from models.densenet.network import FoldedDenseNet
+from models.densenet.network import DenseNetNetwork
 from models.densenet.systems import BlockInput, DenseNetSystem
 from runners.config.files import RunConfig, UsageError
 from runners.config.solvers import labels
@@ -43,7 +43,7 @@ class DenseNetRunner:
         self.checkpoint = load_classifier(config)
         model = self.checkpoint.model
         self.pictures = load_pictures(config.data, model.image_shape, config.num_images)
-        self.network: FoldedDenseNet = model.fold()
+        self.network: DenseNetNetwork = model.fold()
         self.inputs = model.from_images(jnp.asarray(self.pictures.images))
         self.entries = dict(zip(labels(config.solvers), config.solvers, strict=True))
         self._begin = jax.jit(_begin)
@@ -120,7 +120,7 @@ class DenseNetRunner:
         self.context.console.print(message, highlight=False, soft_wrap=True)
 
 
-def _begin(network: FoldedDenseNet, images: Float[Array, "B H W C"]) -> BlockInput:
+def _begin(network: DenseNetNetwork, images: Float[Array, "B H W C"]) -> BlockInput:
     """What is bound of images: apart from the network, which would be copied for every batch."""
     return DenseNetSystem.of(network, images).first
 

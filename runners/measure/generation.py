@@ -18,7 +18,7 @@ from runners.measure.timing import Times
 PIECE = 4096  # samples of each timed piece, or a few more where frames of local conditioning must not be cut
 
 
-class Generator:
+class CompiledGeneration:
     """Goes on from a state by pieces of one length. Memory is constant: the state, and one piece."""
 
     def __init__(self, network: WaveNetNetwork, head: Any, state: Generation, num_samples: int) -> None:
@@ -78,10 +78,10 @@ def continued(
     pieces: list[Int[np.ndarray, "S B"]] = []
     seconds: list[float] = []
     if done % hop:  # up to the next frame, so that every piece begins with one
-        first = Generator(network, head, state, hop - done % hop)
+        first = CompiledGeneration(network, head, state, hop - done % hop)
         pieces.append(first.piece(network.from_frame(done // hop))[0])
         state, done = first.state, done + first.num_samples
-    generator = Generator(network, head, state, hop * -(-min(PIECE, num_samples) // hop))
+    generator = CompiledGeneration(network, head, state, hop * -(-min(PIECE, num_samples) // hop))
     while not seconds or sum(map(len, pieces)) < num_samples:
         ids, took = generator.piece(network.from_frame(done // hop))
         pieces.append(ids)

@@ -26,7 +26,7 @@ class Clip(NamedTuple):
 
 @dataclass(frozen=True)
 class SampledSound:
-    """A batch of sampled sounds in [-1, 1]. Satisfies Exhibit.
+    """A batch of sampled sounds in [-1, 1]. Satisfies Artifact.
 
     Attributes:
         prompt: what every sample was given to begin with; P may be 0.

@@ -19,7 +19,7 @@ from runners.measure.job import FRAME_SAMPLES
 from runners.plotting.convergence import convergence_by_step, convergence_by_time, sample_grid
 from runners.plotting.solving_gif import GifRow, write_solving_gif
 from runners.report.environment import describe_environment
-from runners.training.task import Exhibit
+from runners.training.task import Artifact
 
 SCHEMA = 1
 
@@ -31,7 +31,7 @@ class SamplesReport:
     samples: np.ndarray
     inputs: Mapping[str, np.ndarray]
     to_images: Callable[[np.ndarray], np.ndarray] | None  # a state (T, N, ...) -> uint8 (N, H, W, C), if it is one
-    exhibit: Exhibit | None = None  # what is not images
+    artifact: Artifact | None = None  # what is not images
 
 
 def write_report(
@@ -47,8 +47,8 @@ def write_report(
     ``title`` stands above the pictures.
     """
     record = _record(context, seed, config, comparison)
-    if samples.exhibit is not None:
-        record |= samples.exhibit.record
+    if samples.artifact is not None:
+        record |= samples.artifact.record
     with replaced_folder(context.out) as folder:
         write_json(folder / "results.json", record)
         arrays: dict[str, Any] = {"samples": samples.samples, **samples.inputs, "seed": np.uint32(seed)}
@@ -57,8 +57,8 @@ def write_report(
         if samples.to_images is not None:
             sample_grid(folder / "samples.png", samples.to_images(np.asarray(comparison.reference)))
             _write_frames(folder, title, comparison, samples.to_images)
-        if samples.exhibit is not None:
-            samples.exhibit.write(folder, "")
+        if samples.artifact is not None:
+            samples.artifact.write(folder, "")
 
 
 def _record(context: RunContext, seed: int, config: Mapping[str, Any], comparison: Comparison) -> dict[str, Any]:

@@ -141,7 +141,7 @@ class SamplerRunner:
         return head_options(self.head)
 
     def _network(self) -> CausalNetwork:
-        """The network in the form that computes."""
+        """The network in the inference form."""
         network: CausalNetwork = self.checkpoint.model.fold()
         return network
 

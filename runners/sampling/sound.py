@@ -108,7 +108,7 @@ class WaveNetSamplerRunner(SamplerRunner):
             title=f"{self.context.name}: {self._subject()}",
         )
         inputs = {**self.noise, "prompt": np.asarray(self.prompt).T}
-        return SamplesReport(samples=ids.T, inputs=inputs, to_images=None, exhibit=sound)
+        return SamplesReport(samples=ids.T, inputs=inputs, to_images=None, artifact=sound)
 
     def _continue(self, ids: Int[np.ndarray, "T B"]) -> Continuation:
         """Go on behind the samples, by the queues."""

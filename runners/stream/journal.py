@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from runners.experiment import RunFailure
-from runners.stream.session import Step
+from runners.stream.session import Chunk
 
 _SHOWN_S = 0.5  # between looks at the progress
 
@@ -63,7 +63,7 @@ class Journal:
         return np.average(self.values, axis=0, weights=self.sizes)
 
 
-def keep_journal(steps: Iterable[Step], sample_rate: int, checked: int, console: Console) -> Journal:
+def keep_journal(steps: Iterable[Chunk], sample_rate: int, checked: int, console: Console) -> Journal:
     """Hear a stream to its end. Of all but the first ``checked`` samples, only numbers by chunk are kept.
 
     Raises RunFailure where a value is not finite.

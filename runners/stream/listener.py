@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from common.pytree import pytree
-from models.wavenet.quantisation import Quantiser
+from models.wavenet.quantization import Quantizer
 from models.wavenet.streaming import StreamingNetwork, StreamState
 from runners.config.files import UsageError
 
@@ -79,7 +79,7 @@ class Predictor:
     """
 
     network: StreamingNetwork
-    quantiser: Quantiser = field(metadata={"static": True})
+    quantizer: Quantizer = field(metadata={"static": True})
 
     @property
     def label(self) -> str:
@@ -95,8 +95,8 @@ class Predictor:
         self, sound: Float[Array, " S"], state: Expectation, count: Int[Array, ""]
     ) -> tuple[Heard, Expectation]:
         """See Listener."""
-        ids = self.quantiser.encode(sound)
-        outputs, stream = self.network(self.quantiser.decode(ids)[:, None, None], state.stream, count)
+        ids = self.quantizer.encode(sound)
+        outputs, stream = self.network(self.quantizer.decode(ids)[:, None, None], state.stream, count)
         expected = jnp.concatenate([state.logits[None], outputs[:, 0]])
         logs = jax.nn.log_softmax(expected[:-1])
         surprise = -jnp.take_along_axis(logs, ids[:, None], axis=-1)
@@ -117,7 +117,7 @@ def listener(name: str, model: Any) -> Listener:
         network = jax.jit(lambda model: model.stream())(model)
     except ValueError as error:
         raise UsageError(
-            f"model {name} cannot listen: {error}; take a network with input: scalar and quantisation: linear, "
+            f"model {name} cannot listen: {error}; take a network with input: scalar and quantization: linear, "
             "conditioned on nothing, such as wavenet_speech"
         ) from None
-    return Predictor(network, model.quantiser)
+    return Predictor(network, model.quantizer)

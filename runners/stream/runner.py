@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from common.files import replaced_folder
-from data.audio.stream import Sound
+from data.audio.stream import SoundStream
 from models import ModelError, describe_config, model_class, model_config
 from models.weights.native import Checkpoint, CheckpointError, load_checkpoint
 from models.weights.stream_state import StateError, load_state, save_state
@@ -34,7 +34,7 @@ _TOLERANCE = 1e-5  # of the largest output, which counts as 1 at the least
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StreamResult:
     """A stream that is over."""
 
     journal: Journal
@@ -58,7 +58,7 @@ class StreamRunner:
         name, model = self.checkpoint.name, self.checkpoint.model
         self.listener = listener(name, model)
         rate = getattr(model.config, "sample_rate", None)
-        self.sound = Sound.open(config.wav, rate, may_resample=config.resample, repeat=config.repeat)
+        self.sound = SoundStream.open(config.wav, rate, may_resample=config.resample, repeat=config.repeat)
         self.chunk_size = config.chunk_size(self.sound.sample_rate)
         self.first = jax.jit(lambda listener: listener.begin())(self.listener)
         if config.restore_state is not None:
@@ -79,7 +79,7 @@ class StreamRunner:
         steps = session.play(self.sound.chunks(self.chunk_size))
         journal = keep_journal(steps, rate, round(config.check_s * rate), self.context.console)
         state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(session.state))
-        outcome = Outcome(journal, _difference(session, journal), session.compile_s, state_bytes)
+        outcome = StreamResult(journal, _difference(session, journal), session.compile_s, state_bytes)
         with replaced_folder(self.context.out) as folder:
             self._write(folder, outcome)
         if config.save_state is not None:
@@ -100,7 +100,7 @@ class StreamRunner:
             raise UsageError(str(error)) from None
         return Checkpoint(name, model, {"weights": "random"}, Path())
 
-    def _write(self, folder: Path, outcome: Outcome) -> None:
+    def _write(self, folder: Path, outcome: StreamResult) -> None:
         journal, chunk_s = outcome.journal, self.chunk_size / self.sound.sample_rate
         write_json(folder / "results.json", self._record(outcome))
         np.savez_compressed(
@@ -114,7 +114,7 @@ class StreamRunner:
         )
         stream_figure(folder / "stream.png", journal, self.listener.label, chunk_s, self._title())
 
-    def _record(self, outcome: Outcome) -> dict[str, Any]:
+    def _record(self, outcome: StreamResult) -> dict[str, Any]:
         journal, name = outcome.journal, self.checkpoint.name
         p50, p99 = (float(np.percentile(journal.latency_s, part)) for part in (50, 99))
         return {
@@ -145,7 +145,7 @@ class StreamRunner:
         weights = "random weights" if self.config.checkpoint is None else self.config.checkpoint
         return f"{self.context.name}: {self.checkpoint.name}, {weights}, {self.sound.path.name}"
 
-    def _print(self, outcome: Outcome) -> None:
+    def _print(self, outcome: StreamResult) -> None:
         journal, rate = outcome.journal, self.sound.sample_rate
         console = Console()
         if not console.is_terminal:
@@ -188,7 +188,7 @@ def _check_target(save_state: str) -> None:
         raise UsageError(f"save_state {save_state!r} cannot be written: folder {str(above)!r} is write-protected")
 
 
-def _check(outcome: Outcome) -> None:
+def _check(outcome: StreamResult) -> None:
     """Raise RunFailure where chunks gave something else than one pass."""
     difference, outputs = outcome.difference, outcome.journal.first_outputs
     if difference is not None and not difference <= _TOLERANCE * max(1.0, float(np.max(np.abs(outputs)))):

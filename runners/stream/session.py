@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Float32, Int
 from runners.stream.listener import Listener
 
 
-class Step(NamedTuple):
+class Chunk(NamedTuple):
     """A chunk that was heard."""
 
     sound: Float32[np.ndarray, " S"]
@@ -48,12 +48,12 @@ class Session:
         self.state = jax.tree.map(jnp.copy, first)
         self._hear(silence[:0])  # nothing of it counts: the state stays as it is
 
-    def play(self, chunks: Iterable[Float32[np.ndarray, " S"]]) -> Iterator[Step]:
+    def play(self, chunks: Iterable[Float32[np.ndarray, " S"]]) -> Iterator[Chunk]:
         """Hear chunks of at most the session's size as they come."""
         for sound in chunks:
             begin = time.perf_counter()
             values, outputs = self._hear(sound)
-            yield Step(sound, time.perf_counter() - begin, values, outputs)
+            yield Chunk(sound, time.perf_counter() - begin, values, outputs)
 
     def full_pass(self, sound: Float32[np.ndarray, " T"]) -> Float32[np.ndarray, "T O"]:
         """The network's outputs for all of a sound in one go, from the state that the stream began with."""

@@ -81,7 +81,7 @@ class LikelihoodConfig(ImageTrainConfig):
 
     trains = SAMPLERS
 
-    eval_draws: Count = 2  # draws of the dequantisation noise in each held-out evaluation
+    eval_draws: Count = 2  # draws of the dequantization noise in each held-out evaluation
 
 
 class ClassifierConfig(ImageTrainConfig):

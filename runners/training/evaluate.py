@@ -27,7 +27,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class EvaluateConfig(RunConfig):
-    """The keys of an evaluation's config; ``seed`` is that of the dequantisation noise, for models that have any."""
+    """The keys of an evaluation's config; ``seed`` is that of the dequantization noise, for models that have any."""
 
     checkpoint: str  # a name in the registry or a path
     model: dict[str, Any] | None = None  # the architecture, where the checkpoint does not tell all of it

@@ -18,8 +18,8 @@ _TIMES = 10  # how often something is shown in a run whose config does not say
 
 def best_epoch(history: Sequence[Mapping[str, Any]], task: TrainTask) -> Mapping[str, Any]:
     """The first of the epochs in which the averaged weights were at their best."""
-    key = task.evaluated.averaged_key(task.decisive)
-    sign = -1.0 if task.decisive.higher_is_better else 1.0
+    key = task.evaluated.averaged_key(task.selection_metric)
+    sign = -1.0 if task.selection_metric.higher_is_better else 1.0
     return min(history, key=lambda row: sign * row[key])
 
 
@@ -28,7 +28,7 @@ def checkpoint_info(trainer: Trainer, values: Mapping[str, float], epoch: int, n
     task = trainer.task
     return {
         "dataset": task.dataset,
-        **task.facts(values),
+        **task.checkpoint_info(values),
         "epochs": epoch,
         "seed": trainer.config.seed,
         "config": name,
@@ -36,7 +36,7 @@ def checkpoint_info(trainer: Trainer, values: Mapping[str, float], epoch: int, n
 
 
 class Preview:
-    """A folder of files written while a run trains: averaged weights, to be loaded as ``checkpoint``, and exhibits.
+    """A folder of files written while a run trains: averaged weights, to be loaded as ``checkpoint``, and artifacts.
 
     ``best.safetensors`` belongs to the newest saved state: it is of the best epoch up to there, or of a later one that
     the run will come to again.

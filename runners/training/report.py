@@ -1,4 +1,4 @@
-"""What a training run leaves behind: results.json, curves, weights and an exhibit, in a folder that appears whole."""
+"""What a training run leaves behind: results.json, curves, weights and an artifact, in a folder that appears whole."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def write_training_report(context: RunContext, trainer: Trainer, snapshot: Snaps
                 f"the {task.evaluated.words} {metric.label} is not finite with {config.weights_dtype} weights; "
                 "try float32"
             )
-    exhibit = trainer.show(weights)
+    artifact = trainer.show(weights)
     top, last = best_epoch(snapshot.history, task), snapshot.history[-1]
     record = {
         "schema": SCHEMA,
@@ -57,9 +57,9 @@ def write_training_report(context: RunContext, trainer: Trainer, snapshot: Snaps
         **describe_environment(),
         "history": snapshot.history,
         **{task.evaluated.key(metric): values[metric.key] for metric in task.metrics},
-        **task.remarks(),
+        **task.record(),
         "best_epoch": top["epoch"],
-        **exhibit.record,
+        **artifact.record,
         "wall_s": snapshot.elapsed_s,
     }
     info = checkpoint_info(trainer, values, last["epoch"], context.name)
@@ -68,7 +68,7 @@ def write_training_report(context: RunContext, trainer: Trainer, snapshot: Snaps
         (folder / "results.json").write_text(text + "\n", encoding="utf-8")
         model = trainer.model(weights)
         save_checkpoint(folder / WEIGHTS, config.model["name"], model, info, np.dtype(config.weights_dtype))
-        exhibit.write(folder, "")
+        artifact.write(folder, "")
         if top is not last and best.is_file():
             shutil.copyfile(best, folder / best.name)
         training_curves(folder / "training.png", snapshot.history, task, context.name)

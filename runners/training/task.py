@@ -46,7 +46,7 @@ class Evaluated:
         return f"{self.prefix}{metric.key}_ema"
 
 
-class Exhibit(Protocol):
+class Artifact(Protocol):
     """What a model makes, to look at."""
 
     @property
@@ -74,7 +74,7 @@ class TrainTask(Protocol):
         """What ``evaluate`` gives; the first is that of the loss."""
 
     @property
-    def decisive(self) -> Metric:
+    def selection_metric(self) -> Metric:
         """The metric that tells the best epoch."""
 
     @property
@@ -102,17 +102,17 @@ class TrainTask(Protocol):
     def augmented(self, batch: Any, key: Array) -> Any:
         """Examples as they are trained on."""
 
-    def loss(self, model: Any, carried: Any, batch: Any, key: Array) -> tuple[Float[Array, " B"], Any]:
-        """The loss of each example, and what the epoch's next step reads as ``carried``."""
+    def loss(self, model: Any, carry: Any, batch: Any, key: Array) -> tuple[Float[Array, " B"], Any]:
+        """The loss of each example, and what the epoch's next step reads as ``carry``."""
 
     def evaluate(self, model: Any, key: Array) -> dict[str, float]:
         """Every metric by its key, with the same noise for the same ``key``."""
 
-    def facts(self, values: Mapping[str, float]) -> dict[str, Any]:
+    def checkpoint_info(self, values: Mapping[str, float]) -> dict[str, Any]:
         """What a checkpoint says of itself, given the metrics by key."""
 
-    def remarks(self) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         """What results.json says besides."""
 
-    def show(self, model: Any, key: Array) -> Exhibit:
+    def show(self, model: Any, key: Array) -> Artifact:
         """What the model makes, with the same noise for the same ``key``. Raises RunFailure where it is not finite."""

@@ -1,4 +1,4 @@
-"""Optimisation steps, compiled: the state after a step is a pure function of (seed, step).
+"""Optimization steps, compiled: the state after a step is a pure function of (seed, step).
 
 Noise comes from keys folded with the step, the order of the examples from keys folded with the epoch, so that it makes
 no difference where a run is cut into calls or interrupted and resumed.
@@ -35,11 +35,11 @@ class Weights(NamedTuple):
 class TrainState:
     """Everything that a step changes."""
 
-    params: Any  # what the optimiser moves
+    params: Any  # what the optimizer moves
     ema: Any  # its moving average, which is evaluated and kept
     statistics: Any  # running statistics, which the model moves itself: averages already
     opt_state: Any
-    carried: Any  # what the task's next step of the epoch reads
+    carry: Any  # what the task's next step of the epoch reads
     step: Int[Array, ""]  # steps done
     loss_sum: Float[Array, ""]  # of this epoch's steps so far
     finite: Bool[Array, ""]  # False: step ``step`` gave a loss or gradient that is not, and nothing here is of use
@@ -90,7 +90,7 @@ class Trainer:
             ema=self._first.params,
             statistics=self._first.statistics,
             opt_state=self._optimizer.init(self._first.params),
-            carried=self._begin_epoch(self.model(self._first)),
+            carry=self._begin_epoch(self.model(self._first)),
             step=jnp.int32(0),
             loss_sum=jnp.float32(0.0),
             finite=jnp.bool_(True),
@@ -103,7 +103,7 @@ class Trainer:
         step = int(state.step)
         order = self._order(step // self.steps_per_epoch)
         if step % self.steps_per_epoch == 0:
-            state = dataclasses.replace(state, carried=self._begin_epoch(self.model(state.weights)))
+            state = dataclasses.replace(state, carry=self._begin_epoch(self.model(state.weights)))
         while step < until and state.finite:
             state = self._advance(state, self._fixed, self.task.train, order)
             step += 1
@@ -114,7 +114,7 @@ class Trainer:
         return self.task.evaluate(self.model(weights), self._eval_key)
 
     def show(self, weights: Weights) -> Any:
-        """The task's exhibit, with the same noise every time. Raises RunFailure where it cannot be had."""
+        """The task's artifact, with the same noise every time. Raises RunFailure where it cannot be had."""
         return self.task.show(self.model(weights), self._show_key)
 
     def model(self, weights: Weights) -> Any:
@@ -129,10 +129,10 @@ class Trainer:
 
         def mean_loss(params: Any) -> tuple[Float[Array, ""], tuple[Any, Any]]:
             model = nnx.merge(self._train_def, params, state.statistics, fixed, copy=True)
-            losses, carried = self.task.loss(model, state.carried, batch, loss_key)
-            return jnp.mean(losses), (nnx.state(model, nnx.BatchStat), carried)
+            losses, carry = self.task.loss(model, state.carry, batch, loss_key)
+            return jnp.mean(losses), (nnx.state(model, nnx.BatchStat), carry)
 
-        (loss, (statistics, carried)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
+        (loss, (statistics, carry)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
         updates, opt_state = self._optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient))
@@ -143,7 +143,7 @@ class Trainer:
             ema=jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, state.ema, params),
             statistics=statistics,
             opt_state=opt_state,
-            carried=carried,
+            carry=carry,
             step=state.step + finite,
             loss_sum=jnp.where(place == 0, loss, state.loss_sum + loss),
             finite=finite,

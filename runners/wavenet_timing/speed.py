@@ -15,7 +15,7 @@ from jaxtyping import Array, Int
 from models import model_class, model_config
 from models.autoregressive import AutoregressiveSystem
 from models.wavenet.generation import begin
-from runners.measure.generation import Generator, state_bytes
+from runners.measure.generation import CompiledGeneration, state_bytes
 from runners.measure.timing import Times, time_calls
 from runners.wavenet_timing.bound import bare_chain
 
@@ -50,7 +50,7 @@ def measure_speed(
     network = model.fold()
     state = begin(network, jnp.zeros((0, batch_size), jnp.int32), jax.random.key(seed))
     size = state_bytes(state)
-    generator = Generator(network, model.greedy, state, num_samples)
+    generator = CompiledGeneration(network, model.greedy, state, num_samples)
     chain = bare_chain(network, batch_size, num_samples)
     runs: list[tuple[float, float]] = []
     for _ in range(1 + repeats):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-UNROLLED_UP_TO = 8  # features; beyond, a library is as fast at products and faster at factorising
+UNROLLED_UP_TO = 8  # features; beyond, a library is as fast at products and faster at factorizing
 
 
 class Matrices(ABC):
@@ -79,7 +79,7 @@ class Diagonals(Matrices):
 
 
 class Full(Matrices):
-    """Matrices (..., D, D), by products and factorisations of a library, in full precision."""
+    """Matrices (..., D, D), by products and factorizations of a library, in full precision."""
 
     def identity(self, scale: Float[Array, "*N"], features: int) -> Float[Array, "*N D D"]:
         """Diagonal entries ``scale``."""

@@ -149,7 +149,7 @@ class _FilterSteps:
 
     They combine as in Sarkka and Garcia-Fernandez, "Temporal parallelization of Bayesian smoothers" (2021), without
     the means, and with (I + C Info)^-1 = L W^-1 L^-1, where C = L L^T, W = I + L^T Info L: as C and W are no less than
-    the identity, factorising them is safe.
+    the identity, factorizing them is safe.
     """
 
     algebra: Matrices

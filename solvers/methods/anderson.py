@@ -27,7 +27,7 @@ class AndersonState(NamedTuple):
 class Anderson:
     """x <- sum_i a_i (F(x_i) - (1 - mixing) r_i), r_i = F(x_i) - x_i, over the last ``history_size`` iterates.
 
-    The weights a (summing to one) minimise ||sum_i a_i r_i||^2 plus ``regularization`` times the mean squared residual
+    The weights a (summing to one) minimize ||sum_i a_i r_i||^2 plus ``regularization`` times the mean squared residual
     times ||a||^2, for each sample by itself and over the equations that are not yet exact (Walker and Ni, "Anderson
     acceleration for fixed-point iterations", 2011). The exact prefix takes F(x) itself, so that T sweeps suffice as
     they do for Jacobi. Class ids and other integers take F(x) too.

@@ -13,9 +13,9 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int
 
 from solvers.equations import batch_size, compare, is_segmented, isolated
-from solvers.linear.linearise import ravel, unravel
+from solvers.linear.linearize import ravel, unravel
 from solvers.methods.jacobi import next_frontier
-from solvers.methods.newton import Linearisation, accept
+from solvers.methods.newton import Linearization, accept
 from solvers.solver import StepInfo
 from solvers.system import TriangularSystem
 
@@ -63,7 +63,7 @@ class DenseNewton:
         blank = (x, jnp.zeros((*at.shape, at.shape[1]), at.dtype))
         y, jacobian = isolated(_with_jacobian, blank, system, x)
         residual, matching = compare(y, x, num_equations)
-        here = Linearisation(y, jacobian, residual, next_frontier(frontier, matching, num_equations))
+        here = Linearization(y, jacobian, residual, next_frontier(frontier, matching, num_equations))
         gap = _flatten(y, num_equations) - at
         # Only what is below the diagonal is read, the diagonal being that of I - J.
         step = solve_triangular(-jacobian, gap[..., None], lower=True, unit_diagonal=True)[..., 0]

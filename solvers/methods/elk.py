@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from solvers.equations import prefix_mask
-from solvers.linear.linearise import jacobian_sweeps, jacobians, ravel, unravel
+from solvers.linear.linearize import jacobian_sweeps, jacobians, ravel, unravel
 from solvers.linear.matrices import matrices
 from solvers.linear.prefix_scan import affine_scan, covariance_scan
-from solvers.methods.newton import Linearise, accept, linearised
+from solvers.methods.newton import Linearize, accept, linearized
 from solvers.solver import StepInfo
 from solvers.system import MarkovSystem
 
@@ -22,7 +22,7 @@ _LEAST, _LARGEST = 1e-8, 1e8  # weights: beyond these a step is Newton's, or non
 
 
 class TrustState(NamedTuple):
-    """The last accepted point of each sample with its linearisation, and how far that is trusted."""
+    """The last accepted point of each sample with its linearization, and how far that is trusted."""
 
     base: Float[Array, "T B D"]
     gap: Float[Array, "T B D"]  # F(base) - base
@@ -35,7 +35,7 @@ class TrustState(NamedTuple):
 class LevenbergMarquardt(ABC):
     """Newton steps from the last accepted point, damped by a weight that adapts to whether the last step helped.
 
-    The step d minimises sum_t |d_t - A_t d_{t-1} - (F(x)_t - x_t)|^2 + w |d_t|^2 in the filtering sense: d_t is the
+    The step d minimizes sum_t |d_t - A_t d_{t-1} - (F(x)_t - x_t)|^2 + w |d_t|^2 in the filtering sense: d_t is the
     mean that a Kalman filter has of d_t after the observations 0, with covariance 1/w, of d_0 .. d_t (Gonzalez et al.,
     "Towards scalable and stable parallelization of nonlinear RNNs", NeurIPS 2024, arXiv 2407.19115). With P the
     predicted covariances of that filter,
@@ -61,7 +61,7 @@ class LevenbergMarquardt(ABC):
 
     @property
     @abstractmethod
-    def linearise(self) -> Linearise:
+    def linearize(self) -> Linearize:
         """What stands for the Jacobians."""
 
     @property
@@ -86,8 +86,8 @@ class LevenbergMarquardt(ABC):
     def step(
         self, system: Any, x: Any, state: TrustState, frontier: Int[Array, " B"]
     ) -> tuple[Any, TrustState, StepInfo]:
-        """One linearisation, the verdict on the last step, and two scans."""
-        here = linearised(system, x, frontier, self.linearise)
+        """One linearization, the verdict on the last step, and two scans."""
+        here = linearized(system, x, frontier, self.linearize)
         exact = prefix_mask(here.frontier, system.num_equations)
         state = self._judged(state, here.matrices, ravel(x), ravel(here.y), exact)
         predicted = covariance_scan(state.matrices, state.weight, exact)
@@ -132,7 +132,7 @@ class ELK(LevenbergMarquardt):
     """
 
     @property
-    def linearise(self) -> Linearise:
+    def linearize(self) -> Linearize:
         """Full Jacobians."""
         return jacobians
 
@@ -153,7 +153,7 @@ class ELK(LevenbergMarquardt):
 def _damped(
     a: Array, gap: Float[Array, "T B D"], predicted: Array, weight: Float[Array, " B"]
 ) -> tuple[Array, Float[Array, "T B D"]]:
-    """G A and G gap, by the factorisation I + w P = L L^T: G = L^-T L^-1."""
+    """G A and G gap, by the factorization I + w P = L L^T: G = L^-T L^-1."""
     algebra = matrices(a)
 
     def lanes(rows: Array) -> Array:  # equations and samples alike

@@ -13,18 +13,18 @@ from jaxtyping import Array, Float, Int
 
 from common.recurrence import shifted
 from solvers.equations import compare, isolated, magnitude, prefix_mask, select
-from solvers.linear.linearise import jacobian_sweeps, jacobians, ravel, unravel
+from solvers.linear.linearize import jacobian_sweeps, jacobians, ravel, unravel
 from solvers.linear.prefix_scan import affine_scan
 from solvers.methods.jacobi import next_frontier
 from solvers.solver import StepInfo
 from solvers.system import MarkovSystem
 
 # (system, previous, start) -> the transitions and matrices (S, B, D, D), or diagonals (S, B, D), that stand for their
-# Jacobians; see linearise.py.
-Linearise: TypeAlias = Callable[[Any, Any, int], tuple[Any, Array]]
+# Jacobians; see linearize.py.
+Linearize: TypeAlias = Callable[[Any, Any, int], tuple[Any, Array]]
 
 
-class Linearisation(NamedTuple):
+class Linearization(NamedTuple):
     """F near x: F(x + d)_t is about y_t + A_t d_{t-1}; with what the comparison of y and x tells."""
 
     y: Any
@@ -35,7 +35,7 @@ class Linearisation(NamedTuple):
 
 @dataclass(frozen=True)
 class Newton:
-    """x <- x + d, where d solves the equations linearised at x: d_t = (F(x)_t - x_t) + J_t d_{t-1}, d_{-1} = 0.
+    """x <- x + d, where d solves the equations linearized at x: d_t = (F(x)_t - x_t) + J_t d_{t-1}, d_{-1} = 0.
 
     The Jacobians J are full, and d is one affine prefix scan (Lim et al., "Parallelizing non-linear sequential models
     over the sequence length", ICLR 2024, arXiv 2309.12252: DEER). Converges quadratically where it does; O(T D^2)
@@ -54,7 +54,7 @@ class Newton:
         """Newton's method remembers nothing but x."""
 
     def step(self, system: Any, x: Any, state: None, frontier: Int[Array, " B"]) -> tuple[Any, None, StepInfo]:
-        """One linearisation and one scan."""
+        """One linearization and one scan."""
         new, here = scan_step(system, x, frontier, jacobians, self.tol, trusted=math.sqrt(self.tol))
         return new, None, StepInfo(here.residual, here.frontier, 1, 1.0 + jacobian_sweeps(system))
 
@@ -64,33 +64,33 @@ class Newton:
 
 
 def scan_step(
-    system: Any, x: Any, frontier: Int[Array, " B"], linearise: Linearise, tol: float, trusted: float
-) -> tuple[Any, Linearisation]:
+    system: Any, x: Any, frontier: Int[Array, " B"], linearize: Linearize, tol: float, trusted: float
+) -> tuple[Any, Linearization]:
     """The step of the family: x + d with d_t = (F(x)_t - x_t) + A_t d_{t-1}, made safe by ``accept``.
 
-    A is what ``linearise`` says: the full Jacobian, an approximation of it, or the identity (a view of these methods
+    A is what ``linearize`` says: the full Jacobian, an approximation of it, or the identity (a view of these methods
     as one scan: Gonzalez et al., "A unifying framework for parallelizing sequential models with linear dynamical
     systems", arXiv 2509.21716).
     """
-    here = linearised(system, x, frontier, linearise)
+    here = linearized(system, x, frontier, linearize)
     at = ravel(x)
     step = affine_scan(here.matrices, ravel(here.y) - at, jnp.zeros_like(at[0]))
     return accept(system, x, unravel(at + step, here.y), here, tol, trusted), here
 
 
-def linearised(system: Any, x: Any, frontier: Int[Array, " B"], linearise: Linearise) -> Linearisation:
+def linearized(system: Any, x: Any, frontier: Int[Array, " B"], linearize: Linearize) -> Linearization:
     """F(x) and the matrices, evaluated once and apart from what is done with them."""
 
     def evaluate(system: Any, x: Any) -> tuple[Any, Array]:
-        return linearise(system, shifted(system.initial_state, x), 0)
+        return linearize(system, shifted(system.initial_state, x), 0)
 
     blank = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(evaluate, system, x))
     y, matrices = isolated(evaluate, blank, system, x)
     residual, matching = compare(y, x, system.num_equations)
-    return Linearisation(y, matrices, residual, next_frontier(frontier, matching, system.num_equations))
+    return Linearization(y, matrices, residual, next_frontier(frontier, matching, system.num_equations))
 
 
-def accept(system: Any, x: Any, proposal: Any, here: Linearisation, tol: float, trusted: float) -> Any:
+def accept(system: Any, x: Any, proposal: Any, here: Linearization, tol: float, trusted: float) -> Any:
     """``proposal``, with F(x) where that is known to be as good or better.
 
     That is in the exact prefix; and in a sample whose x has met the tolerance, unless it is a step of at most

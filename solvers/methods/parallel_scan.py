@@ -10,7 +10,7 @@ from jaxtyping import Array, Int
 
 from common.recurrence import shifted
 from solvers.equations import compare, isolated, magnitude, prefix_mask, select
-from solvers.linear.linearise import ravel, unravel
+from solvers.linear.linearize import ravel, unravel
 from solvers.linear.prefix_scan import affine_scan
 from solvers.methods.jacobi import next_frontier
 from solvers.solver import StepInfo

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from common.blocks import Start
-from solvers.linear.linearise import ravel, transitions
+from solvers.linear.linearize import ravel, transitions
 from solvers.methods.newton import scan_step
 from solvers.solver import StepInfo
 from solvers.system import MarkovSystem

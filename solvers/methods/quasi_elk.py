@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from jaxtyping import Array, Float
 
-from solvers.linear.linearise import diagonals
+from solvers.linear.linearize import diagonals
 from solvers.methods.elk import LevenbergMarquardt
-from solvers.methods.newton import Linearise
+from solvers.methods.newton import Linearize
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class QuasiELK(LevenbergMarquardt):
     """
 
     @property
-    def linearise(self) -> Linearise:
+    def linearize(self) -> Linearize:
         """Diagonals, as the system tells them, or by D forward derivatives in turn."""
         return diagonals
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from solvers.linear.linearise import diagonals, estimated_diagonals, jacobian_sweeps
+from solvers.linear.linearize import diagonals, estimated_diagonals, jacobian_sweeps
 from solvers.methods.newton import scan_step
 from solvers.solver import StepInfo
 from solvers.system import MarkovSystem
@@ -47,9 +47,9 @@ class QuasiNewton:
     def step(
         self, system: Any, x: Any, state: Int[Array, ""], frontier: Int[Array, " B"]
     ) -> tuple[Any, Int[Array, ""], StepInfo]:
-        """One linearisation and one scan."""
-        linearise = partial(estimated_diagonals, probes=self.probes, draw=state) if self.probes else diagonals
-        new, here = scan_step(system, x, frontier, linearise, self.tol, trusted=0.0)
+        """One linearization and one scan."""
+        linearize = partial(estimated_diagonals, probes=self.probes, draw=state) if self.probes else diagonals
+        new, here = scan_step(system, x, frontier, linearize, self.tol, trusted=0.0)
         sweeps = 1.0 + (self.probes or jacobian_sweeps(system))
         return new, state + 1, StepInfo(here.residual, here.frontier, 1, sweeps)
 

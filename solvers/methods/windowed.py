@@ -16,9 +16,9 @@ from common.names import unknown
 from common.pytree import pytree
 from common.recurrence import Recurrence
 from solvers.equations import finite_equations, magnitude
-from solvers.linear.linearise import ravel, transitions
+from solvers.linear.linearize import ravel, transitions
 from solvers.solver import StepInfo
-from solvers.system import LinearisedMarkovSystem, MarkovSystem
+from solvers.system import LinearizedMarkovSystem, MarkovSystem
 
 
 @pytree
@@ -58,7 +58,7 @@ class Window(Recurrence):
 
 @pytree
 @dataclass(frozen=True)
-class LinearisedWindow(Window):
+class LinearizedWindow(Window):
     """A window of a system that tells its derivatives, which are those of the window's equations."""
 
     def jacobians(self, previous: Any, start: Start) -> tuple[Any, Float[Array, "S B D D"]]:
@@ -196,5 +196,5 @@ def _cut(system: Any, x: Any, start: Int[Array, ""], length: int) -> tuple[Windo
 
 
 def _window(system: Any, start: Int[Array, ""], initial_state: Any, length: int) -> Window:
-    kind = LinearisedWindow if isinstance(system, LinearisedMarkovSystem) else Window
+    kind = LinearizedWindow if isinstance(system, LinearizedMarkovSystem) else Window
     return kind(system, start, initial_state, length)

@@ -121,6 +121,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "TrainWaveNetRunner",
         {
             "model": {**WAVENET, "dilations": [1, 2], "num_classes": 16},
+            "data": {"sample_rate": 1000},
+            "chunk_size": 500,
             **{"epochs": 2, "learning_rate": 0.01, "warmup_steps": 3, "ema_decay": 0.9},
             "state_dir": "FOLDER/state",
         },

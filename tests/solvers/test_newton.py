@@ -32,7 +32,7 @@ from solvers import (
     solve,
     start,
 )
-from solvers.linear.linearise import diagonals, estimated_diagonals, jacobian_sweeps, jacobians, ravel, transitions
+from solvers.linear.linearize import diagonals, estimated_diagonals, jacobian_sweeps, jacobians, ravel, transitions
 from tests.kit.bank import (
     AffineChain,
     Driven,

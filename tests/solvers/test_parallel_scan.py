@@ -238,7 +238,7 @@ def test_the_arithmetic_follows_from_the_shape():
 @pytest.mark.parametrize("size", [4, UNROLLED_UP_TO + 1])
 @pytest.mark.parametrize("scan", ["affine", "diagonal", "covariance"])
 def test_no_loop_copies_its_input(scan, size):
-    """In the compiled text, with the optimisations that users get: a step copies rows, not all of them."""
+    """In the compiled text, with the optimizations that users get: a step copies rows, not all of them."""
     length, batch = 2100, 2
     a, b, initial = affine_system(length, batch, size, full=scan != "diagonal")
     lowered = covariances.lower(a, np.ones(batch, np.float32)) if scan == "covariance" else affine.lower(a, b, initial)

@@ -40,7 +40,7 @@ def import_wavenet(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
         "filter_width": width,
         "num_hidden": channels,
         "num_classes": output.shape[-1],
-        "quantisation": "linear",
+        "quantization": "linear",
         "input": "scalar",
     }
     model = WaveNet(agreed_config(source, found, expected), rngs=nnx.Rngs(0))

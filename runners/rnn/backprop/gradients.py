@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from models.rnn.gradients import backward_system, parameter_gradients
-from models.rnn.network import FoldedRNN
+from models.rnn.network import RNNNetwork
 from models.rnn.systems import BackwardRNN
 from runners.config.solvers import SolverEntry
 from solvers import Status, solve
@@ -33,12 +33,12 @@ class BackwardPass(NamedTuple):
 class Gradients(NamedTuple):
     """What a backward pass gives, and what it took."""
 
-    parameters: FoldedRNN
+    parameters: RNNNetwork
     num_steps: Int[Array, ""]
     converged: Array
 
 
-def backward_pass(model: FoldedRNN, inputs: Float[Array, "T B I"]) -> BackwardPass:
+def backward_pass(model: RNNNetwork, inputs: Float[Array, "T B I"]) -> BackwardPass:
     """The forward pass, one pixel after the other, and the equations of its gradient."""
     states = model.states(inputs)
     system = backward_system(model, inputs, states, inputs)
@@ -48,7 +48,7 @@ def backward_pass(model: FoldedRNN, inputs: Float[Array, "T B I"]) -> BackwardPa
 
 
 def solved_gradients(
-    model: FoldedRNN, inputs: Float[Array, "T B I"], backward: BackwardPass, entry: SolverEntry
+    model: RNNNetwork, inputs: Float[Array, "T B I"], backward: BackwardPass, entry: SolverEntry
 ) -> Gradients:
     """The parameters' gradients, with the states' as they stand when the solver has converged or is stopped."""
     solution = solve(backward.system, entry.solver, max_steps=entry.max_steps, throw=False)
@@ -57,13 +57,13 @@ def solved_gradients(
     return Gradients(parameters, solution.stats.num_steps, solution.status == Status.CONVERGED)
 
 
-def plain_gradients(model: FoldedRNN, inputs: Float[Array, "T B I"]) -> FoldedRNN:
+def plain_gradients(model: RNNNetwork, inputs: Float[Array, "T B I"]) -> RNNNetwork:
     """The same by reverse-mode differentiation of the whole loss: what the others are held against."""
-    gradients: FoldedRNN = jax.grad(lambda model: model.loss(model.states(inputs), inputs))(model)
+    gradients: RNNNetwork = jax.grad(lambda model: model.loss(model.states(inputs), inputs))(model)
     return gradients
 
 
-def relative_deviation(gradients: FoldedRNN, reference: FoldedRNN) -> Float[Array, ""]:
+def relative_deviation(gradients: RNNNetwork, reference: RNNNetwork) -> Float[Array, ""]:
     """The largest over the parameters of max |g - reference| / max |reference|."""
 
     def deviation(a: Array, b: Array) -> Array:

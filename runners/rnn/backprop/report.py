@@ -21,7 +21,7 @@ from runners.report.units import format_seconds
 from runners.rnn.backprop.config import BackpropConfig
 from runners.rnn.backprop.figures import gradient_error_figure, loss_figure
 from runners.rnn.backprop.summary import Phase, TrainingTable, findings
-from runners.rnn.backprop.training import Training
+from runners.rnn.backprop.training import SolverTraining
 from runners.sampling.report import SCHEMA, write_json
 
 _TRAINING_COLUMNS = (
@@ -46,8 +46,8 @@ class Report:
     config: BackpropConfig
     num_inputs: int
     phases: Mapping[str, Phase]  # "start" and "end"
-    trainings: Sequence[Training]
-    reference: Training
+    trainings: Sequence[SolverTraining]
+    reference: SolverTraining
     skipped: Sequence[Mapping[str, str]]
 
     @property

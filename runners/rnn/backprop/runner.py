@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from data import load_dataset
 from data.images.sequences import pixel_sequences
 from models.rnn.model import RNN
-from models.rnn.network import FoldedRNN
+from models.rnn.network import RNNNetwork
 from runners.config.files import RunConfig, UsageError
 from runners.config.solvers import SolverEntry, labels
 from runners.experiment import RunContext, RunFailure
@@ -25,7 +25,7 @@ from runners.rnn.backprop.errors import ErrorTracer
 from runners.rnn.backprop.gradients import backward_pass
 from runners.rnn.backprop.report import Report, print_report, write_backprop_report
 from runners.rnn.backprop.summary import Phase
-from runners.rnn.backprop.training import Method, Task, Training, train_all
+from runners.rnn.backprop.training import Method, SolverTraining, Task, train_all
 from solvers import PairingError, Status, check_pairing
 
 NAIVE_LIMIT = 2000  # equations up to which naive sequential is run: its work grows with the square of T
@@ -96,12 +96,12 @@ class BackpropRunner:
             )
         return result
 
-    def _model(self, repeat: int) -> FoldedRNN:
+    def _model(self, repeat: int) -> RNNNetwork:
         """The first weights of a repeat."""
         architecture = self.config.architecture(self.watched.shape[-1])
         return RNN(architecture, rngs=nnx.Rngs(self._seed(repeat))).fold()
 
-    def _system(self, model: FoldedRNN) -> Any:
+    def _system(self, model: RNNNetwork) -> Any:
         return jax.jit(backward_pass)(model, self.watched).system
 
     def _seed(self, repeat: int) -> int:
@@ -115,7 +115,7 @@ class BackpropRunner:
             chosen = images[order[np.arange(self.config.train_steps) % len(images)]]
             yield Task(self._model(repeat), _one_by_one(pixel_sequences(chosen, self.config.image_size)))
 
-    def _follow(self, when: str, model: FoldedRNN, tracers: dict[str, ErrorTracer]) -> Phase:
+    def _follow(self, when: str, model: RNNNetwork, tracers: dict[str, ErrorTracer]) -> Phase:
         """Every solver on the gradients of the watched sequences: times, and the errors by step.
 
         Raises RunFailure where a gradient is not finite.
@@ -138,7 +138,7 @@ class BackpropRunner:
         errors = {label: tracers[label].errors(system, comparison.reference) for label in done if label in tracers}
         return Phase(when, comparison, errors)
 
-    def _train(self, first: Task) -> list[Training]:
+    def _train(self, first: Task) -> list[SolverTraining]:
         config = self.config
         steps = f"{config.repeats} x {config.train_steps} steps"
         self.context.console.print(f"training, {steps} with each of {len(self.methods)} methods", highlight=False)
@@ -156,7 +156,7 @@ def _one_by_one(sequences: Float32[np.ndarray, "T N I"]) -> Float32[np.ndarray, 
     return np.ascontiguousarray(np.moveaxis(sequences, 1, 0)[:, :, None])
 
 
-def _reference(trainings: list[Training]) -> Training:
+def _reference(trainings: list[SolverTraining]) -> SolverTraining:
     """What the others are compared with: a sequential method, cached if there is one, else the first."""
     by_name = {training.entry.name: training for training in reversed(trainings)}
     return by_name.get("cached_sequential") or by_name.get("sequential") or trainings[0]

@@ -17,7 +17,7 @@ from runners.measure.timing import Times
 from runners.report.units import format_seconds
 from runners.rnn.backprop.errors import TOLERANCE, GradientErrors
 from runners.rnn.backprop.figures import PUBLISHED_LENGTH, PUBLISHED_SWEEPS
-from runners.rnn.backprop.training import Training
+from runners.rnn.backprop.training import SolverTraining
 from solvers import MarkovSystem
 from solvers.linear.prefix_scan import chain_length
 
@@ -59,8 +59,8 @@ class Phase:
 class TrainingTable:
     """All trainings beside the reference's."""
 
-    trainings: Sequence[Training]
-    reference: Training
+    trainings: Sequence[SolverTraining]
+    reference: SolverTraining
     smoothing: float
 
     @property
@@ -68,7 +68,7 @@ class TrainingTable:
         """The smoothed loss that the reference ends with, mean over the repeats."""
         return float(self._mean_loss(self.reference)[-1])
 
-    def record(self, training: Training) -> dict[str, Any]:
+    def record(self, training: SolverTraining) -> dict[str, Any]:
         """A training as results.json holds it."""
         final = training.smoothed(self.smoothing)[:, -1]
         reached, base = self._to_target(training), self._to_target(self.reference)
@@ -90,10 +90,10 @@ class TrainingTable:
             },
         }
 
-    def _mean_loss(self, training: Training) -> Float[np.ndarray, " S"]:
+    def _mean_loss(self, training: SolverTraining) -> Float[np.ndarray, " S"]:
         return training.smoothed(self.smoothing).mean(axis=0)
 
-    def _to_target(self, training: Training) -> dict[str, float] | None:
+    def _to_target(self, training: SolverTraining) -> dict[str, float] | None:
         """How much training it takes to come near the target; None: it does not."""
         below = np.flatnonzero(self._mean_loss(training) <= NEAR * self.target)
         if not len(below):
@@ -106,7 +106,7 @@ class TrainingTable:
         }
 
 
-def findings(phases: Sequence[Phase], trainings: Sequence[Training], reference: Training) -> list[str]:
+def findings(phases: Sequence[Phase], trainings: Sequence[SolverTraining], reference: SolverTraining) -> list[str]:
     """What came out, in sentences: how many sweeps Jacobi needs, and whether any of it is faster here."""
     sentences = []
     for phase in phases:
@@ -134,7 +134,7 @@ def _needs(phase: Phase, row: Row, errors: GradientErrors) -> str:
     )
 
 
-def _pays(best: Training, reference: Training) -> str:
+def _pays(best: SolverTraining, reference: SolverTraining) -> str:
     ours, theirs = best.backward_s.median, reference.backward_s.median
     depth = f"{np.mean(best.num_steps):g} sequential steps in place of {np.mean(reference.num_steps):g}"
     if ours < theirs:
@@ -149,7 +149,7 @@ def _pays(best: Training, reference: Training) -> str:
     )
 
 
-def _chains(phases: Sequence[Phase], trainings: Sequence[Training]) -> list[str]:
+def _chains(phases: Sequence[Phase], trainings: Sequence[SolverTraining]) -> list[str]:
     """What a step of solvers that scan is made of: else it would look as though it were one operation."""
     entries = [row.entry for phase in phases for row in phase.comparison.rows] + [each.entry for each in trainings]
     scanning = list(dict.fromkeys(entry.name for entry in entries if MarkovSystem in entry.solver.requires.__mro__))

@@ -12,7 +12,7 @@ import numpy as np
 import optax  # type: ignore[import-untyped]
 from jaxtyping import Array, Float, Float32, Int
 
-from models.rnn.network import FoldedRNN
+from models.rnn.network import RNNNetwork
 from models.rnn.systems import BackwardRNN
 from runners.config.solvers import SolverEntry
 from runners.experiment import RunFailure
@@ -23,27 +23,27 @@ from solvers import solve
 PASSES = 50  # timed backward passes of each method
 
 
-class Step(NamedTuple):
+class TrainStep(NamedTuple):
     """The outcome of one training step."""
 
-    model: FoldedRNN
+    model: RNNNetwork
     optimizer_state: Any
     loss: Float[Array, ""]  # before the step
     num_steps: Int[Array, ""]  # of the backward pass
     converged: Array
-    gradients: FoldedRNN
+    gradients: RNNNetwork
 
 
 @dataclass(frozen=True)
 class Task:
     """One of the repeats: first weights and the sequences of all training steps."""
 
-    model: FoldedRNN
+    model: RNNNetwork
     sequences: Float32[np.ndarray, "steps T 1 I"]
 
 
 @dataclass
-class Training:
+class SolverTraining:
     """One method's trainings, a list entry for each of the repeats done."""
 
     label: str
@@ -55,7 +55,7 @@ class Training:
     seconds: list[np.ndarray] = field(default_factory=list)
     num_steps: list[np.ndarray] = field(default_factory=list)
     converged: list[np.ndarray] = field(default_factory=list)
-    models: list[FoldedRNN] = field(default_factory=list)  # as trained
+    models: list[RNNNetwork] = field(default_factory=list)  # as trained
 
     def smoothed(self, decay: float) -> Float[np.ndarray, "R S"]:
         """The loss's moving average: s_0 = loss_0, s_i = decay * s_{i-1} + (1 - decay) * loss_i."""
@@ -73,20 +73,20 @@ class Method:
         self._optimizer = optax.sgd(learning_rate)
         begin = time.perf_counter()
         first = (task.model, self._optimizer.init(task.model), task.sequences[0])
-        self._step: Callable[..., Step] = jax.jit(self._advance).lower(*first).compile()
+        self._step: Callable[..., TrainStep] = jax.jit(self._advance).lower(*first).compile()
         self.compile_s = time.perf_counter() - begin
         self._first = first
 
-    def measure(self) -> Training:
+    def measure(self) -> SolverTraining:
         """The first step's gradient beside jax.grad's, and the time of its backward pass. Warms the step up, too."""
         model, _, inputs = self._first
         deviation = float(_deviation(self._step(*self._first).gradients, model, inputs))
         system, entry = _system(model, inputs), self.entry
         backward = jax.jit(lambda system: solve(system, entry.solver, max_steps=entry.max_steps, throw=False).value)
         times = time_calls(lambda: backward(system), PASSES)
-        return Training(self.label, self.entry, self.compile_s, deviation, times)
+        return SolverTraining(self.label, self.entry, self.compile_s, deviation, times)
 
-    def train(self, task: Task, training: Training) -> None:
+    def train(self, task: Task, training: SolverTraining) -> None:
         """Train from the task's first weights, and add what was seen to ``training``.
 
         Raises RunFailure where a loss is not finite.
@@ -112,25 +112,25 @@ class Method:
         training.converged.append(converged)
         training.models.append(model)
 
-    def _advance(self, model: FoldedRNN, optimizer_state: Any, inputs: Float[Array, "T B I"]) -> Step:
+    def _advance(self, model: RNNNetwork, optimizer_state: Any, inputs: Float[Array, "T B I"]) -> TrainStep:
         backward = backward_pass(model, inputs)
         gradients, num_steps, converged = solved_gradients(model, inputs, backward, self.entry)
         updates, optimizer_state = self._optimizer.update(gradients, optimizer_state, model)
         trained = optax.apply_updates(model, updates)
-        return Step(trained, optimizer_state, backward.loss, num_steps, converged, gradients)
+        return TrainStep(trained, optimizer_state, backward.loss, num_steps, converged, gradients)
 
 
 @jax.jit
-def _deviation(gradients: FoldedRNN, model: FoldedRNN, inputs: Float[Array, "T B I"]) -> Float[Array, ""]:
+def _deviation(gradients: RNNNetwork, model: RNNNetwork, inputs: Float[Array, "T B I"]) -> Float[Array, ""]:
     return relative_deviation(gradients, plain_gradients(model, inputs))
 
 
 @jax.jit
-def _system(model: FoldedRNN, inputs: Float[Array, "T B I"]) -> BackwardRNN:
+def _system(model: RNNNetwork, inputs: Float[Array, "T B I"]) -> BackwardRNN:
     return backward_pass(model, inputs).system
 
 
-def train_all(methods: Sequence[Method], tasks: Iterator[Task], advance: Callable[[], None]) -> list[Training]:
+def train_all(methods: Sequence[Method], tasks: Iterator[Task], advance: Callable[[], None]) -> list[SolverTraining]:
     """Every method on every task; ``advance`` is called after each.
 
     The methods take turns, each task beginning with another one, so that what else goes on disturbs all alike.

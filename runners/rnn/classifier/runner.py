@@ -21,7 +21,7 @@ from rich.table import Table
 from common.files import replaced_folder
 from data import load_dataset
 from models.rnn.model import RNN, RNNConfig
-from models.rnn.network import FoldedRNN
+from models.rnn.network import RNNNetwork
 from models.rnn.systems import ForwardRNN
 from runners.config.files import DataConfig, RunConfig, UsageError
 from runners.config.solvers import SolverEntry, SolverList, labels
@@ -59,7 +59,7 @@ class RNNClassifierConfig(RunConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class Training:
+class SolverTraining:
     """What one solver's training left."""
 
     label: str
@@ -73,7 +73,7 @@ class Training:
 class RNNClassifierRunner:
     """Images read row by row by an RNN whose last state tells the class.
 
-    Everything but the solver is shared: first weights, the order of the images, the optimiser. The gradient is the
+    Everything but the solver is shared: first weights, the order of the images, the optimizer. The gradient is the
     implicit one of ``solve``, by the solver's default adjoint.
     """
 
@@ -111,7 +111,7 @@ class RNNClassifierRunner:
             self._write(folder, trainings)
         self._print(trainings)
 
-    def _train(self, entry: SolverEntry, label: str) -> Training:
+    def _train(self, entry: SolverEntry, label: str) -> SolverTraining:
         config, order = self.config, np.random.default_rng(self.config.seed)
         step, evaluate = jax.jit(self._step, static_argnums=0), jax.jit(self._accuracy, static_argnums=0)
         params, opt_state = self.first, self.optimizer.init(self.first)
@@ -141,12 +141,12 @@ class RNNClassifierRunner:
                 losses.append(float(loss))
                 depths.append(int(depth))
             accuracy.append(float(evaluate(entry, params, self.held_out, self.held_out_labels)))
-        return Training(label, compile_s, Times.of(seconds), float(np.mean(depths)), np.asarray(losses), accuracy)
+        return SolverTraining(label, compile_s, Times.of(seconds), float(np.mean(depths)), np.asarray(losses), accuracy)
 
     def _step(
         self,
         entry: SolverEntry,
-        params: FoldedRNN,
+        params: RNNNetwork,
         opt_state: Any,
         inputs: Float[Array, "T N I"],
         classes: Int[Array, " N"],
@@ -154,7 +154,7 @@ class RNNClassifierRunner:
     ) -> tuple[Any, ...]:
         """One step of Adam on some of the images."""
 
-        def loss(params: FoldedRNN) -> tuple[Array, Any]:
+        def loss(params: RNNNetwork) -> tuple[Array, Any]:
             logits, solution = _logits(entry, params, inputs[:, batch])
             return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, classes[batch])), solution
 
@@ -164,12 +164,12 @@ class RNNClassifierRunner:
 
     @staticmethod
     def _accuracy(
-        entry: SolverEntry, params: FoldedRNN, inputs: Float[Array, "T N I"], classes: Int[Array, " N"]
+        entry: SolverEntry, params: RNNNetwork, inputs: Float[Array, "T N I"], classes: Int[Array, " N"]
     ) -> Float[Array, ""]:
         """The share of images whose class is right."""
         return jnp.mean(jnp.argmax(_logits(entry, params, inputs)[0], axis=-1) == classes)
 
-    def _write(self, folder: Path, trainings: list[Training]) -> None:
+    def _write(self, folder: Path, trainings: list[SolverTraining]) -> None:
         config = self.config
         record = {
             "schema": SCHEMA,
@@ -208,7 +208,7 @@ class RNNClassifierRunner:
         ]
         training_curves(folder / "training.png", curves, title)
 
-    def _print(self, trainings: list[Training]) -> None:
+    def _print(self, trainings: list[SolverTraining]) -> None:
         console = Console()
         if not console.is_terminal:
             console = Console(width=140)
@@ -243,7 +243,7 @@ class RNNClassifierRunner:
         )
 
 
-def _logits(entry: SolverEntry, params: FoldedRNN, inputs: Float[Array, "T B I"]) -> tuple[Float[Array, "B O"], Any]:
+def _logits(entry: SolverEntry, params: RNNNetwork, inputs: Float[Array, "T B I"]) -> tuple[Float[Array, "B O"], Any]:
     """The classifier's output and the solution that it was read from."""
     solution = solve(ForwardRNN.of(params.cell, inputs), entry.solver, max_steps=entry.max_steps, throw=False)
     return params.predict(jax.tree.map(lambda a: a[-1], solution.value)), solution
@@ -254,5 +254,5 @@ def _rows(images: np.ndarray) -> Float[Array, "T N I"]:
     return jnp.moveaxis(jnp.asarray(images, jnp.float32).reshape(*images.shape[:2], -1) / 255.0, 1, 0)
 
 
-def _difference(training: Training, first: Training) -> float:
+def _difference(training: SolverTraining, first: SolverTraining) -> float:
     return float(np.max(np.abs(training.losses - first.losses)))

@@ -23,7 +23,7 @@ from runners.rnn.forward.config import BASELINE
 from runners.rnn.forward.limits import Limits, TracedJob, reason_to_skip
 from solvers import Status
 from solvers.equations import batch_size
-from solvers.linear.linearise import ravel
+from solvers.linear.linearize import ravel
 from solvers.lyapunov import advice, largest_lyapunov_exponent, pays
 
 _SWEEPS = 20  # how often a sweep is timed, at the most
@@ -59,7 +59,7 @@ class Experiment:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ForwardResult:
     """What came of it."""
 
     experiment: Experiment
@@ -133,7 +133,7 @@ def run_experiment(
     trace: bool,
     limits: Limits,
     console: Console,
-) -> Outcome:
+) -> ForwardResult:
     """Solve with every solver (by label) that is within the limits: the baseline first, as errors are against it."""
     system = experiment.system(seed)
     guess = system.initial_guess()
@@ -160,7 +160,7 @@ def run_experiment(
         reference_label=baseline,
     )
     exponents = _exponents(system, reference, burn_in=min(_BURN_IN, system.num_equations // 10))
-    return Outcome(
+    return ForwardResult(
         experiment=experiment,
         comparison=comparison,
         exponents=[float(exponent) for exponent in np.asarray(exponents)],

@@ -16,7 +16,7 @@ from runners.measure.timing import Slice, Times
 from runners.report.units import format_bytes
 from solvers import Solution, Status, finish
 from solvers.equations import batch_size
-from solvers.linear.linearise import ravel
+from solvers.linear.linearize import ravel
 
 _POINTS = 400  # how long a trace is, at the most
 _FLOAT_BYTES = 4

@@ -10,7 +10,7 @@ import numpy as np
 from common.files import replaced_folder
 from runners.experiment import RunContext
 from runners.report.environment import describe_environment
-from runners.rnn.forward.experiment import Outcome
+from runners.rnn.forward.experiment import ForwardResult
 from runners.rnn.forward.figures import XAxis, YAxis, growth_figure, lyapunov_figure
 from runners.sampling.report import write_json
 
@@ -25,7 +25,7 @@ GROWTH: tuple[tuple[str, XAxis, YAxis], ...] = (
 
 
 def write_forward_report(
-    context: RunContext, seed: int, config: Mapping[str, Any], outcomes: Sequence[Outcome]
+    context: RunContext, seed: int, config: Mapping[str, Any], outcomes: Sequence[ForwardResult]
 ) -> None:
     """Write everything to ``context.out``, which keeps its old content until all of the new is there."""
     experiments = [outcome.record for outcome in outcomes]

@@ -15,7 +15,7 @@ from runners.config.solvers import labels
 from runners.experiment import RunContext, RunFailure
 from runners.report.table import print_table
 from runners.rnn.forward.config import ForwardRNNConfig
-from runners.rnn.forward.experiment import Experiment, Outcome, run_experiment
+from runners.rnn.forward.experiment import Experiment, ForwardResult, run_experiment
 from runners.rnn.forward.limits import Limits
 from runners.rnn.forward.report import write_forward_report
 from solvers import PairingError, Status, check_pairing
@@ -57,7 +57,7 @@ class ForwardRNNRunner:
             raise UsageError(f"cells.{cell}.network: {error}") from None
         return Experiment(cell, network, length, config.batch_size, entry.input_scale)
 
-    def _run(self, experiment: Experiment) -> Outcome:
+    def _run(self, experiment: Experiment) -> ForwardResult:
         config, console = self.config, self.context.console
         chosen = config.entries(experiment.cell)
         names = dict(zip(labels(config.solvers), config.solvers, strict=True))
@@ -74,7 +74,7 @@ class ForwardRNNRunner:
         self._tell(outcome)
         return outcome
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _tell(self, outcome: ForwardResult) -> None:
         """The table of one experiment, what its dynamics mean, what was left out, and what is odd."""
         print_table(outcome.comparison, f"{outcome.experiment.title}, batch {outcome.experiment.batch_size}")
         print(outcome.record["advice"])

@@ -18,7 +18,7 @@ from data.audio.clip import AudioError, Waveform, load_clip
 from runners.config.files import UsageError
 from runners.training.config import AudioConfig, ClipConfig, JitterConfig
 from runners.training.task import Evaluated, Metric
-from runners.training.tasks.continuation import Generator, Sound
+from runners.training.tasks.continuation import ClipContinuation, SoundArtifact
 
 CROSS_ENTROPY = Metric("cross_entropy", "cross-entropy", "nats a sample")
 ACCURACY = Metric("accuracy", "accuracy", style=".2%", higher_is_better=True)
@@ -49,17 +49,17 @@ class AudioTask:
     Each chunk's step begins with the network's cache of all that came before: the context is exact however long it is,
     while gradients end at the chunk's beginning.
 
-    The model needs ``quantiser``, ``fold()``, a CausalNetwork over class ids (samples, batch), and two heads: ``head``,
+    The model needs ``quantizer``, ``fold()``, a CausalNetwork over class ids (samples, batch), and two heads: ``head``,
     whose likelihood it is, and ``greedy``, which takes the likeliest class.
     """
 
     metrics = (CROSS_ENTROPY, ACCURACY)
-    decisive = CROSS_ENTROPY
+    selection_metric = CROSS_ENTROPY
     batch_size = 1
 
     def __init__(self, config: AudioConfig, model: Any) -> None:
         """Load the clip. Raises UsageError where it cannot be had, or does not fit the chunks or the model."""
-        if not hasattr(model, "quantiser"):
+        if not hasattr(model, "quantizer"):
             raise UsageError(f"model {config.model['name']} does not tell the likelihood of sound")
         if model.config.sample_rate != config.data.sample_rate:
             raise UsageError(
@@ -78,16 +78,16 @@ class AudioTask:
                 f"chunk_size {config.chunk_size} is more than the {max(0, length - held_out)} samples to train on, of "
                 f"a clip of {length} with data.held_out_s {config.data.held_out_s:g}"
             )
-        ids = np.asarray(model.quantiser.encode(self.clip.samples))
+        ids = np.asarray(model.quantizer.encode(self.clip.samples))
         self.train = Chunks.of(ids[: length - held_out], config.chunk_size)
         self.held_out = Chunks.of(ids, config.chunk_size, first=length - held_out if held_out else 0)
         self.num_examples = len(self.train.ids)
         self.dataset = Path(config.data.wav).name if config.data.wav else "speech"
         self.evaluated = Evaluated(prefix="", words="held-out" if held_out else "training clip")
         self._evaluated_on = f"last {held_out} samples of the clip" if held_out else "training clip"
-        self._jitter, self._num_classes = config.input_jitter, model.quantiser.num_classes
+        self._jitter, self._num_classes = config.input_jitter, model.quantizer.num_classes
         self._totals = jax.jit(_totals)
-        self._generator = Generator(self.clip, config.show_s, config.prompt_s)
+        self._generator = ClipContinuation(self.clip, config.show_s, config.prompt_s)
 
     def order(self, key: Array) -> Int[Array, " N"]:
         """As they follow each other."""
@@ -101,11 +101,11 @@ class AudioTask:
         """As they are: what is disturbed is what the network reads, not what it is asked for."""
         return batch
 
-    def loss(self, model: Any, carried: Any, batch: Chunks, key: Array) -> tuple[Float[Array, " B"], Any]:
+    def loss(self, model: Any, carry: Any, batch: Chunks, key: Array) -> tuple[Float[Array, " B"], Any]:
         """Mean of the chunk's samples, and the cache behind it."""
         x = batch.ids.T
         read = x if self._jitter is None else jittered(x, key, self._jitter, self._num_classes)
-        logits, cache = _conditionals(model.fold(), read, carried, batch.start[0])
+        logits, cache = _conditionals(model.fold(), read, carry, batch.start[0])
         losses = jnp.where(batch.counted.T, -model.head.log_prob(logits, x), 0.0)
         return jnp.sum(losses, axis=0) / jnp.sum(batch.counted, axis=1), cache
 
@@ -115,16 +115,16 @@ class AudioTask:
         count = int(jnp.sum(self.held_out.counted))
         return {CROSS_ENTROPY.key: -float(logs) / count, ACCURACY.key: int(right) / count}
 
-    def facts(self, values: Mapping[str, float]) -> dict[str, Any]:
+    def checkpoint_info(self, values: Mapping[str, float]) -> dict[str, Any]:
         """Cross-entropy and accuracy, and of what."""
-        return {**{metric.key: values[metric.key] for metric in self.metrics}, **self.remarks()}
+        return {**{metric.key: values[metric.key] for metric in self.metrics}, **self.record()}
 
-    def remarks(self) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         """What the metrics are of."""
         return {"evaluated_on": self._evaluated_on}
 
-    def show(self, model: Any, key: Array) -> Sound:
-        """Sound of its own, beside the clip."""
+    def show(self, model: Any, key: Array) -> SoundArtifact:
+        """SoundArtifact of its own, beside the clip."""
         return self._generator.generate(model, key)
 
 

@@ -30,7 +30,7 @@ class ClassifierTask(ImageTask):
     """
 
     metrics = (CROSS_ENTROPY, ACCURACY)
-    decisive = ACCURACY
+    selection_metric = ACCURACY
     verb = "reads"
 
     def __init__(self, config: ClassifierConfig, model: Any) -> None:
@@ -45,12 +45,12 @@ class ClassifierTask(ImageTask):
             )
         self._logits = jax.jit(partial(held_out_logits, batch_size=config.batch_size))
 
-    def loss(self, model: Any, carried: Any, batch: Labelled, key: Array) -> tuple[Float[Array, " B"], Any]:
+    def loss(self, model: Any, carry: Any, batch: Labelled, key: Array) -> tuple[Float[Array, " B"], Any]:
         """Cross-entropy of each image; with label smoothing that of the smoothed labels."""
         images, labels = batch
         logs = jax.nn.log_softmax(model(model.from_images(images)))
         smooth = self._smoothing
-        return -(1.0 - smooth) * _chosen(logs, labels) - smooth * jnp.mean(logs, axis=-1), carried
+        return -(1.0 - smooth) * _chosen(logs, labels) - smooth * jnp.mean(logs, axis=-1), carry
 
     def evaluate(self, model: Any, key: Array) -> dict[str, float]:
         """Mean cross-entropy, and the share of images whose largest logit is that of their class."""
@@ -61,7 +61,7 @@ class ClassifierTask(ImageTask):
             ACCURACY.key: float(np.mean(np.argmax(np.asarray(logits), axis=-1) == np.asarray(labels))),
         }
 
-    def facts(self, values: Mapping[str, float]) -> dict[str, Any]:
+    def checkpoint_info(self, values: Mapping[str, float]) -> dict[str, Any]:
         """Accuracy and cross-entropy."""
         return {"held_out_accuracy": values[ACCURACY.key], "held_out_cross_entropy": values[CROSS_ENTROPY.key]}
 

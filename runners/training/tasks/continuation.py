@@ -18,8 +18,8 @@ from runners.plotting.audio import compare_audio
 
 
 @dataclass(frozen=True)
-class Sound:
-    """Sound by the name of how it was made, and the clip. Satisfies Exhibit."""
+class SoundArtifact:
+    """SoundArtifact by the name of how it was made, and the clip. Satisfies Artifact."""
 
     made: Mapping[str, Float[np.ndarray, " T"]]  # with the prompt that they begin with
     clip: Waveform
@@ -55,7 +55,7 @@ class Sound:
         return float(made @ clip) / norm if norm else 0.0
 
 
-class Generator:
+class ClipContinuation:
     """Goes on with a clip: ``generated`` by the likeliest classes, ``sampled`` by draws from the distribution."""
 
     def __init__(self, clip: Waveform, seconds: float, prompt_s: float) -> None:
@@ -65,13 +65,13 @@ class Generator:
         self._prompt = min(self._num_samples // 2, round(prompt_s * clip.sample_rate))
         self._fold = jax.jit(lambda model: model.fold())
 
-    def generate(self, model: Any, key: Array) -> Sound:
-        """Sound of a model, with the same noise for the same key."""
+    def generate(self, model: Any, key: Array) -> SoundArtifact:
+        """SoundArtifact of a model, with the same noise for the same key."""
         network = self._fold(model)
-        prompt = model.quantiser.encode(self._clip.samples[: self._prompt])[:, None]
+        prompt = model.quantizer.encode(self._clip.samples[: self._prompt])[:, None]
         made = {}
         for i, (name, head) in enumerate({"generated": model.greedy, "sampled": model.head}.items()):
             state = begin(network, prompt, jax.random.fold_in(key, i))
             ids, _ = generate(network, head, state, self._num_samples - self._prompt)
-            made[name] = np.asarray(model.quantiser.decode(jnp.concatenate([prompt, ids])[:, 0]))
-        return Sound(made, self._clip, self._prompt)
+            made[name] = np.asarray(model.quantizer.decode(jnp.concatenate([prompt, ids])[:, 0]))
+        return SoundArtifact(made, self._clip, self._prompt)

@@ -22,7 +22,7 @@ _MAX_NUMBERS = 20  # classes up to which the counts are written into the cells
 
 @dataclass(frozen=True)
 class Errors:
-    """A classifier's answers on labelled images. Satisfies Exhibit."""
+    """A classifier's answers on labelled images. Satisfies Artifact."""
 
     images: UInt8[np.ndarray, "N H W C"]
     labels: Int[np.ndarray, " N"]

@@ -56,7 +56,7 @@ class ImageTask:
         images, labels = batch
         return shifted(images, key, self.max_shift), labels
 
-    def remarks(self) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         """None."""
         return {}
 

@@ -26,7 +26,7 @@ class LikelihoodTask(ImageTask):
     """
 
     metrics = (BITS,)
-    decisive = BITS
+    selection_metric = BITS
     verb = "draws"
 
     def __init__(self, config: LikelihoodConfig, model: Any) -> None:
@@ -38,16 +38,16 @@ class LikelihoodTask(ImageTask):
         bits = partial(held_out_bits_per_dim, draws=config.eval_draws, batch_size=config.batch_size)
         self._bits = jax.jit(bits)
 
-    def loss(self, model: Any, carried: Any, batch: Labelled, key: Array) -> tuple[Float[Array, " B"], Any]:
+    def loss(self, model: Any, carry: Any, batch: Labelled, key: Array) -> tuple[Float[Array, " B"], Any]:
         """Bits/dim of each image."""
         bits: Float[Array, " B"] = model.bits_per_dim(batch[0], key)
-        return bits, carried
+        return bits, carry
 
     def evaluate(self, model: Any, key: Array) -> dict[str, float]:
         """Mean bits/dim."""
         return {BITS.key: float(self._bits(model, self.held_out[0], key))}
 
-    def facts(self, values: Mapping[str, float]) -> dict[str, Any]:
+    def checkpoint_info(self, values: Mapping[str, float]) -> dict[str, Any]:
         """The bits/dim."""
         return {"bits_per_dim": values[BITS.key]}
 

@@ -21,7 +21,7 @@ NUM_SAMPLES = 64
 
 @dataclass(frozen=True)
 class Drawn:
-    """Samples, and how they were drawn. Satisfies Exhibit."""
+    """Samples, and how they were drawn. Satisfies Artifact."""
 
     images: UInt8[np.ndarray, "N H W C"]
     solver: str

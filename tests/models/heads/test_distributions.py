@@ -1,4 +1,4 @@
-"""The discretised mixture of logistics: likelihood, both ways from noise to samples, and the way back."""
+"""The discretized mixture of logistics: likelihood, both ways from noise to samples, and the way back."""
 
 import math
 from functools import partial
@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from models.autoregressive import Head
-from models.heads.logistic_mixture import DiscretisedLogisticMixture
+from models.heads.logistic_mixture import DiscretizedLogisticMixture
 
 S, B, M = 256, 4, 3  # one shape for most tests, as every other one compiles anew
 PIXELS = np.arange(256) / 127.5 - 1.0
 GRAY, RGB = 1, 3
 FORMS = ("gumbel", "inverse_cdf")
-HEADS = [DiscretisedLogisticMixture(channels, M, form) for channels in (GRAY, RGB) for form in FORMS]
+HEADS = [DiscretizedLogisticMixture(channels, M, form) for channels in (GRAY, RGB) for form in FORMS]
 
-log_prob = jax.jit(DiscretisedLogisticMixture.log_prob, static_argnums=0)
-sample = jax.jit(DiscretisedLogisticMixture.sample, static_argnums=0)
-invert = jax.jit(DiscretisedLogisticMixture.invert, static_argnums=0)
+log_prob = jax.jit(DiscretizedLogisticMixture.log_prob, static_argnums=0)
+sample = jax.jit(DiscretizedLogisticMixture.sample, static_argnums=0)
+invert = jax.jit(DiscretizedLogisticMixture.invert, static_argnums=0)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -103,7 +103,7 @@ def extreme_params(channels):
 def test_log_prob_against_float64(channels, params_of):
     params, values = params_of(channels), random_pixels(channels, 1)
     expected = reference_log_prob(params, values, channels)
-    head = DiscretisedLogisticMixture(channels, M)
+    head = DiscretizedLogisticMixture(channels, M)
     single = log_prob(head, jnp.asarray(params, jnp.float32), jnp.asarray(values, jnp.float32))
     assert single.dtype == jnp.float32
     np.testing.assert_allclose(single, expected, rtol=1e-5, atol=2e-3)
@@ -132,7 +132,7 @@ def test_gradient_against_float64_differences(channels):
     step = 1e-5
     ahead, behind = (reference_log_prob(params + sign * step * direction, values, channels) for sign in (1, -1))
     slope = gradients(
-        DiscretisedLogisticMixture(channels, M), jnp.asarray(params, jnp.float32), jnp.asarray(values, jnp.float32)
+        DiscretizedLogisticMixture(channels, M), jnp.asarray(params, jnp.float32), jnp.asarray(values, jnp.float32)
     )[0]
     ours = np.sum(np.asarray(slope, np.float64) * direction, axis=-1)
     np.testing.assert_allclose(ours, (ahead - behind) / (2 * step), rtol=1e-3, atol=1e-3)
@@ -178,7 +178,7 @@ def reference_gumbel_sample(params, noise, channels):
 
 @pytest.mark.parametrize("channels", [GRAY, RGB])
 def test_gumbel_sample_is_the_published_formula(channels):
-    head = DiscretisedLogisticMixture(channels, M)
+    head = DiscretizedLogisticMixture(channels, M)
     params = random_params(channels, 9)
     noise = head.draw_noise(jax.random.key(0), S, B)
     expected = reference_gumbel_sample(params, noise, channels)
@@ -209,7 +209,7 @@ def chi_square(counts, expected):
 
 
 @pytest.mark.parametrize("head", HEADS[:2], ids=FORMS)
-def test_rounded_gray_samples_have_the_discretised_distribution(head):
+def test_rounded_gray_samples_have_the_discretized_distribution(head):
     params, _, x = many(head, 10, 1)
     counts = np.bincount(np.rint((np.asarray(x).ravel() + 1) * 127.5).astype(int), minlength=256)
     p = np.exp(reference_log_prob(np.broadcast_to(params[:1, :1], (256, 1, 9)), PIXELS[:, None, None], GRAY))[:, 0]
@@ -364,7 +364,7 @@ def test_quantiles_have_the_slopes_of_their_differences(head, x64):
 
 @pytest.mark.parametrize("head", HEADS, ids=lambda head: f"{head.num_channels}-{head.component}")
 def test_temperature_divides_logits_and_multiplies_scales(head):
-    cool = DiscretisedLogisticMixture(head.num_channels, M, head.component, temperature=0.5)
+    cool = DiscretizedLogisticMixture(head.num_channels, M, head.component, temperature=0.5)
     params = random_params(head.num_channels, 20)
     same = params.copy()
     same[..., :M] /= 0.5
@@ -384,7 +384,7 @@ def test_temperature_divides_logits_and_multiplies_scales(head):
 @pytest.mark.parametrize("head", HEADS, ids=lambda head: f"{head.num_channels}-{head.component}")
 def test_noise_and_first_guess(head):
     assert isinstance(head, Head)
-    assert hash(head) == hash(DiscretisedLogisticMixture(head.num_channels, M, head.component, 1.0))
+    assert hash(head) == hash(DiscretizedLogisticMixture(head.num_channels, M, head.component, 1.0))
     noise = head.draw_noise(jax.random.key(14), S, B)
     widths = {"mixture_u": M, "logistic_u": head.num_channels}
     if head.component == "inverse_cdf":
@@ -422,12 +422,12 @@ def test_missing_noise_is_named():
 )
 def test_bad_heads(options, sentence):
     with pytest.raises(ValueError, match=sentence):
-        DiscretisedLogisticMixture(**{"num_channels": 1, "num_mixtures": M, **options})
+        DiscretizedLogisticMixture(**{"num_channels": 1, "num_mixtures": M, **options})
 
 
 def test_unknown_form():
     """Set from behind, as these tests check annotations before the head does."""
-    head = DiscretisedLogisticMixture(1, M)
+    head = DiscretizedLogisticMixture(1, M)
     object.__setattr__(head, "component", "gumble")
     with pytest.raises(ValueError, match="component must be one of gumbel, inverse_cdf, not 'gumble'"):
         head.__post_init__()

@@ -94,7 +94,7 @@ def test_no_row_cache_is_copied_in_the_pixel_loop(substitute):
     cache = system.init_cache()
     line = min(a.size for a in (cache.horizontal.inputs[0], cache.vertical.inputs[0]))
     function = jax.jit(lambda system: substitute(system, system.init_cache(), jnp.int32(0), system.num_equations))
-    # Tests compile with optimisations off; what users get is what counts here.
+    # Tests compile with optimizations off; what users get is what counts here.
     options = {"xla_backend_optimization_level": 3}
     text = function.lower(system).compile(compiler_options=options).as_text()
     bodies = while_bodies(text)

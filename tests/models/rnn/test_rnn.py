@@ -20,8 +20,8 @@ from models.rnn.gradients import backward_system, output_gradients, parameter_gr
 from models.rnn.model import CELLS, RNN, RNNConfig
 from models.rnn.systems import BackwardRNN, ForwardRNN
 from solvers import SOLVERS, BlockSystem, ForwardSubstitution, SlidingBlockSystem, check_system, fits, solve
-from solvers.linear import linearise
-from solvers.system import AffineMarkovSystem, LinearisedMarkovSystem
+from solvers.linear import linearize
+from solvers.system import AffineMarkovSystem, LinearizedMarkovSystem
 
 KINDS = {
     "softplus": (ElmanCell, "softplus"),
@@ -111,7 +111,7 @@ def derivatives(cell, state, drive, v):
     def flat(x):
         return cell.ravel(cell.step(cell.unravel(x), drive))
 
-    new, jacobian = cell.linearise(state, drive)
+    new, jacobian = cell.linearize(state, drive)
     mine = (cell.ravel(new), jacobian.matrix(), jacobian.diagonal(), jacobian.push(v), jacobian.pull(v))
     x = cell.ravel(state)
 
@@ -166,7 +166,7 @@ def test_elman_by_numpy():
 
 @jax.jit
 def everything(cell, state, drive):
-    new, jacobian = cell.linearise(state, drive)
+    new, jacobian = cell.linearize(state, drive)
     return new, jacobian.matrix(), jacobian.diagonal()
 
 
@@ -182,7 +182,7 @@ def test_extreme_values_stay_finite(kind, size):
 
 
 def test_an_infinite_entry_does_not_spoil_its_neighbours():
-    _, jacobian = random_cell("gru").linearise(jnp.zeros((1, 3)), jnp.zeros((1, 9)))
+    _, jacobian = random_cell("gru").linearize(jnp.zeros((1, 3)), jnp.zeros((1, 9)))
     spoiled = jacobian.map_rows(lambda a: a.at[..., 0].set(jnp.inf)).matrix()
     np.testing.assert_array_equal(spoiled[:, 1:], jacobian.matrix()[:, 1:])
 
@@ -200,7 +200,7 @@ def test_protocols_of_instances_and_of_classes():
         assert f"{kind.__module__}:{kind.__name__}" in SYSTEMS
     systems = [*(PASSES[name]("gru", 3, 1, 0) for name in PASSES), ForwardRNN, BackwardRNN]
     for system in systems:
-        for protocol in (BlockSystem, SlidingBlockSystem, ForwardSubstitution, LinearisedMarkovSystem):
+        for protocol in (BlockSystem, SlidingBlockSystem, ForwardSubstitution, LinearizedMarkovSystem):
             assert isinstance(system, protocol)
     assert [isinstance(system, AffineMarkovSystem) for system in systems] == [False, True, False, True]
 
@@ -208,8 +208,8 @@ def test_protocols_of_instances_and_of_classes():
 @jax.jit
 def rows(system, hidden, previous, start):
     """Transitions, Jacobians and diagonals as the system tells them, and by differentiating ``hidden``'s transition."""
-    told = (*linearise.jacobians(system, previous, start), linearise.diagonals(system, previous, start)[1])
-    new, matrices = linearise.jacobians(SimpleNamespace(transition=hidden), previous, start)
+    told = (*linearize.jacobians(system, previous, start), linearize.diagonals(system, previous, start)[1])
+    new, matrices = linearize.jacobians(SimpleNamespace(transition=hidden), previous, start)
     return told, (new, matrices, jnp.diagonal(matrices, axis1=-2, axis2=-1))
 
 

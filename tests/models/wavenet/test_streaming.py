@@ -136,10 +136,10 @@ def test_a_wavenet_listens_as_it_speaks(block, first):
     assert net.init_state().recent.shape[0] == first
 
 
-@pytest.mark.parametrize("options", [{"input": "one_hot"}, {"quantisation": "mu_law"}])
+@pytest.mark.parametrize("options", [{"input": "one_hot"}, {"quantization": "mu_law"}])
 def test_a_wavenet_that_reads_classes_does_not_listen(options):
     model = WaveNet(WaveNetConfig(dilations=(1, 2), num_hidden=2, num_classes=4, **options), rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match="input: scalar and quantisation: linear"):
+    with pytest.raises(ValueError, match="input: scalar and quantization: linear"):
         model.stream()
 
 

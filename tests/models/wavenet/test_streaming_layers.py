@@ -25,7 +25,7 @@ def noise(*shape, seed=0):
     return jax.random.normal(jax.random.key(seed), shape)
 
 
-def randomised(module, seed=0):
+def randomized(module, seed=0):
     """The module with every parameter random, biases too."""
     state = nnx.state(module)
     leaves, treedef = jax.tree.flatten(state)
@@ -72,7 +72,7 @@ CONVS = [(RowConv, 1), (RowConv, 2), (PixelConv, 1), (PixelConv, 2)]
 
 @pytest.mark.parametrize(("kind", "stride"), CONVS)
 def test_convolution_against_loops(kind, stride):
-    layer, x = randomised(kind(C, F, rngs=rngs())), noise(H, W, B, C)
+    layer, x = randomized(kind(C, F, rngs=rngs())), noise(H, W, B, C)
     weight = layer.weight.folded()
     expected = loops_correlate(x, weight.kernel[...], weight.bias[...], stride, up=1, left=1)
     np.testing.assert_allclose(layer(with_above(x), stride), expected, rtol=1e-5, atol=1e-5)
@@ -80,7 +80,7 @@ def test_convolution_against_loops(kind, stride):
 
 @pytest.mark.parametrize(("kind", "size"), [(RowConv, {"height": 1}), (PixelConv, {"width": 1})])
 def test_flat_convolution_against_loops(kind, size):
-    layer, x = randomised(kind(C, F, **size, rngs=rngs())), noise(H, W, B, C)
+    layer, x = randomized(kind(C, F, **size, rngs=rngs())), noise(H, W, B, C)
     weight = layer.weight.folded()
     up, left = (0, 1) if kind is RowConv else (1, 0)
     expected = loops_correlate(x, weight.kernel[...], weight.bias[...], 1, up, left)
@@ -90,7 +90,7 @@ def test_flat_convolution_against_loops(kind, size):
 
 @pytest.mark.parametrize(("kind", "left"), [(RowGrow, 1), (PixelGrow, 0)])
 def test_transposed_convolution_against_loops(kind, left):
-    layer, x = randomised(kind(F, rngs=rngs())), noise(H, W, B, F)
+    layer, x = randomized(kind(F, rngs=rngs())), noise(H, W, B, F)
     kernel = np.asarray(layer.weight.folded().kernel[...])
     # The full transpose of a (2, 3) convolution puts column j's kernel at 2j, 2j + 1, 2j + 2; ours is cut around it.
     expected = loops_transposed(x, kernel, layer.weight.folded().bias[...], left)
@@ -99,7 +99,7 @@ def test_transposed_convolution_against_loops(kind, left):
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_pixel_convolution_in_steps_equals_its_full_form(stride):
-    layer, x = randomised(PixelConv(C, F, rngs=rngs())), noise(2, W, B, C)
+    layer, x = randomized(PixelConv(C, F, rngs=rngs())), noise(2, W, B, C)
     full = layer(x, stride)[0]  # the frame is the row above and one row
     shares = layer.from_above(x[0], stride)
     for j in range(W // stride):
@@ -109,7 +109,7 @@ def test_pixel_convolution_in_steps_equals_its_full_form(stride):
 
 
 def test_grown_pixels_equal_the_full_form_at_every_phase():
-    layer, x = randomised(PixelGrow(F, rngs=rngs())), noise(H, W, B, F)
+    layer, x = randomized(PixelGrow(F, rngs=rngs())), noise(H, W, B, F)
     full, step = layer(x), jax.jit(lambda layer, *args: layer.step(*args))
     for row in range(2 * H):
         for column in range(0, 2 * W, 3):
@@ -119,7 +119,7 @@ def test_grown_pixels_equal_the_full_form_at_every_phase():
 
 @pytest.mark.parametrize(("shape", "axis"), [((2, 3, C, F), -1), ((2, 2, F, F), 2), ((C, F), -1)])
 def test_weight_norm(shape, axis):
-    layer = randomised(WeightNorm(shape, axis=axis, rngs=rngs()))
+    layer = randomized(WeightNorm(shape, axis=axis, rngs=rngs()))
     v, scale, kernel = (np.asarray(a, np.float64) for a in (layer.v[...], layer.scale[...], layer.folded().kernel[...]))
     for i in range(shape[axis]):
         part = np.take(v, i, axis)
@@ -139,7 +139,7 @@ def test_activations():
 
 
 def test_gated_block_against_its_equation():
-    block = randomised(GatedBlock(PixelConv, F, has_side=True, has_skip=True, rngs=rngs()))
+    block = randomized(GatedBlock(PixelConv, F, has_side=True, has_skip=True, rngs=rngs()))
     x, side, skip = (noise(H, W, B, F, seed=i) for i in range(3))
     above = (noise(W, B, 2 * F, seed=3), noise(W, B, 2 * F, seed=4))
     y, _ = block.rows(x, [side, skip], above, lambda x: x)
@@ -151,7 +151,7 @@ def test_gated_block_against_its_equation():
 
 @pytest.mark.parametrize("has_skip", [False, True])
 def test_gated_block_in_steps_equals_its_rows(has_skip):
-    block = randomised(GatedBlock(PixelConv, F, has_side=True, has_skip=has_skip, rngs=rngs()))
+    block = randomized(GatedBlock(PixelConv, F, has_side=True, has_skip=has_skip, rngs=rngs()))
     x, side, skip = (noise(1, W, B, F, seed=i) for i in range(3))
     above = (noise(W, B, 2 * F, seed=3), noise(W, B, 2 * F, seed=4))
     full, frames = block.rows(x, [side, skip] if has_skip else [side], above, lambda x: x)
@@ -167,7 +167,7 @@ def test_gated_block_in_steps_equals_its_rows(has_skip):
 
 @pytest.fixture(scope="module", params=[False, True], ids=["vertical", "horizontal"])
 def stack(request):
-    return randomised(Stack(1, F, horizontal=request.param, rngs=rngs()), seed=5), request.param
+    return randomized(Stack(1, F, horizontal=request.param, rngs=rngs()), seed=5), request.param
 
 
 ROWS = 8
@@ -215,7 +215,7 @@ def test_stack_in_blocks_of_rows_equals_the_whole_at_every_phase(stack, height):
 
 def test_a_row_in_steps_equals_the_row_by_rows():
     """The horizontal stack pixel by pixel, in rows of all four phases."""
-    network = randomised(PixelCNNPPNetwork((ROWS, W, 1), 1, F, 6, rngs=rngs()), seed=6)
+    network = randomized(PixelCNNPPNetwork((ROWS, W, 1), 1, F, 6, rngs=rngs()), seed=6)
     x = 0.5 * noise(ROWS, W, B, 1)
     by_rows = jax.jit(lambda net, x: net.rows(x, net.init_cache(B, x.dtype), 0)[0])(network, x)
 
@@ -237,7 +237,7 @@ def test_a_row_in_steps_equals_the_row_by_rows():
 
 
 def test_dense():
-    layer, x = randomised(Dense(C, F, rngs=rngs())), noise(H, W, B, C)
+    layer, x = randomized(Dense(C, F, rngs=rngs())), noise(H, W, B, C)
     weight = layer.weight.folded()
     np.testing.assert_allclose(layer(x), x @ weight.kernel[...] + weight.bias[...], rtol=1e-5, atol=1e-5)
 

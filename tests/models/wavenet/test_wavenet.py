@@ -104,7 +104,7 @@ def test_no_queue_is_copied_in_a_loop(batch):
     system = tiny_wavenet(64, batch, 0, dilations=(1, 64, 128, 32), num_hidden=8)
     queues = system.init_cache().queues
     function = jax.jit(lambda system, cache: system.forward_substitution(cache, 0, 64), donate_argnums=1)
-    # Tests compile with optimisations off; what users get is what counts here.
+    # Tests compile with optimizations off; what users get is what counts here.
     options = {"xla_backend_optimization_level": 3}
     text = function.lower(system, system.init_cache()).compile(compiler_options=options).as_text()
     bodies = while_bodies(text)
@@ -158,11 +158,11 @@ def test_a_scalar_is_its_class_between_minus_one_and_one():
     np.testing.assert_allclose(logits(model, x, initial_value=0.3)[:, 0], expected, rtol=1e-5, atol=1e-5)
 
 
-def test_quantisation_says_what_the_classes_sound_like():
+def test_quantization_says_what_the_classes_sound_like():
     soft = jnp.asarray([-0.9, -0.02, 0.0, 0.02, 0.9])
     errors = {}
     for kind in ("linear", "mu_law"):
-        model = build(num_classes=32, quantisation=kind)
+        model = build(num_classes=32, quantization=kind)
         ids = model.from_sound(soft)
         assert ids.dtype == jnp.int32
         np.testing.assert_array_equal(model.from_sound(model.to_sound(ids)), ids)
@@ -252,7 +252,7 @@ def test_conditioning_that_does_not_fit_is_refused(options, given, words):
         ({"local_hop": 0}, "local_hop must be at least 1, not 0"),
         ({"sample_rate": 0}, "sample_rate must be at least 1, not 0"),
         ({"global_classes": 3}, "global_classes 3 need a global_size, that of their embedding"),
-        ({"quantisation": "mulaw"}, "quantisation should be 'linear' or 'mu_law', not 'mulaw'"),
+        ({"quantization": "mulaw"}, "quantization should be 'linear' or 'mu_law', not 'mulaw'"),
         ({"input": "raw"}, "input should be 'scalar', 'one_hot' or 'embedded', not 'raw'"),
         ({"dilation": [1, 2]}, "did you mean 'dilations'?"),
     ],

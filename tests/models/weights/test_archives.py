@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from models.weights.archives import ArchiveError, Limits, open_archive
+from models.weights.archives import ArchiveError, ArchiveLimits, open_archive
 from tests.kit.packed import tarred, zipped
 from tests.kit.web import OTHER, WEIGHTS
 
@@ -157,7 +157,7 @@ def test_bad_archive_is_refused(tmp_path: Path, content: bytes, sentence: str) -
 )
 def test_limits_of_archives(tmp_path: Path, make: Callable[..., bytes], limits: dict[str, int], sentence: str) -> None:
     (tmp_path / "archive").write_bytes(make(*TREE))
-    with pytest.raises(ArchiveError) as error, open_archive(tmp_path / "archive", Limits(**limits)) as archive:
+    with pytest.raises(ArchiveError) as error, open_archive(tmp_path / "archive", ArchiveLimits(**limits)) as archive:
         archive.extract(["a.pth"], tmp_path / "out")
     assert str(error.value).startswith(sentence)
     assert not (tmp_path / "out").exists()

@@ -23,7 +23,7 @@ EXPECTED = {"name": "densenet", "image_shape": IMAGE}
 call = jax.jit(lambda network, x: network(x))
 
 
-def randomised(network):
+def randomized(network):
     """With statistics that are not those of a new network."""
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -36,7 +36,7 @@ def randomised(network):
 
 def tiny(layers=LAYERS, **options):
     torch.manual_seed(0)
-    return randomised(published.DenseNet(GROWTH, layers, INIT, num_classes=CLASSES, **{"bn_size": 3, **options}))
+    return randomized(published.DenseNet(GROWTH, layers, INIT, num_classes=CLASSES, **{"bn_size": 3, **options}))
 
 
 def older(state):
@@ -110,7 +110,7 @@ def test_training_is_torchs(tmp_path):
 def test_published_networks_agree(name, tmp_path):
     """With the registry's architecture but for the image's size; 40 pixels a side leave the last block one."""
     torch.manual_seed(0)
-    network = randomised(published.get_model(name, weights=None))
+    network = randomized(published.get_model(name, weights=None))
     entry = downloads()[name].model
     path = save(tmp_path / f"{name}.pth", network.state_dict())
     model = load_checkpoint(path, {**entry, "image_shape": [40, 40, 3]}).model

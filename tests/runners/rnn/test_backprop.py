@@ -23,7 +23,7 @@ from data import load_dataset
 from data.images.sequences import pixel_sequences
 from models.rnn.gradients import backward_system
 from models.rnn.model import RNN, RNNConfig
-from models.rnn.network import FoldedRNN
+from models.rnn.network import RNNNetwork
 from runners.cli.main import main
 from runners.config.files import read_config
 from runners.config.solvers import labels, parse_entry
@@ -31,7 +31,7 @@ from runners.measure.timing import Times
 from runners.rnn.backprop.errors import ErrorTracer, GradientErrors
 from runners.rnn.backprop.gradients import backward_pass, plain_gradients, relative_deviation, solved_gradients
 from runners.rnn.backprop.summary import TrainingTable
-from runners.rnn.backprop.training import Method, Task, Training, train_all
+from runners.rnn.backprop.training import Method, SolverTraining, Task, train_all
 from solvers import CachedSequential, Jacobi, solve
 from solvers.linear.prefix_scan import chain_length
 
@@ -362,7 +362,7 @@ def test_resizing_averages() -> None:
 # Gradients.
 
 
-def model(cell: str = "elman", hidden_size: int = 7, seed: int = 0) -> FoldedRNN:
+def model(cell: str = "elman", hidden_size: int = 7, seed: int = 0) -> RNNNetwork:
     return RNN(RNNConfig(cell, 1, hidden_size), rngs=nnx.Rngs(seed)).fold()
 
 
@@ -371,7 +371,7 @@ def pixels(num_equations: int, batch: int, seed: int = 0) -> jax.Array:
 
 
 def test_scaling_by_powers_of_two_rounds_nothing() -> None:
-    def both(network: FoldedRNN, inputs: jax.Array) -> Any:
+    def both(network: RNNNetwork, inputs: jax.Array) -> Any:
         backward, states = backward_pass(network, inputs), network.states(inputs)
         plain = solve(backward_system(network, inputs, states, inputs), CachedSequential()).value
         scaled = solve(backward.system, CachedSequential()).value
@@ -388,7 +388,7 @@ def test_a_loss_of_zero_has_a_gradient_of_zero() -> None:
     entry, network, inputs = parse_entry("jacobi"), jax.tree.map(jnp.zeros_like, model()), jnp.zeros((5, 2, 1))
 
     @jax.jit
-    def gradients(network: FoldedRNN, inputs: jax.Array) -> Any:
+    def gradients(network: RNNNetwork, inputs: jax.Array) -> Any:
         backward = backward_pass(network, inputs)
         return backward.system, solved_gradients(network, inputs, backward, entry), plain_gradients(network, inputs)
 
@@ -435,12 +435,12 @@ def tasks(count: int, num_steps: int = 4) -> list[Task]:
     ]
 
 
-def plain_training(task: Task, learning_rate: float) -> tuple[list[float], FoldedRNN]:
+def plain_training(task: Task, learning_rate: float) -> tuple[list[float], RNNNetwork]:
     """Gradient descent as it is usually written."""
 
     @jax.jit
     @jax.value_and_grad
-    def evaluate(network: FoldedRNN, inputs: Any) -> Any:
+    def evaluate(network: RNNNetwork, inputs: Any) -> Any:
         return network.loss(network.states(inputs), inputs)
 
     network, losses = task.model, []
@@ -479,15 +479,15 @@ def test_methods_take_turns() -> None:
 
 def test_smoothing_is_a_moving_average() -> None:
     loss = np.array([[4.0, 8.0, 2.0], [1.0, 1.0, 1.0]])
-    training = Training("jacobi", parse_entry("jacobi"), 0.0, 0.0, Times.of([1.0]), losses=list(loss))
+    training = SolverTraining("jacobi", parse_entry("jacobi"), 0.0, 0.0, Times.of([1.0]), losses=list(loss))
     np.testing.assert_allclose(training.smoothed(0.75), [[4.0, 5.0, 4.25], [1.0, 1.0, 1.0]])
     np.testing.assert_allclose(training.smoothed(0.0), loss)
     np.testing.assert_array_equal(training.losses, loss)
 
 
 def test_trainings_are_compared_by_what_it_takes_to_reach_the_reference_s_loss() -> None:
-    def training(label: str, losses: list[float], seconds: float, steps: int) -> Training:
-        return Training(
+    def training(label: str, losses: list[float], seconds: float, steps: int) -> SolverTraining:
+        return SolverTraining(
             label,
             parse_entry(label),
             *(0.0, 0.0, Times.of([1.0])),

@@ -15,7 +15,7 @@ from flax import nnx
 from PIL import Image
 from scipy.io import wavfile
 
-from data.audio.stream import Sound
+from data.audio.stream import SoundStream
 from models import model_class, model_config
 from models.autoregressive import log_likelihood
 from models.weights.native import save_checkpoint
@@ -122,8 +122,8 @@ def test_another_rate_is_resampled_if_asked_for(tmp_path: Path) -> None:
     path = str(tmp_path / "b.wav")
     wavfile.write(path, 2 * RATE, sound(2 * T))
     with pytest.raises(UsageError, match="b.wav' has 2000 samples a second, the model wants 1000; with resample: true"):
-        Sound.open(path, RATE, may_resample=False, repeat=1)
-    chunks = list(Sound.open(path, RATE, may_resample=True, repeat=2).chunks(25))
+        SoundStream.open(path, RATE, may_resample=False, repeat=1)
+    chunks = list(SoundStream.open(path, RATE, may_resample=True, repeat=2).chunks(25))
     assert [len(chunk) for chunk in chunks] == [25, 25, 10] * 2
     np.testing.assert_allclose(np.concatenate(chunks[:3]), sound(2 * T)[::2], atol=0.02)
 
@@ -163,7 +163,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "text.wav").write_text("no sound at all")
     made = {"name": "made", "num_inputs": 4, "hidden_sizes": [3]}
     save_checkpoint(folder / "made.safetensors", "made", build(made), {})
-    for name, options in {"mu": {"quantisation": "mu_law"}, "speaker": {"global_size": 2}}.items():
+    for name, options in {"mu": {"quantization": "mu_law"}, "speaker": {"global_size": 2}}.items():
         save_checkpoint(folder / f"{name}.safetensors", "wavenet", build({**WAVENET, **options}), {})
     save_checkpoint(folder / "w.safetensors", "wavenet", build(WAVENET), {})
     save_state(folder / "state", {"time": jnp.int32(3)}, build(WAVENET, seed=1))

@@ -23,7 +23,7 @@ from common.pytree import pytree
 from data import load_dataset
 from data.audio.clip import read_wave, write_wave
 from models.heads.categorical import Gumbel
-from models.wavenet.quantisation import Linear
+from models.wavenet.quantization import Linear
 from models.weights import native as checkpoints
 from runners.cli import listing
 from runners.cli.main import main
@@ -113,8 +113,8 @@ def test_classifier_leaves_weights_with_their_statistics(classified: Path) -> No
     predicted, labels = np.argmax(logits, axis=-1), load_dataset("mnist5k").held_out_labels[:70]
     wrong = [{"image": int(i), "label": int(labels[i]), "predicted": int(predicted[i])} for i in range(70)]
     assert record["wrong"] == [entry for entry in wrong if entry["label"] != entry["predicted"]]
-    facts = {key: record[f"held_out_{key}"] for key in ("accuracy", "cross_entropy")}
-    told = {f"held_out_{key}": value for key, value in facts.items()}
+    checkpoint_info = {key: record[f"held_out_{key}"] for key in ("accuracy", "cross_entropy")}
+    told = {f"held_out_{key}": value for key, value in checkpoint_info.items()}
     assert loaded.info == {"dataset": "mnist5k", **told, "epochs": 7, "seed": 1234, "config": "tiny"}
     entry = json.loads((classified / "registry.json").read_text())["tiny"]
     assert entry.items() >= {**told, "model": "densenet", "epochs": 7}.items()
@@ -175,9 +175,9 @@ def test_best_epoch_is_that_of_the_task() -> None:
         {"epoch": e, "held_out_accuracy_ema": a, "cross_entropy_ema": a} for e, a in enumerate([0.5, 0.9, 0.9, 0.7])
     ]
     assert best_epoch(history, ClassifierTask)["epoch"] == 1
-    audio = dataclasses.make_dataclass("Audio", ["decisive", "evaluated"])
+    audio = dataclasses.make_dataclass("Audio", ["selection_metric", "evaluated"])
     clip = dataclasses.replace(ClassifierTask.evaluated, prefix="")
-    assert best_epoch(history, audio(AudioTask.decisive, clip))["epoch"] == 0
+    assert best_epoch(history, audio(AudioTask.selection_metric, clip))["epoch"] == 0
 
 
 @pytree
@@ -211,7 +211,7 @@ class Leaky(nnx.Module):
 
     config = dataclasses.make_dataclass("Rate", ["sample_rate"])(RATE)
     head = Gumbel(NUM_CLASSES)
-    quantiser = Linear(NUM_CLASSES)
+    quantizer = Linear(NUM_CLASSES)
 
     def __init__(self) -> None:
         random = np.random.default_rng(0)
@@ -238,7 +238,7 @@ def audio_config(clip: str, **changes: Any) -> AudioConfig:
 def log_probs(task: AudioTask) -> np.ndarray:
     """Of the whole clip, in one pass."""
     model = Leaky()
-    ids = model.quantiser.encode(task.clip.samples)[:, None]
+    ids = model.quantizer.encode(task.clip.samples)[:, None]
 
     def log_probs(ids: jax.Array) -> jax.Array:
         network = model.fold()
@@ -252,13 +252,13 @@ def log_probs(task: AudioTask) -> np.ndarray:
 def test_chunks_see_all_that_came_before(clip: str, size: int) -> None:
     """The losses of an epoch are those of one pass over the clip, the last chunk filled up or not."""
     task = AudioTask(audio_config(clip, chunk_size=size), Leaky())
-    loss = jax.jit(lambda carried, batch: task.loss(Leaky(), carried, batch, jax.random.key(0)))
-    carried, expected = task.begin_epoch(Leaky()), -log_probs(task)
+    loss = jax.jit(lambda carry, batch: task.loss(Leaky(), carry, batch, jax.random.key(0)))
+    carry, expected = task.begin_epoch(Leaky()), -log_probs(task)
     order = np.asarray(task.order(jax.random.key(0)))
     assert order.tolist() == list(range(-(-LENGTH // size)))
     for i in order:
         batch = jax.tree.map(lambda a: a[i : i + 1], task.train)  # noqa: B023
-        losses, carried = loss(carried, batch)
+        losses, carry = loss(carry, batch)
         np.testing.assert_allclose(losses, [expected[i * size : (i + 1) * size].mean()], rtol=1e-5)
 
 
@@ -273,7 +273,7 @@ def test_evaluation_is_of_the_part_that_is_said(clip: str, held_out: int) -> Non
     assert 0 <= values["accuracy"] <= 1
     assert values["accuracy"] * (held_out or LENGTH) == pytest.approx(round(values["accuracy"] * (held_out or LENGTH)))
     on = "training clip" if held_out == 0 else "last 13 samples of the clip"
-    assert task.facts(values) == {**values, "evaluated_on": on}
+    assert task.checkpoint_info(values) == {**values, "evaluated_on": on}
 
 
 def test_jitter_moves_some_of_what_is_read_and_no_target(clip: str) -> None:
@@ -329,8 +329,8 @@ def test_resumes_amid_an_epoch_bit_for_bit(kind: str, clip: str, tmp_path: Path)
     straight = trainer.advance(straight, trainer.steps_per_epoch + 2)
     leaves, others = jax.tree.leaves(straight), jax.tree.leaves(resumed)
     assert all(np.array_equal(a, b) for a, b in zip(leaves, others, strict=True))
-    moved = straight.statistics if kind == "classifier" else straight.carried
-    first = trainer.start().statistics if kind == "classifier" else trainer.start().carried
+    moved = straight.statistics if kind == "classifier" else straight.carry
+    first = trainer.start().statistics if kind == "classifier" else trainer.start().carry
     assert jax.tree.leaves(moved)
     assert not any(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(moved), jax.tree.leaves(first), strict=True))
 
@@ -342,8 +342,8 @@ def test_every_epoch_begins_with_an_empty_cache(clip: str) -> None:
     first = trainer.advance(trainer.start(), 1)
     second = trainer.advance(first, 2)
     third = trainer.advance(second, 3)
-    np.testing.assert_allclose(third.carried[1], first.carried[1], rtol=1e-5)
-    assert not np.allclose(second.carried[1], first.carried[1])
+    np.testing.assert_allclose(third.carry[1], first.carry[1], rtol=1e-5)
+    assert not np.allclose(second.carry[1], first.carry[1])
 
 
 def test_audio_from_config_to_registry_and_listing(

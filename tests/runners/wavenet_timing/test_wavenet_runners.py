@@ -31,7 +31,7 @@ LOCAL: dict[str, Any] = {
     **PLAIN,
     "block": "gated",
     "num_skip": 3,
-    "quantisation": "mu_law",
+    "quantization": "mu_law",
     "global_size": 2,
     "local_size": 2,
     "local_hop": 4,

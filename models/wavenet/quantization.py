@@ -80,15 +80,15 @@ class MuLaw:
         return jnp.asarray(self.values)[ids]
 
 
-Quantiser: TypeAlias = Linear | MuLaw
-QUANTISERS: dict[str, type[Quantiser]] = {"mu_law": MuLaw, "linear": Linear}
+Quantizer: TypeAlias = Linear | MuLaw
+QUANTIZERS: dict[str, type[Quantizer]] = {"mu_law": MuLaw, "linear": Linear}
 
 
-def quantiser(name: str, num_classes: int = 256) -> Quantiser:
-    """A quantiser of ``QUANTISERS``. Raises ValueError where the name is unknown or the number is not valid."""
-    if name not in QUANTISERS:
-        raise ValueError(unknown("quantisation", name, QUANTISERS))
-    return QUANTISERS[name](num_classes)
+def quantizer(name: str, num_classes: int = 256) -> Quantizer:
+    """A quantizer of ``QUANTIZERS``. Raises ValueError where the name is unknown or the number is not valid."""
+    if name not in QUANTIZERS:
+        raise ValueError(unknown("quantization", name, QUANTIZERS))
+    return QUANTIZERS[name](num_classes)
 
 
 def _nearest(x: Float[Array, "*shape"], num_classes: int) -> Int32[Array, "*shape"]:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from common.blocks import Start
 from common.recurrence import Recurrence
-from solvers.system import LinearisedMarkovSystem
+from solvers.system import LinearizedMarkovSystem
 
 
 def ravel(x: Any) -> Float[Array, "S B D"]:
@@ -43,7 +43,7 @@ def unravel(flat: Float[Array, "S B D"], like: Any) -> Any:
 
 def transitions(system: Any, previous: Any, start: Start) -> Any:
     """Equations start, start + 1, ... of any MarkovSystem, each from its row of ``previous``, leaves (S, B, ...)."""
-    if isinstance(system, Recurrence | LinearisedMarkovSystem):
+    if isinstance(system, Recurrence | LinearizedMarkovSystem):
         return system.transitions(previous, start)
     size = jax.tree.leaves(previous)[0].shape[0]
     return jax.vmap(system.transition)(previous, start + jnp.arange(size))
@@ -51,7 +51,7 @@ def transitions(system: Any, previous: Any, start: Start) -> Any:
 
 def jacobians(system: Any, previous: Any, start: Start) -> tuple[Any, Float[Array, "S B D D"]]:
     """The transitions and their Jacobians, [.., i, j] = d f_i / d x_j: told, or else by D forward derivatives."""
-    if isinstance(system, LinearisedMarkovSystem):
+    if isinstance(system, LinearizedMarkovSystem):
         return system.jacobians(previous, start)
     flat = ravel(previous)
 
@@ -64,7 +64,7 @@ def jacobians(system: Any, previous: Any, start: Start) -> tuple[Any, Float[Arra
 
 def diagonals(system: Any, previous: Any, start: Start) -> tuple[Any, Float[Array, "S B D"]]:
     """The transitions and the diagonals of their Jacobians, by D forward derivatives in turn unless it tells them."""
-    if isinstance(system, LinearisedMarkovSystem):
+    if isinstance(system, LinearizedMarkovSystem):
         return system.jacobian_diagonals(previous, start)
     flat = ravel(previous)
 
@@ -106,7 +106,7 @@ def push(system: Any, previous: Any, start: Start, direction: Float[Array, "S B 
 
 def jacobian_sweeps(system: Any) -> int:
     """What Jacobians cost beside the transitions, in sweeps: 1 where the system tells them, else D derivatives."""
-    if isinstance(system, LinearisedMarkovSystem):
+    if isinstance(system, LinearizedMarkovSystem):
         return 1
     leaves = [leaf for leaf in jax.tree.leaves(system.initial_state) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return sum(math.prod(leaf.shape[1:]) for leaf in leaves)

@@ -1,4 +1,4 @@
-"""Tests of models/wavenet/quantisation.py: classes of sound, evenly spaced and mu-law."""
+"""Tests of models/wavenet/quantization.py: classes of sound, evenly spaced and mu-law."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.wavenet.quantisation import QUANTISERS, Linear, MuLaw, Quantiser, quantiser
+from models.wavenet.quantization import QUANTIZERS, Linear, MuLaw, Quantizer, quantizer
 
 SIZES = (2, 3, 16, 255, 256, 65_536)
-ALL = [kind(size) for kind in QUANTISERS.values() for size in SIZES]
-encode = jax.jit(lambda quantiser, x: quantiser.encode(x), static_argnums=0)
-decode = jax.jit(lambda quantiser, ids: quantiser.decode(ids), static_argnums=0)
+ALL = [kind(size) for kind in QUANTIZERS.values() for size in SIZES]
+encode = jax.jit(lambda quantizer, x: quantizer.encode(x), static_argnums=0)
+decode = jax.jit(lambda quantizer, ids: quantizer.decode(ids), static_argnums=0)
 
 
 @pytest.mark.parametrize("kind", ALL, ids=str)
-def test_values_rise_from_minus_one_to_one_and_are_symmetric(kind: Quantiser) -> None:
+def test_values_rise_from_minus_one_to_one_and_are_symmetric(kind: Quantizer) -> None:
     values = kind.values
     assert values.dtype == np.float32
     assert values.shape == (kind.num_classes,)
@@ -28,7 +28,7 @@ def test_values_rise_from_minus_one_to_one_and_are_symmetric(kind: Quantiser) ->
 
 
 @pytest.mark.parametrize("kind", ALL, ids=str)
-def test_every_class_is_its_value_and_back(kind: Quantiser) -> None:
+def test_every_class_is_its_value_and_back(kind: Quantizer) -> None:
     ids = np.arange(kind.num_classes)
     decoded = decode(kind, ids)
     assert decoded.dtype == jnp.float32
@@ -69,16 +69,16 @@ def test_mu_law_256_has_the_known_values() -> None:
 
 
 @pytest.mark.parametrize("kind", [MuLaw(16), Linear(16)], ids=str)
-def test_out_of_range_is_the_end(kind: Quantiser) -> None:
+def test_out_of_range_is_the_end(kind: Quantizer) -> None:
     assert encode(kind, jnp.array([-math.inf, -1.5, 1.5, math.inf])).tolist() == [0, 0, 15, 15]
 
 
 def test_table_and_errors() -> None:
-    assert quantiser("mu_law") == MuLaw(256)
-    assert quantiser("linear", 16) == Linear(16)
-    with pytest.raises(ValueError, match="unknown quantisation 'mulaw'; did you mean 'mu_law'"):
-        quantiser("mulaw", 256)
-    for kind in QUANTISERS.values():
+    assert quantizer("mu_law") == MuLaw(256)
+    assert quantizer("linear", 16) == Linear(16)
+    with pytest.raises(ValueError, match="unknown quantization 'mulaw'; did you mean 'mu_law'"):
+        quantizer("mulaw", 256)
+    for kind in QUANTIZERS.values():
         for bad in (-1, 0, 1, 65_537):
             with pytest.raises(ValueError, match=f"num_classes should be from 2 to 65536, not {bad}"):
                 kind(bad)
