@@ -20,7 +20,7 @@ from safetensors.numpy import save
 
 from common.files import write_atomically
 from models import RENAMED
-from models.weights.native import flat_state
+from models.weights.checkpoint import flat_state
 
 FORMAT = "trisolve-state-1"
 

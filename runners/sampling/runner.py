@@ -14,7 +14,8 @@ from pydantic import Field, field_validator, model_validator
 
 from models import MODELS, SAMPLERS, ModelError, describe_config, model_class, model_config
 from models.autoregressive import AutoregressiveSystem, CausalNetwork, Known, Noise
-from models.weights.native import Checkpoint, CheckpointError, load_checkpoint
+from models.weights.checkpoint import Checkpoint, CheckpointError
+from models.weights.load import load_checkpoint
 from runners.config.files import RunConfig, UsageError
 from runners.config.solvers import SolverList, labels
 from runners.experiment import RunContext, RunFailure

@@ -16,7 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from common.files import replaced_folder
 from data import load_dataset
 from models import describe_config
-from models.weights.native import CheckpointError, load_checkpoint
+from models.weights.checkpoint import CheckpointError
+from models.weights.load import load_checkpoint
 from runners.config.files import DataConfig, RunConfig, UsageError
 from runners.experiment import RunContext, RunFailure
 from runners.report.environment import describe_environment
