@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runners.config.files import UsageError
+from runners.config.schema import UsageError
 
 
 @contextmanager

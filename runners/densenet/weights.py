@@ -14,7 +14,7 @@ from models.densenet.calibration import calibrate
 from models.weights.checkpoint import Checkpoint, CheckpointError
 from models.weights.downloads import downloaded, downloads
 from models.weights.load import load_checkpoint
-from runners.config.files import UsageError
+from runners.config.schema import UsageError
 from runners.densenet.config import DenseNetRunnerConfig
 
 

@@ -16,7 +16,7 @@ from models import MODELS, SAMPLERS, ModelError, describe_config, model_class, m
 from models.autoregressive import AutoregressiveSystem, CausalNetwork, Known, Noise
 from models.weights.checkpoint import Checkpoint, CheckpointError
 from models.weights.load import load_checkpoint
-from runners.config.files import RunConfig, UsageError
+from runners.config.schema import RunConfig, UsageError
 from runners.config.solvers import SolverList, labels
 from runners.experiment import RunContext, RunFailure
 from runners.measure.comparison import Comparison, compare_solvers

@@ -18,7 +18,7 @@ from data import load_dataset
 from models import describe_config
 from models.weights.checkpoint import CheckpointError
 from models.weights.load import load_checkpoint
-from runners.config.files import DataConfig, RunConfig, UsageError
+from runners.config.schema import DataConfig, RunConfig, UsageError
 from runners.experiment import RunContext, RunFailure
 from runners.report.environment import describe_environment
 from runners.training.held_out import bits_by_image

@@ -28,7 +28,8 @@ from models.weights import registry as checkpoints
 from models.weights.load import load_checkpoint
 from runners.cli import listing
 from runners.cli.main import main
-from runners.config.files import UsageError, check_config, find_config, read_config
+from runners.config.files import find_config, read_config
+from runners.config.schema import UsageError, check_config
 from runners.training.config import AudioConfig, ClassifierConfig, JitterConfig
 from runners.training.held_out import held_out_logits
 from runners.training.preview import best_epoch

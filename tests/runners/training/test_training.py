@@ -24,7 +24,7 @@ from data import load_dataset
 from models.weights import registry as checkpoints
 from models.weights.load import load_checkpoint
 from runners.cli.main import main
-from runners.config.files import UsageError
+from runners.config.schema import UsageError
 from runners.training.held_out import held_out_bits_per_dim
 from runners.training.store import StateStore
 from runners.training.tasks.images import shifted
