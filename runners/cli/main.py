@@ -15,10 +15,10 @@ from typing import NoReturn
 
 from rich.console import Console
 
+from common.errors import UserError
 from common.lookup import resolve
 from common.names import unknown
 from common.paths import RESULTS
-from data.images.dataset import DatasetError
 from runners import RUNNERS
 from runners.config.files import apply_overrides, find_config, read_config
 from runners.config.schema import UsageError, check_config
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(stderr=True)
     try:
         return _main(sys.argv[1:] if arguments is None else arguments, console)
-    except (UsageError, DatasetError) as error:
+    except UserError as error:
         return _complain(error, 2)
     except RunFailure as error:
         return _complain(error, 1)
