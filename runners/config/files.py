@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from common.errors import UserError
 from common.names import unknown
 from common.options import explain
 from common.paths import CONFIGS
@@ -31,7 +32,7 @@ SUCCESSORS: dict[str, str] = {
 }
 
 
-class UsageError(ValueError):
+class UsageError(UserError):
     """The command line or the config asks for something that cannot be had (exit code 2)."""
 
 

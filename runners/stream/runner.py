@@ -19,11 +19,11 @@ from data.audio.stream import SoundStream
 from models import ModelError, describe_config, model_class, model_config
 from models.weights.native import Checkpoint, CheckpointError, load_checkpoint
 from models.weights.stream_state import StateError, load_state, save_state
+from runners.cli.publish import SCHEMA, write_json
 from runners.config.files import RunConfig, UsageError
 from runners.experiment import RunContext, RunFailure
 from runners.report.environment import describe_environment
 from runners.report.units import format_bytes, format_seconds
-from runners.sampling.report import SCHEMA, write_json
 from runners.stream.config import StreamConfig
 from runners.stream.figures import stream_figure
 from runners.stream.journal import Journal, keep_journal
