@@ -12,16 +12,17 @@ from rich.console import Console
 from rich.table import Table
 
 from common.files import replaced_folder
+from runners.cli.publish import SCHEMA, write_json
 from runners.densenet.figures import PUBLISHED, by_step_figure, by_time_figure, predictions_figure
 from runners.densenet.findings import Findings
 from runners.densenet.layers import SEQUENTIAL
 from runners.densenet.weights import describe_weights, resolved_config
 from runners.experiment import RunContext
 from runners.measure.comparison import row_record
+from runners.measure.table import comparison_table
+from runners.report.console import output_console
 from runners.report.environment import describe_environment
-from runners.report.table import print_table
 from runners.report.units import format_seconds
-from runners.sampling.report import SCHEMA, write_json
 
 _EXIT_HEADS = (
     "solver",
@@ -60,7 +61,7 @@ def write_densenet_report(context: RunContext, findings: Findings) -> None:
 
 def print_densenet_report(context: RunContext, findings: Findings) -> None:
     """Print the tables of solvers, of early exits and of times, and the sentences, to standard output."""
-    print_table(findings.comparison, _title(context, findings))
+    comparison_table(findings.comparison, _title(context, findings)).print(output_console())
     console = Console()
     if not console.is_terminal:
         console = Console(width=170)

@@ -18,15 +18,14 @@ from models.weights.checkpoint import Checkpoint, CheckpointError
 from models.weights.load import load_checkpoint
 from runners.config.schema import RunConfig, UsageError
 from runners.config.solvers import SolverList, labels
-from runners.experiment import RunContext, RunFailure
+from runners.experiment import RunContext
 from runners.measure.comparison import Comparison, compare_solvers
-from runners.measure.job import MISMATCH
-from runners.report.table import print_table
+from runners.report.report import Report
 from runners.sampling.head import head_options, replace_head
 from runners.sampling.known_pixels import KnownPixels, load_known
 from runners.sampling.noise import load_noise
-from runners.sampling.report import SamplesReport, write_report
-from solvers import PairingError, Status, check_pairing
+from runners.sampling.report import Samples, sampling_report
+from solvers import PairingError, check_pairing
 
 
 class SamplerConfig(RunConfig):
@@ -81,8 +80,8 @@ class SamplerRunner:
             except (PairingError, ValueError) as error:
                 raise UsageError(f"solver {entry.name}: {error}") from None
 
-    def run(self) -> None:
-        """Compare the solvers, write the results, print the table; raise RunFailure where one did not converge."""
+    def run(self) -> Report:
+        """Compare the solvers; the report fails where one did not converge."""
         entries = self.config.solvers
         comparison = compare_solvers(
             self.system,
@@ -94,17 +93,7 @@ class SamplerRunner:
             console=self.context.console,
         )
         title = f"{self.context.name}: {self._subject()}"
-        write_report(self.context, self.config.seed, self._resolved(), comparison, self._samples(comparison), title)
-        print_table(comparison, title)
-        self.context.console.print(f"results in {_shown(self.context.out)}")
-        for row in comparison.rows:
-            if row.status is not Status.CONVERGED:
-                raise RunFailure(f"{row.label}: {row.status.sentence}")
-            if row.mismatched_equations and row.entry.solver.tol <= MISMATCH:  # else a rough answer was asked for
-                raise RunFailure(
-                    f"{row.label}: the solver converged, but {row.mismatched_equations} equations differ from the "
-                    "reference sweep; the model's blocks or caches do not agree with its sweep (see check_system)"
-                )
+        return sampling_report(title, self._resolved(), comparison, self._samples(comparison, title))
 
     def _load(self) -> Checkpoint:
         """The model: from a checkpoint, or with random weights."""
@@ -169,13 +158,13 @@ class SamplerRunner:
             return None
         return load_known(config.known_pixels, self.checkpoint.name, self.checkpoint.model, config.batch_size)
 
-    def _samples(self, comparison: Comparison) -> SamplesReport:
+    def _samples(self, comparison: Comparison, title: str) -> Samples:
         model = self.checkpoint.model
 
         def images(x: np.ndarray) -> np.ndarray:
             return np.asarray(model.to_images(jnp.asarray(_batch_first(x, self.grid))))
 
-        return SamplesReport(
+        return Samples(
             samples=_batch_first(np.asarray(comparison.reference), self.grid),
             inputs=self.noise,
             to_images=images if hasattr(model, "to_images") else None,
@@ -212,11 +201,3 @@ def _batch_first(array: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
 def _by_equation(array: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
     """The inverse of ``_batch_first``."""
     return np.moveaxis(array.reshape(len(array), math.prod(grid), *array.shape[1 + len(grid) :]), 0, 1)
-
-
-def _shown(path: Path) -> str:
-    """A path as short as it can be said."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

@@ -20,11 +20,11 @@ from models import ModelError, describe_config, model_class, model_config
 from models.weights.checkpoint import Checkpoint, CheckpointError
 from models.weights.load import load_checkpoint
 from models.weights.stream_state import StateError, load_state, save_state
+from runners.cli.publish import SCHEMA, write_json
 from runners.config.schema import RunConfig, UsageError
 from runners.experiment import RunContext, RunFailure
 from runners.report.environment import describe_environment
 from runners.report.units import format_bytes, format_seconds
-from runners.sampling.report import SCHEMA, write_json
 from runners.stream.config import StreamConfig
 from runners.stream.figures import stream_figure
 from runners.stream.journal import Journal, keep_journal

@@ -13,7 +13,8 @@ from models.rnn.model import RNNConfig
 from runners.config.schema import RunConfig, UsageError
 from runners.config.solvers import labels
 from runners.experiment import RunContext, RunFailure
-from runners.report.table import print_table
+from runners.measure.table import comparison_table
+from runners.report.console import output_console
 from runners.rnn.forward.config import ForwardRNNConfig
 from runners.rnn.forward.experiment import Experiment, ForwardResult, run_experiment
 from runners.rnn.forward.limits import Limits
@@ -76,7 +77,9 @@ class ForwardRNNRunner:
 
     def _tell(self, outcome: ForwardResult) -> None:
         """The table of one experiment, what its dynamics mean, what was left out, and what is odd."""
-        print_table(outcome.comparison, f"{outcome.experiment.title}, batch {outcome.experiment.batch_size}")
+        comparison_table(
+            outcome.comparison, f"{outcome.experiment.title}, batch {outcome.experiment.batch_size}"
+        ).print(output_console())
         print(outcome.record["advice"])
         for left_out in outcome.skipped:
             print(f"{left_out['label']}: left out: {left_out['reason']}")
