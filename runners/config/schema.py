@@ -49,7 +49,7 @@ class DataConfig(BaseModel):
     download: bool = False
 
 
-C = TypeVar("C", bound=RunConfig)
+C = TypeVar("C", bound=BaseModel)
 
 
 def check_config(schema: type[C], config: Mapping[str, Any], source: str) -> C:

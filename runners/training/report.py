@@ -1,75 +1,84 @@
-"""What a training run leaves behind: results.json, curves, weights and an artifact, in a folder that appears whole."""
+"""A training as a report: history, weights, curves, and what the model makes."""
 
 from __future__ import annotations
 
-import json
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
-import jax
 import numpy as np
 
-from common.files import replaced_folder
 from models.weights.native import save_checkpoint
-from runners.experiment import RunContext, RunFailure
-from runners.report.environment import describe_environment
-from runners.training.figures import training_curves
-from runners.training.preview import best_epoch, checkpoint_info
-from runners.training.store import Snapshot
-from runners.training.trainer import Trainer
+from runners.plotting.picture import Picture
+from runners.report.report import Artifact, Report
+from runners.training.config import TrainConfig
+from runners.training.figures import training_figure
+from runners.training.result import TrainingResult
+from runners.training.task import TrainTask
 
-SCHEMA = 1
 WEIGHTS = "weights.safetensors"
 
 
-class TrainingReport(NamedTuple):
-    """What a run came to."""
+@dataclass(frozen=True)
+class WeightsFile:
+    """A model's weights in our own format. Satisfies Artifact."""
 
-    values: dict[str, float]  # the metrics of the weights as stored, by key
-    info: dict[str, Any]  # what the file of weights says of itself
+    name: str
+    model_name: str  # in models.MODELS
+    model: Any
+    info: Mapping[str, Any]  # what the file says of itself
+    dtype: str
+
+    essential: ClassVar[bool] = True
+
+    def write(self, folder: Path) -> None:
+        """Write the file, whole or not at all."""
+        save_checkpoint(folder / self.name, self.model_name, self.model, self.info, np.dtype(self.dtype))
 
 
-def write_training_report(context: RunContext, trainer: Trainer, snapshot: Snapshot, best: Path) -> TrainingReport:
-    """Write everything to ``context.out``, which keeps its old content until all of the new is there.
+@dataclass(frozen=True)
+class CopiedFile:
+    """A file that is there already, and is kept under the same name. Satisfies Artifact."""
 
-    ``best``: the file of the best epoch's weights, kept too if that is not the last epoch and the file is there.
+    path: Path
 
-    Raises RunFailure where the weights do not survive their rounding.
+    essential: ClassVar[bool] = True
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.path.name
+
+    def write(self, folder: Path) -> None:
+        """Copy the file."""
+        shutil.copyfile(self.path, folder / self.name)
+
+
+def training_report(name: str, config: TrainConfig, task: TrainTask, result: TrainingResult, best: Path) -> Report:
+    """What a training came to; ``name`` is the config's.
+
+    ``best`` is the file of the best epoch's weights, kept too if that is not the last epoch and the file is there.
     """
-    config, task = trainer.config, trainer.task
-    weights = jax.tree.map(lambda a: a.astype(config.weights_dtype).astype(a.dtype), snapshot.state.averaged)
-    values = trainer.evaluate(weights)
-    for metric in task.metrics:
-        if not np.isfinite(values[metric.key]):
-            raise RunFailure(
-                f"the {task.evaluated.words} {metric.label} is not finite with {config.weights_dtype} weights; "
-                "try float32"
-            )
-    artifact = trainer.show(weights)
-    top, last = best_epoch(snapshot.history, task), snapshot.history[-1]
-    record = {
-        "schema": SCHEMA,
-        "name": context.name,
-        "runner": context.runner,
-        "config": config.model_dump(mode="json"),
-        "seed": config.seed,
-        **describe_environment(),
-        "history": snapshot.history,
-        **{task.evaluated.key(metric): values[metric.key] for metric in task.metrics},
-        **task.record(),
-        "best_epoch": top["epoch"],
-        **artifact.record,
-        "wall_s": snapshot.elapsed_s,
-    }
-    info = checkpoint_info(trainer, values, last["epoch"], context.name)
-    with replaced_folder(context.out) as folder:
-        text = json.dumps(record, indent=2, allow_nan=False)
-        (folder / "results.json").write_text(text + "\n", encoding="utf-8")
-        model = trainer.model(weights)
-        save_checkpoint(folder / WEIGHTS, config.model["name"], model, info, np.dtype(config.weights_dtype))
-        artifact.write(folder, "")
-        if top is not last and best.is_file():
-            shutil.copyfile(best, folder / best.name)
-        training_curves(folder / "training.png", snapshot.history, task, context.name)
-    return TrainingReport(values, info)
+    history, evaluated = result.history, task.evaluated
+    weights = WeightsFile(WEIGHTS, config.model["name"], result.model, result.info, config.weights_dtype)
+    kept: list[Artifact] = [CopiedFile(best)] if result.best is not history[-1] and best.is_file() else []
+    curves = Picture("training.png", partial(training_figure, history, task.metrics, evaluated, name))
+    metrics = ", ".join(f"{metric.label} {result.values[metric.key]:.4f}" for metric in task.metrics)
+    return Report(
+        kind="training",
+        title=name,
+        config=config.model_dump(mode="json"),
+        record={
+            "history": history,
+            **{evaluated.key(metric): result.values[metric.key] for metric in task.metrics},
+            **task.record(),
+            "best_epoch": result.best["epoch"],
+            **result.output.record,
+            "wall_s": result.elapsed_s,
+        },
+        artifacts=[weights, *kept, *result.output.artifacts, curves],
+        sentences=[f"{evaluated.words} {metrics} ({config.weights_dtype} weights)"],
+    )

@@ -7,8 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from models.weights.registry import ship
+from models.weights.registry import registry, ship
+from runners.config.schema import UsageError
 from runners.experiment import RunContext
+
+
+def check_name(name: str, context: RunContext) -> None:
+    """Raise UsageError where the registry has weights of that name which another config gave."""
+    retrain = registry().get(name, {}).get("retrain")
+    if retrain not in (None, _command(name, context)):
+        raise UsageError(
+            f"checkpoint_name {name!r}: the registry has weights of this name from another config ({retrain}); choose "
+            "another name, or take its entry out of checkpoints/registry.json"
+        )
 
 
 def ship_checkpoint(name: str, context: RunContext, weights: Path, model: str, info: Mapping[str, Any]) -> None:
@@ -20,14 +31,23 @@ def ship_checkpoint(name: str, context: RunContext, weights: Path, model: str, i
         weights: the file.
         model: the model's name in ``models.MODELS``.
         info: what the file says of itself.
+
+    Raises:
+        UsageError: as ``check_name``; another run may have taken the name in the meantime.
     """
+    check_name(name, context)
     content = weights.read_bytes()
     entry = {
         "file": f"{name}.safetensors",
         "model": model,
         **{key: value for key, value in info.items() if key != "config"},
-        "retrain": f"python main.py --runner {context.runner} --config {context.name}.yml --set checkpoint_name={name}",
+        "retrain": _command(name, context),
         "licence": "Apache-2.0",
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     ship(name, entry, content)
+
+
+def _command(name: str, context: RunContext) -> str:
+    """The command that gives these weights again."""
+    return f"python main.py --runner {context.runner} --config {context.name}.yml --set checkpoint_name={name}"

@@ -32,7 +32,7 @@ from runners.config.files import find_config, read_config
 from runners.config.schema import UsageError, check_config
 from runners.training.config import AudioConfig, ClassifierConfig, JitterConfig
 from runners.training.held_out import held_out_logits
-from runners.training.preview import best_epoch
+from runners.training.result import best_epoch
 from runners.training.store import Snapshot, StateStore
 from runners.training.tasks.audio import AudioTask, jittered
 from runners.training.tasks.classifier import ClassifierTask
@@ -140,7 +140,8 @@ def test_errors_are_counted_by_class(tmp_path: Path) -> None:
     assert [entry["image"] for entry in errors.record["wrong"]] == [1, 3, 4]
     right = Errors(images, np.arange(5) % 3, np.arange(5) % 3, 3)
     assert right.record == {"num_held_out": 5, "wrong": []}
-    right.write(tmp_path, "_7")
+    for artifact in right.output("_7").artifacts:
+        artifact.write(tmp_path)
     assert (tmp_path / "errors_7.png").stat().st_size > 1000
 
 
