@@ -8,12 +8,31 @@ from pathlib import Path
 from typing import Any
 
 from models.weights.native import save_checkpoint
-from runners.training.result import best_epoch, checkpoint_info
+from runners.training.task import TrainTask
 from runners.training.trainer import Trainer, Weights
 
 BEST = "best.safetensors"
 LATEST = "latest.safetensors"
 _TIMES = 10  # how often something is shown in a run whose config does not say
+
+
+def best_epoch(history: Sequence[Mapping[str, Any]], task: TrainTask) -> Mapping[str, Any]:
+    """The first of the epochs in which the averaged weights were at their best."""
+    key = task.evaluated.averaged_key(task.selection_metric)
+    sign = -1.0 if task.selection_metric.higher_is_better else 1.0
+    return min(history, key=lambda row: sign * row[key])
+
+
+def checkpoint_info(trainer: Trainer, values: Mapping[str, float], epoch: int, name: str) -> dict[str, Any]:
+    """What a file of weights says of itself: metrics by key, after how many epochs, of which config."""
+    task = trainer.task
+    return {
+        "dataset": task.dataset,
+        **task.checkpoint_info(values),
+        "epochs": epoch,
+        "seed": trainer.config.seed,
+        "config": name,
+    }
 
 
 class Preview:

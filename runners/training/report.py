@@ -2,83 +2,99 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import jax
 import numpy as np
 
 from models.weights.native import save_checkpoint
+from runners.experiment import RunFailure
 from runners.plotting.picture import Picture
 from runners.report.report import Artifact, Report
-from runners.training.config import TrainConfig
 from runners.training.figures import training_figure
-from runners.training.result import TrainingResult
-from runners.training.task import TrainTask
+from runners.training.preview import best_epoch, checkpoint_info
+from runners.training.store import Snapshot
+from runners.training.trainer import Trainer, Weights
 
 WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A model's weights in our own format. Satisfies Artifact."""
+    """A file of weights, without which a training has failed. Satisfies Artifact."""
 
     name: str
-    model_name: str  # in models.MODELS
-    model: Any
-    info: Mapping[str, Any]  # what the file says of itself
-    dtype: str
+    save: Callable[[Path], object]  # under this path
 
     essential: ClassVar[bool] = True
 
     def write(self, folder: Path) -> None:
-        """Write the file, whole or not at all."""
-        save_checkpoint(folder / self.name, self.model_name, self.model, self.info, np.dtype(self.dtype))
+        """Save the weights under their name."""
+        self.save(folder / self.name)
 
 
-@dataclass(frozen=True)
-class CopiedFile:
-    """A file that is there already, and is kept under the same name. Satisfies Artifact."""
+def training_report(name: str, trainer: Trainer, snapshot: Snapshot, best: Path) -> Report:
+    """What a training came to, whose averaged weights are evaluated again as they are stored, rounded.
 
-    path: Path
+    Args:
+        name: the config's.
+        trainer: the model's.
+        snapshot: after the last step.
+        best: the file of the best epoch's weights, kept too if that is not the last epoch and the file is there.
 
-    essential: ClassVar[bool] = True
-
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        return self.path.name
-
-    def write(self, folder: Path) -> None:
-        """Copy the file."""
-        shutil.copyfile(self.path, folder / self.name)
-
-
-def training_report(name: str, config: TrainConfig, task: TrainTask, result: TrainingResult, best: Path) -> Report:
-    """What a training came to; ``name`` is the config's.
-
-    ``best`` is the file of the best epoch's weights, kept too if that is not the last epoch and the file is there.
+    Raises:
+        RunFailure: the weights do not survive their rounding.
     """
-    history, evaluated = result.history, task.evaluated
-    weights = WeightsFile(WEIGHTS, config.model["name"], result.model, result.info, config.weights_dtype)
-    kept: list[Artifact] = [CopiedFile(best)] if result.best is not history[-1] and best.is_file() else []
+    config, task, history = trainer.config, trainer.task, snapshot.history
+    dtype, evaluated = config.weights_dtype, task.evaluated
+    weights = jax.tree.map(lambda a: a.astype(dtype).astype(a.dtype), snapshot.state.averaged)
+    values = _values(trainer, weights)
+    output, top = trainer.output(weights), best_epoch(history, task)
+    files: list[Artifact] = [_stored(trainer, weights, checkpoint_info(trainer, values, history[-1]["epoch"], name))]
+    if top is not history[-1] and best.is_file():
+        files.append(WeightsFile(best.name, partial(shutil.copyfile, best)))
     curves = Picture("training.png", partial(training_figure, history, task.metrics, evaluated, name))
-    metrics = ", ".join(f"{metric.label} {result.values[metric.key]:.4f}" for metric in task.metrics)
+    metrics = ", ".join(f"{metric.label} {values[metric.key]:.4f}" for metric in task.metrics)
     return Report(
         kind="training",
         title=name,
         config=config.model_dump(mode="json"),
         record={
             "history": history,
-            **{evaluated.key(metric): result.values[metric.key] for metric in task.metrics},
+            **{evaluated.key(metric): values[metric.key] for metric in task.metrics},
             **task.record(),
-            "best_epoch": result.best["epoch"],
-            **result.output.record,
-            "wall_s": result.elapsed_s,
+            "best_epoch": top["epoch"],
+            **output.record,
+            "wall_s": snapshot.elapsed_s,
         },
-        artifacts=[weights, *kept, *result.output.artifacts, curves],
-        sentences=[f"{evaluated.words} {metrics} ({config.weights_dtype} weights)"],
+        artifacts=[*files, *output.artifacts, curves],
+        sentences=[f"{evaluated.words} {metrics} ({dtype} weights)"],
     )
+
+
+def _values(trainer: Trainer, weights: Weights) -> dict[str, float]:
+    """The metrics by key. Raises RunFailure where one is not finite."""
+    values, task = trainer.evaluate(weights), trainer.task
+    for metric in task.metrics:
+        if not math.isfinite(values[metric.key]):
+            raise RunFailure(
+                f"the {task.evaluated.words} {metric.label} is not finite with {trainer.config.weights_dtype} weights; "
+                "try float32"
+            )
+    return values
+
+
+def _stored(trainer: Trainer, weights: Weights, info: Mapping[str, Any]) -> WeightsFile:
+    """The weights in our own format, with what the file says of itself."""
+    config, model = trainer.config, trainer.model(weights)
+
+    def save(path: Path) -> None:
+        save_checkpoint(path, config.model["name"], model, info, np.dtype(config.weights_dtype))
+
+    return WeightsFile(WEIGHTS, save)

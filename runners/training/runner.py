@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -17,7 +16,6 @@ from runners.training.loop import TrainLoop
 from runners.training.preview import BEST, Preview
 from runners.training.progress import TrainProgress
 from runners.training.report import WEIGHTS, training_report
-from runners.training.result import TrainingResult, training_result
 from runners.training.ship import check_name, ship_checkpoint
 from runners.training.store import StateStore
 from runners.training.task import TrainTask
@@ -69,16 +67,10 @@ class TrainRunner:
             raise
         finally:
             self.store.close()
-        result = training_result(trainer, snapshot, context.name)
-        report = training_report(context.name, config, trainer.task, result, preview.folder / BEST)
-        return dataclasses.replace(report, afterwards=[*self._shipping(result), self.store.remove])
-
-    def _shipping(self, result: TrainingResult) -> list[Callable[[], None]]:
-        """What puts the weights where the repository ships them, if that is asked for."""
-        name, weights = self.config.checkpoint_name, self.context.out / WEIGHTS
-        if name is None:
-            return []
-        return [partial(ship_checkpoint, name, self.context, weights, self.config.model["name"], result.info)]
+        report = training_report(context.name, trainer, snapshot, preview.folder / BEST)
+        name, weights = config.checkpoint_name, context.out / WEIGHTS
+        shipping = [] if name is None else [partial(ship_checkpoint, name, context, weights)]
+        return dataclasses.replace(report, afterwards=[*shipping, self.store.remove])
 
 
 class TrainClassifierRunner(TrainRunner):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from models.weights.load import load_checkpoint
 from models.weights.registry import registry, ship
 from runners.config.schema import UsageError
 from runners.experiment import RunContext
@@ -22,25 +21,17 @@ def check_name(name: str, context: RunContext) -> None:
         )
 
 
-def ship_checkpoint(name: str, context: RunContext, weights: Path, model: str, info: Mapping[str, Any]) -> None:
-    """Copy a weights file to checkpoints/<name>.safetensors and enter it in the registry, each atomically.
+def ship_checkpoint(name: str, context: RunContext, weights: Path) -> None:
+    """Copy a file of weights to checkpoints/<name>.safetensors and enter it in the registry, each atomically.
 
-    Args:
-        name: the checkpoint's name, for ``checkpoint:`` in configs.
-        context: the training run's.
-        weights: the file.
-        model: the model's name in ``models.MODELS``.
-        info: what the file says of itself.
-
-    Raises:
-        UsageError: as ``check_name``; another run may have taken the name in the meantime.
+    Raises UsageError as ``check_name``: another run may have taken the name in the meantime.
     """
     check_name(name, context)
-    content = weights.read_bytes()
+    content, checkpoint = weights.read_bytes(), load_checkpoint(str(weights))
     entry = {
         "file": f"{name}.safetensors",
-        "model": model,
-        **{key: value for key, value in info.items() if key != "config"},
+        "model": checkpoint.name,
+        **{key: value for key, value in checkpoint.info.items() if key != "config"},
         "retrain": _command(name, context),
         "licence": "Apache-2.0",
         "sha256": hashlib.sha256(content).hexdigest(),

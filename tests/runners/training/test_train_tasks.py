@@ -33,7 +33,7 @@ from runners.config.files import find_config, read_config
 from runners.config.schema import check_config
 from runners.training.config import AudioConfig, ClassifierConfig, JitterConfig
 from runners.training.held_out import held_out_logits
-from runners.training.result import best_epoch
+from runners.training.preview import best_epoch
 from runners.training.store import Snapshot, StateStore
 from runners.training.tasks.audio import AudioTask, jittered
 from runners.training.tasks.classifier import ClassifierTask

@@ -362,7 +362,7 @@ def test_name_that_another_run_took_in_the_meantime_is_not_overwritten(tmp_path,
     weights.write_bytes(b"weights")
     context = RunContext("TrainRunner", "tiny", tmp_path, Console(quiet=True))
     with pytest.raises(UsageError, match="from another config"):
-        ship_checkpoint("tiny", context, weights, "made", {})
+        ship_checkpoint("tiny", context, weights)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["registry.json", "weights.safetensors"]
 
 
