@@ -42,7 +42,13 @@ class DenseNetRunner:
         self.config, self.context = config, context
         self.checkpoint = load_classifier(config)
         model = self.checkpoint.model
-        self.pictures = load_pictures(config.data, model.image_shape, config.num_images)
+        self.pictures = load_pictures(
+            config.data.name,
+            model.image_shape,
+            config.num_images,
+            root=config.data.root,
+            download=config.data.download,
+        )
         self.network: DenseNetNetwork = model.fold()
         self.inputs = model.from_images(jnp.asarray(self.pictures.images))
         self.entries = dict(zip(labels(config.solvers), config.solvers, strict=True))
