@@ -67,6 +67,7 @@ def compare_solvers(
     The reference for errors is the naive sequential solution, or the cached one where that is not in the list, or else
     the first entry's.
     """
+    entries = [entry.resolved(system) for entry in entries]
     sweep = jax.jit(lambda system, x: system.sweep(x)).lower(system, system.initial_guess()).compile()
     guess = system.initial_guess()
     sweep_s = time_calls(lambda: sweep(system, guess), max(50, repeats))

@@ -136,6 +136,7 @@ def run_experiment(
 ) -> ForwardResult:
     """Solve with every solver (by label) that is within the limits: the baseline first, as errors are against it."""
     system = experiment.system(seed)
+    solvers = {label: entry.resolved(system) for label, entry in solvers.items()}
     guess = system.initial_guess()
     sweep = _sweep.lower(system, guess).compile()
     reasons = {label: reason_to_skip(system, entry, limits) for label, entry in solvers.items()}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from runners.config.solvers import SolverEntry
+from runners.config.solvers import SolverEntry, refusal
 from runners.measure.job import Job, Plan, Row
 from runners.measure.progress import SolveProgress
 from runners.measure.timing import Slice, Times
@@ -39,10 +39,9 @@ def reason_to_skip(system: Any, entry: SolverEntry, limits: Limits) -> str | Non
             f"naive sequential evaluation computes all T equations T times, here {length**2:,} transitions a sample; "
             f"it is left out above T = {limits.sequential_length:,} (sequential_max_length)"
         )
-    try:
-        entry.solver.max_steps(system)
-    except ValueError as error:
-        return str(error)
+    reason = refusal(entry, system)
+    if reason is not None:
+        return reason
     needed = working_bytes(system, entry)
     if needed <= limits.memory_mib * 2**20:
         return None
@@ -51,11 +50,9 @@ def reason_to_skip(system: Any, entry: SolverEntry, limits: Limits) -> str | Non
 
 def working_bytes(system: Any, entry: SolverEntry) -> float:
     """About what a solver holds at once, as it says itself; 0 where it does not: a few states."""
-    floats = getattr(entry.solver, "floats_per_equation", None)
-    if floats is None:
-        return 0.0
     guess = system.initial_guess()
-    return float(_FLOAT_BYTES * system.num_equations * batch_size(guess) * floats(ravel(guess).shape[-1]))
+    floats = entry.solver.floats_per_equation(ravel(guess).shape[-1]) or 0
+    return float(_FLOAT_BYTES * system.num_equations * batch_size(guess) * floats)
 
 
 class TracedJob(Job):
