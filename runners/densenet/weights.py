@@ -42,7 +42,7 @@ def _random(config: DenseNetRunnerConfig, expected: dict[str, Any]) -> Checkpoin
         weights = f"random, as {config.published} is not downloaded"
     architecture = model_config(expected)
     model = model_class(expected["name"])(architecture, rngs=nnx.Rngs(config.seed))
-    images = load_calibration(config.data, model.image_shape)
+    images = load_calibration(config.data.name, model.image_shape, root=config.data.root, download=config.data.download)
     calibrate(model, model.from_images(jnp.asarray(images.images)))
     info = {"weights": f"{weights}; batch-norm statistics calibrated on {images.source}"}
     return Checkpoint(expected["name"], model, info, trained=False)
