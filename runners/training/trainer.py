@@ -17,7 +17,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from models import model_class, model_config
+from models import MODELS, model_config
 from runners.config.schema import UsageError
 from runners.training.config import TrainConfig
 from runners.training.task import TrainTask
@@ -152,7 +152,7 @@ class Trainer:
 
 def new_model(config: TrainConfig) -> Any:
     """The config's model with random weights."""
-    return model_class(config.model["name"])(model_config(config.model), rngs=nnx.Rngs(config.seed))
+    return MODELS[config.model["name"]](model_config(config.model), rngs=nnx.Rngs(config.seed))
 
 
 def _optimizer(config: TrainConfig, num_steps: int) -> optax.GradientTransformation:

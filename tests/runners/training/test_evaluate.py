@@ -14,7 +14,7 @@ import yaml
 from flax import nnx
 
 from data import load_dataset
-from models import model_class, model_config
+from models import MODELS, model_config
 from models.weights.native import save_checkpoint
 from runners.cli.main import main
 from runners.training.held_out import bits_by_image, held_out_bits_per_dim
@@ -24,7 +24,7 @@ KEYS = {"schema", "name", "runner", "config", "seed", "device", "versions", "git
 
 
 def tiny() -> Any:
-    return model_class("made")(model_config(ARCHITECTURE), rngs=nnx.Rngs(0))
+    return MODELS["made"](model_config(ARCHITECTURE), rngs=nnx.Rngs(0))
 
 
 def evaluate(folder: Path, **changes: Any) -> int:
