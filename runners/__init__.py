@@ -1,26 +1,33 @@
 """Experiments: config -> data, model, system, solvers -> results.
 
-``RUNNERS`` maps the names that users know to classes, resolved on use: "module:class".
+``RUNNERS`` maps the names that users know to classes, which are imported when they are asked for.
 """
 
 from __future__ import annotations
 
-RUNNERS: dict[str, str] = {
-    "MADESamplerRunner": "runners.sampling.runner:MADESamplerRunner",
-    "PixelCNNPPSamplerRunner": "runners.sampling.pixelcnnpp:PixelCNNPPSamplerRunner",
-    "CachedPixelCNNPPSamplerRunner": "runners.sampling.pixelcnnpp:CachedPixelCNNPPSamplerRunner",
-    "JacobiGSPixelCNNPPSamplerRunner": "runners.sampling.pixelcnnpp:JacobiGSPixelCNNPPSamplerRunner",
-    "GSJacobiPixelCNNPPSamplerRunner": "runners.sampling.pixelcnnpp:GSJacobiPixelCNNPPSamplerRunner",
-    "WaveNetSamplerRunner": "runners.sampling.sound:WaveNetSamplerRunner",
-    "WaveNetTimingRunner": "runners.wavenet_timing.runner:WaveNetTimingRunner",
-    "SamplerRunner": "runners.sampling.runner:SamplerRunner",  # any model of images
-    "BackpropRunner": "runners.rnn.backprop.runner:BackpropRunner",
-    "ForwardRNNRunner": "runners.rnn.forward.runner:ForwardRNNRunner",
-    "RNNClassifierRunner": "runners.rnn.classifier.runner:RNNClassifierRunner",
-    "DenseNetRunner": "runners.densenet.runner:DenseNetRunner",
-    "StreamRunner": "runners.stream.runner:StreamRunner",
-    "EvaluateRunner": "runners.training.evaluate:EvaluateRunner",  # any model
-    "TrainRunner": "runners.training.runner:TrainRunner",
-    "TrainClassifierRunner": "runners.training.runner:TrainClassifierRunner",
-    "TrainWaveNetRunner": "runners.training.runner:TrainWaveNetRunner",
-}
+from typing import Any
+
+from common.table import Table
+
+RUNNERS: Table[Any] = Table(
+    "runner",
+    {
+        "MADESamplerRunner": "runners.sampling.runner:MADESamplerRunner",
+        "PixelCNNPPSamplerRunner": "runners.sampling.pixelcnnpp:PixelCNNPPSamplerRunner",
+        "CachedPixelCNNPPSamplerRunner": "runners.sampling.pixelcnnpp:CachedPixelCNNPPSamplerRunner",
+        "JacobiGSPixelCNNPPSamplerRunner": "runners.sampling.pixelcnnpp:JacobiGSPixelCNNPPSamplerRunner",
+        "GSJacobiPixelCNNPPSamplerRunner": "runners.sampling.pixelcnnpp:GSJacobiPixelCNNPPSamplerRunner",
+        "WaveNetSamplerRunner": "runners.sampling.sound:WaveNetSamplerRunner",
+        "WaveNetTimingRunner": "runners.wavenet_timing.runner:WaveNetTimingRunner",
+        "SamplerRunner": "runners.sampling.runner:SamplerRunner",  # any model of images
+        "BackpropRunner": "runners.rnn.backprop.runner:BackpropRunner",
+        "ForwardRNNRunner": "runners.rnn.forward.runner:ForwardRNNRunner",
+        "RNNClassifierRunner": "runners.rnn.classifier.runner:RNNClassifierRunner",
+        "DenseNetRunner": "runners.densenet.runner:DenseNetRunner",
+        "StreamRunner": "runners.stream.runner:StreamRunner",
+        "EvaluateRunner": "runners.training.evaluate:EvaluateRunner",  # any model
+        "TrainRunner": "runners.training.runner:TrainRunner",
+        "TrainClassifierRunner": "runners.training.runner:TrainClassifierRunner",
+        "TrainWaveNetRunner": "runners.training.runner:TrainWaveNetRunner",
+    },
+)

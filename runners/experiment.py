@@ -1,4 +1,4 @@
-"""What every runner is: a config schema, a context, and the two ways in which a run can go wrong."""
+"""What an experiment is: a schema of its config, a constructor that refuses, and a run that gives a report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Protocol
 
 from rich.console import Console
 
-from runners.config.files import RunConfig
+from runners.config.schema import RunConfig
+from runners.report.report import Report
 
 
 class RunFailure(RuntimeError):
@@ -23,6 +24,7 @@ class RunContext:
     name: str  # the config's name, without folder and suffix
     out: Path  # where results go
     console: Console  # messages and progress, on standard error; tables go to standard output
+    all_columns: bool = False  # of tables, also those that do not fit the terminal
 
 
 class Runner(Protocol):
@@ -31,7 +33,7 @@ class Runner(Protocol):
     Config: ClassVar[type[RunConfig]]
 
     def __init__(self, config: Any, context: RunContext) -> None:
-        """Take a checked config."""
+        """Take a checked config; raise UserError where it asks for what cannot be had."""
 
-    def run(self) -> None:
-        """Do it; raise RunFailure where it fails, UsageError where the config asks for what cannot be had."""
+    def run(self) -> Report:
+        """Do it; raise RunFailure where it fails so early that there is nothing to report."""

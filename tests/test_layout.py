@@ -18,7 +18,8 @@ from common.paths import ROOT
 from data import DATASETS
 from models import MODELS
 from runners import RUNNERS
-from runners.config.files import UsageError, check_config, read_config
+from runners.config.files import read_config
+from runners.config.schema import UsageError, check_config
 from solvers import SOLVERS
 
 ROOMS = ("common", "data", "models", "solvers", "runners", "benchmarks")
@@ -256,8 +257,8 @@ def test_circles_and_wrong_parts_are_seen() -> None:
 
 
 def test_tables_lead_to_what_they_name() -> None:
-    for table, inside in ((RUNNERS, "runners"), (MODELS, "models"), (DATASETS, "data")):
-        for path in table.values():
+    for places, inside in ((RUNNERS.places, "runners"), (MODELS, "models"), (DATASETS.places, "data")):
+        for path in places.values():
             assert path.startswith(f"{inside}.")
             assert callable(resolve(path))
     assert all(kind.__module__.startswith("solvers.") for kind in SOLVERS.values())
@@ -265,7 +266,7 @@ def test_tables_lead_to_what_they_name() -> None:
 
 def accepts(runner: str, path: Path) -> bool:
     try:
-        check_config(resolve(RUNNERS[runner]).Config, read_config(path), path.name)
+        check_config(RUNNERS[runner].Config, read_config(path), path.name)
     except UsageError:
         return False
     return True
@@ -273,7 +274,7 @@ def accepts(runner: str, path: Path) -> bool:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_config_is_valid_for_one_kind_of_runner_and_says_what_it_is(path: Path) -> None:
-    kinds = {resolve(RUNNERS[runner]).Config for runner in RUNNERS if accepts(runner, path)}
+    kinds = {RUNNERS[runner].Config for runner in RUNNERS if accepts(runner, path)}
     assert len(kinds) == 1
     first = path.read_text().split("\n", 1)[0]
     assert re.fullmatch(r"# \S.{10,110}", first), "the first line is what --list says about it"

@@ -15,12 +15,13 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from common.lookup import resolve
+from common.errors import UserError
 from common.names import unknown
 from common.paths import RESULTS
-from data.images.dataset import DatasetError
 from runners import RUNNERS
-from runners.config.files import UsageError, apply_overrides, check_config, find_config, read_config
+from runners.cli.publish import publish
+from runners.config.files import apply_overrides, find_config, read_config
+from runners.config.schema import UsageError, check_config
 from runners.experiment import RunContext, RunFailure, Runner
 from runners.measure.programs import keep_programs, silence_xla
 
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(stderr=True)
     try:
         return _main(sys.argv[1:] if arguments is None else arguments, console)
-    except (UsageError, DatasetError) as error:
+    except UserError as error:
         return _complain(error, 2)
     except RunFailure as error:
         return _complain(error, 1)
@@ -93,7 +94,7 @@ def _main(arguments: Sequence[str], console: Console) -> int:
     path = find_config(options.config)
     if options.verbose != "debug":
         silence_xla()
-    runner = _find_runner(options.runner)
+    runner: type[Runner] = RUNNERS[options.runner]
     config = apply_overrides(read_config(path), options.set)
     if options.seed is not None:
         config["seed"] = options.seed
@@ -103,8 +104,10 @@ def _main(arguments: Sequence[str], console: Console) -> int:
     _use_device(options.device)
     keep_programs()
     _set_verbosity(options.verbose, console)
-    context = RunContext(runner=options.runner, name=path.stem, out=out, console=console)
-    runner(checked, context).run()
+    context = RunContext(options.runner, path.stem, out, console, all_columns=options.verbose == "debug")
+    report = runner(checked, context).run()
+    if report is not None:
+        publish(report, context)
     return 0
 
 
@@ -152,13 +155,6 @@ def _check_alone(options: argparse.Namespace) -> None:
         given = getattr(options, flag)
         if given is not None and given is not False and given != []:
             raise UsageError(f"--{flag} does not go with --download; first download, then run")
-
-
-def _find_runner(name: str) -> type[Runner]:
-    if name not in RUNNERS:
-        raise UsageError(unknown("runner", name, RUNNERS))
-    kind: type[Runner] = resolve(RUNNERS[name])
-    return kind
 
 
 def _check_out(out: Path) -> None:

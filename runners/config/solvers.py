@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, InstanceOf
 
 from common.names import unknown
 from common.options import build_options
-from runners.config.files import UsageError
+from runners.config.schema import UsageError
 from solvers import SOLVERS, CompositeSolver, Solver, check_pairing, solver_name
 
 _OF_ALL = ("max_steps", "repeats", "trace")  # what every entry may have beside its solver's options

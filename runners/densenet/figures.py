@@ -17,8 +17,7 @@ from jaxtyping import Shaped
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from runners.plotting.convergence import SOLVER_STYLES, draw_legend
-from runners.plotting.style import FAINT, INK, new_figure, save_figure, style_axes
+from runners.plotting.style import FAINT, INK, SOLVER_STYLES, draw_legend, new_figure, save_figure, style_axes
 from runners.report.units import format_seconds
 
 Curves: TypeAlias = Mapping[str, Mapping[str, Shaped[np.ndarray, "..."]]]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from data.images.pictures import LabelledImages
-from models.weights.native import Checkpoint
+from data.images.dataset import LabelledImages
+from models.weights.checkpoint import Checkpoint
 from runners.densenet.answers import quartiles, top_classes
 from runners.densenet.config import DenseNetRunnerConfig
 from runners.densenet.follow import Followed

@@ -12,16 +12,16 @@ from rich.console import Console
 from rich.table import Table
 
 from common.files import replaced_folder
+from runners.cli.publish import SCHEMA, write_json
 from runners.densenet.figures import PUBLISHED, by_step_figure, by_time_figure, predictions_figure
 from runners.densenet.findings import Findings
 from runners.densenet.layers import SEQUENTIAL
 from runners.densenet.weights import describe_weights, resolved_config
 from runners.experiment import RunContext
-from runners.measure.comparison import row_record
+from runners.measure.table import comparison_table
+from runners.report.console import output_console
 from runners.report.environment import describe_environment
-from runners.report.table import print_table
 from runners.report.units import format_seconds
-from runners.sampling.report import SCHEMA, write_json
 
 _EXIT_HEADS = (
     "solver",
@@ -60,7 +60,7 @@ def write_densenet_report(context: RunContext, findings: Findings) -> None:
 
 def print_densenet_report(context: RunContext, findings: Findings) -> None:
     """Print the tables of solvers, of early exits and of times, and the sentences, to standard output."""
-    print_table(findings.comparison, _title(context, findings))
+    comparison_table(findings.comparison, _title(context, findings)).print(output_console())
     console = Console()
     if not console.is_terminal:
         console = Console(width=170)
@@ -122,16 +122,13 @@ def _record(context: RunContext, findings: Findings) -> dict[str, Any]:
         "accuracy": findings.accuracy,
         "system": {
             "name": findings.checkpoint.name,
-            "num_equations": comparison.num_equations,
-            "batch_size": comparison.batch_size,
-            "sweep_s": dataclasses.asdict(comparison.sweep_s),
-            "sweep_flops": comparison.sweep_flops,
+            **comparison.system_record,
             "sequential_pass_s": dataclasses.asdict(findings.sequential_s),
             "readout_s": dataclasses.asdict(findings.readout_s),
         },
         "error_reference": comparison.reference_label,
-        "fastest": comparison.best.label if comparison.best else None,
-        "rows": [row_record(row, comparison) | _on_all_images(findings, row.label) for row in comparison.rows],
+        "fastest": comparison.fastest,
+        "rows": [comparison.record(row) | _on_all_images(findings, row.label) for row in comparison.rows],
         "by_sweep": {label: findings.by_sweep(label) for label in findings.followed},
         "early_exit": {label: findings.early_exits(label) for label in _parallel(findings)},
         "critical_path": {

@@ -12,11 +12,11 @@ from jaxtyping import Array, Float
 from data.images.pictures import load_pictures
 from models.densenet.network import DenseNetNetwork
 from models.densenet.systems import BlockInput, DenseNetSystem
-from runners.config.files import RunConfig
+from runners.config.schema import RunConfig
 from runners.config.solvers import fit_entries, labels
 from runners.densenet.config import DenseNetRunnerConfig
 from runners.densenet.findings import Findings
-from runners.densenet.follow import Followed, follow
+from runners.densenet.follow import Followed, follow_answers
 from runners.densenet.layers import CriticalPath, time_layers
 from runners.densenet.report import print_densenet_report, write_densenet_report
 from runners.densenet.weights import describe_weights, load_classifier
@@ -42,7 +42,13 @@ class DenseNetRunner:
         self.config, self.context = config, context
         self.checkpoint = load_classifier(config)
         model = self.checkpoint.model
-        self.pictures = load_pictures(config.data, model.image_shape, config.num_images)
+        self.pictures = load_pictures(
+            config.data.name,
+            model.image_shape,
+            config.num_images,
+            root=config.data.root,
+            download=config.data.download,
+        )
         self.network: DenseNetNetwork = model.fold()
         self.inputs = model.from_images(jnp.asarray(self.pictures.images))
         self._begin = jax.jit(_begin)
@@ -76,8 +82,7 @@ class DenseNetRunner:
         """The standard comparison, on the first batch."""
         return compare_solvers(
             system,
-            self.config.solvers,
-            list(self.entries),
+            self.entries,
             repeats=self.config.repeats,
             time_limit_s=self.config.time_limit_s,
             trace=True,
@@ -93,7 +98,7 @@ class DenseNetRunner:
                 continue
             self._say(f"following {label} on {self.config.num_images} images ...")
             systems = (self._system(batch) for batch in self._batches())
-            followed[label] = follow(entry, systems, self.config.num_images)
+            followed[label] = follow_answers(entry, systems, self.config.num_images)
         return followed
 
     def _time_layers(self, solution: Any) -> CriticalPath:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,9 +10,10 @@ from flax import nnx
 from data.images.pictures import load_calibration
 from models import CLASSIFIERS, ModelError, describe_config, model_class, model_config
 from models.densenet.calibration import calibrate
+from models.weights.checkpoint import Checkpoint, CheckpointError
 from models.weights.downloads import downloaded, downloads
-from models.weights.native import Checkpoint, CheckpointError, load_checkpoint
-from runners.config.files import UsageError
+from models.weights.load import load_checkpoint
+from runners.config.schema import UsageError
 from runners.densenet.config import DenseNetRunnerConfig
 
 
@@ -42,10 +42,10 @@ def _random(config: DenseNetRunnerConfig, expected: dict[str, Any]) -> Checkpoin
         weights = f"random, as {config.published} is not downloaded"
     architecture = model_config(expected)
     model = model_class(expected["name"])(architecture, rngs=nnx.Rngs(config.seed))
-    images = load_calibration(config.data, model.image_shape)
+    images = load_calibration(config.data.name, model.image_shape, root=config.data.root, download=config.data.download)
     calibrate(model, model.from_images(jnp.asarray(images.images)))
     info = {"weights": f"{weights}; batch-norm statistics calibrated on {images.source}"}
-    return Checkpoint(expected["name"], model, info, Path())
+    return Checkpoint(expected["name"], model, info, trained=False)
 
 
 def describe_weights(config: DenseNetRunnerConfig, checkpoint: Checkpoint) -> str:

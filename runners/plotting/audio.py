@@ -1,13 +1,12 @@
 """Pictures of sound: waveforms and spectrograms, of one clip or of several to compare.
 
-The ``draw_*`` functions draw on axes that the caller has, the others write a PNG file whole or not at all. Samples are
+The ``draw_*`` functions draw on axes that the caller has. Samples are
 one channel, (N,) with N >= 2, full scale is [-1, 1]; rates are in Hz.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from runners.plotting.style import FAINT, INK, new_figure, save_figure, style_axes
+from runners.plotting.style import FAINT, INK, new_figure, set_title, style_axes
 
 RANGE_DB = 70.0  # from the loudest that is shown to black
 _COLUMNS = 1500  # in a picture: more are not seen
@@ -36,25 +35,13 @@ class Spectrogram(NamedTuple):
     extent: tuple[float, float, float, float]
 
 
-def audio_figure(path: Path, samples: Float[np.ndarray, " N"], sample_rate: int, title: str) -> None:
-    """Write a clip's waveform above its spectrogram as a PNG. Raises ValueError as ``spectrogram`` does."""
-    figure = new_figure(9, 4.8)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.6))
-    draw_waveform(upper, samples, sample_rate)
-    upper.set_xlabel("")
-    image = draw_spectrogram(lower, samples, sample_rate)
-    _colour_bar(figure, image, [lower])
-    _write(path, figure, title)
-
-
 def compare_audio(
-    path: Path,
     clips: Mapping[str, Float[np.ndarray, " N"]],
     sample_rate: int,
     title: str,
     marks: Mapping[str, Sequence[float]] | None = None,
-) -> None:
-    """Write clips below each other as a PNG: their names, waveforms and spectrograms on shared axes and one dB range.
+) -> Figure:
+    """Clips below each other: their names, waveforms and spectrograms on shared axes and one dB range.
 
     ``marks``: for a clip's name the times in s at which dashed lines stand.
 
@@ -78,7 +65,8 @@ def compare_audio(
     rows[0, 0].set_xlim(0, longest / sample_rate)
     rows[0, 0].set_ylim(*_limits(np.concatenate(list(clips.values()))))
     _colour_bar(figure, image, list(rows[:, 1]))
-    _write(path, figure, title)
+    set_title(figure, title)
+    return figure
 
 
 def draw_waveform(axes: Axes, samples: Float[np.ndarray, " N"], sample_rate: int) -> None:
@@ -169,8 +157,3 @@ def _colour_bar(figure: Figure, image: AxesImage, panels: list[Axes]) -> None:
     bar = figure.colorbar(image, ax=panels, pad=0.01, fraction=0.03, aspect=18 * len(panels))
     bar.set_label("dB", color=INK, fontsize=9)
     bar.ax.tick_params(colors=INK, labelsize=8)
-
-
-def _write(path: Path, figure: Figure, title: str) -> None:
-    figure.suptitle(title, fontsize=12.5, fontweight="bold", color=INK, x=0.01, ha="left")
-    save_figure(path, figure)

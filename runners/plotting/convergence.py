@@ -1,7 +1,7 @@
-"""Pictures of a run: convergence by step and by time, and grids of samples.
+"""Pictures of convergence, by step and by time.
 
-A solver has the same colour and marker in every picture. The ``draw_*`` functions draw on axes that the caller has, the
-others write a PNG file whole or not at all; none touches matplotlib's global state.
+A solver has the same colour and marker in every picture. The ``draw_*`` functions draw on axes that the caller has;
+none touches matplotlib's global state.
 
 ``rows`` are the rows of results.json. ``traces`` are the arrays of traces.npz by the label of a row and their name:
 num_steps (S,) sequential network evaluations so far, time_s (S,) measured seconds, residual (S,) max |F(x) - x|,
@@ -11,21 +11,17 @@ Infinity and NaN stand for what is not known. A row without arrays is left out o
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-from PIL import Image
 
-from common.files import write_atomically
-from runners.plotting.style import FAINT, GRID, INK, new_figure, save_figure
+from runners.plotting.style import DASHES, FAINT, INK, draw_legend, new_figure, set_title, solver_style, style_axes
 from runners.report.units import format_seconds
 
 Arrays: TypeAlias = Mapping[str, Shaped[np.ndarray, "..."]]
@@ -33,32 +29,8 @@ Traces: TypeAlias = Mapping[str, Arrays]
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
 XAxis: TypeAlias = Literal["num_steps", "time_s"]
 
-# Okabe and Ito's palette for the solvers that are often seen together, Tol's muted one for the rest: both can be told
-# apart with any colour vision; the markers are for print without colours.
-SOLVER_STYLES: dict[str, tuple[str, str]] = {
-    "sequential": ("#000000", "o"),
-    "cached_sequential": ("#8a8a8a", "s"),
-    "jacobi": ("#0072b2", "D"),
-    "gs_jacobi": ("#d55e00", "^"),
-    "sliding_gs_jacobi": ("#aa4499", "8"),
-    "jacobi_gs": ("#009e73", "v"),
-    "segmented": ("#ddaa33", "$S$"),
-    "anderson": ("#cc79a7", "P"),
-    "newton": ("#e69f00", "X"),
-    "quasi_newton": ("#56b4e9", "<"),
-    "picard": ("#882255", ">"),
-    "elk": ("#332288", "p"),
-    "quasi_elk": ("#999933", "h"),
-    "windowed": ("#7f5f00", "$W$"),
-    "parallel_scan": ("#661100", "d"),
-    "dense_newton": ("#117733", "H"),
-    "auto": ("#44aa99", "*"),
-}
-_OTHER = ("#444444", ".")
-_DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 _X_LABELS = {"num_steps": "sequential network evaluations", "time_s": "measured time"}
 _MAX_TICKS = 9
-_GRID = 480  # pixels: how wide a grid of samples is, about
 
 
 def by_label(arrays: Arrays) -> dict[str, dict[str, Shaped[np.ndarray, "..."]]]:
@@ -70,57 +42,20 @@ def by_label(arrays: Arrays) -> dict[str, dict[str, Shaped[np.ndarray, "..."]]]:
     return grouped
 
 
-def convergence_by_step(path: Path, traces: Traces, rows: Rows, title: str, reference: str) -> None:
-    """Write error and forward difference against sequential steps, both axes logarithmic, as a PNG.
+def convergence_figure(traces: Traces, rows: Rows, title: str, reference: str, x: XAxis) -> Figure:
+    """Error and forward difference against sequential steps or measured seconds, all axes logarithmic.
 
     ``reference``: the label of the row that errors are measured against.
 
     Raises ValueError where a row's arrays are not all there, or not one-dimensional and equally long.
     """
-    _convergence(path, traces, rows, title, reference, "num_steps")
-
-
-def convergence_by_time(path: Path, traces: Traces, rows: Rows, title: str, reference: str) -> None:
-    """The same as ``convergence_by_step`` against measured seconds."""
-    _convergence(path, traces, rows, title, reference, "time_s")
-
-
-def sample_grid(path: Path, images: UInt8[np.ndarray, "N H W C"], scale: int | None = None) -> None:
-    """Write images as a PNG grid, each pixel ``scale`` by ``scale`` large. Raises ValueError as ``grid_image`` does.
-
-    By default a few small images are enlarged more than many.
-    """
-    if scale is None:
-        scale = max(2, _GRID // grid_image(images).shape[1])
-    buffer = io.BytesIO()
-    Image.fromarray(grid_image(images, scale)).save(buffer, format="PNG", optimize=True)
-    write_atomically(path, buffer.getvalue())
-
-
-def grid_image(
-    images: UInt8[np.ndarray, "N H W C"], scale: int = 1, gap: int = 2, background: int = 255
-) -> UInt8[np.ndarray, "height width 3"]:
-    """Images in reading order on a grid about as wide as high, ``gap`` pixels around each.
-
-    Raises ValueError where the images are not uint8 of shape (N, H, W, 1 or 3) with at least one pixel.
-    """
-    check_images(images)
-    count, height, width, _ = images.shape
-    columns = min(count, max(1, math.ceil(math.sqrt(count * height / width))))
-    pixels = np.repeat(np.repeat(np.broadcast_to(images, (*images.shape[:3], 3)), scale, 1), scale, 2)
-    step_y, step_x = height * scale + gap, width * scale + gap
-    grid = np.full((-(-count // columns) * step_y + gap, columns * step_x + gap, 3), background, np.uint8)
-    for i, image in enumerate(pixels):
-        top, left = gap + (i // columns) * step_y, gap + (i % columns) * step_x
-        grid[top : top + height * scale, left : left + width * scale] = image
-    return grid
-
-
-def check_images(images: UInt8[np.ndarray, "..."], dimensions: int = 4) -> None:
-    """Raise ValueError unless ``images`` is a non-empty uint8 array (..., H, W, 1 or 3) of that many dimensions."""
-    if images.dtype != np.uint8 or images.ndim != dimensions or images.size == 0 or images.shape[-1] not in (1, 3):
-        axes = "(F, N, H, W, 1 or 3)" if dimensions == 5 else "(N, H, W, 1 or 3)"
-        raise ValueError(f"images must be non-empty uint8 of shape {axes}, not {images.dtype} {images.shape}")
+    figure = new_figure(10, 4.8)
+    left, right = figure.subplots(1, 2, sharex=True)
+    draw_error(left, traces, rows, x, reference)
+    draw_residual(right, traces, rows, x)
+    draw_legend(figure, [left, right])
+    set_title(figure, title)
+    return figure
 
 
 def draw_error(axes: Axes, traces: Traces, rows: Rows, x: XAxis, reference: str = "sequential") -> None:
@@ -138,34 +73,6 @@ def draw_residual(axes: Axes, traces: Traces, rows: Rows, x: XAxis) -> None:
     _draw(axes, traces, rows, x, "residual", r"max $|F(x) - x|$")
 
 
-def draw_legend(figure: Figure, axes: Sequence[Axes]) -> None:
-    """One legend below the panels for all that is drawn on them."""
-    entries: dict[str, Any] = {}
-    for panel in axes:
-        for line, label in zip(*panel.get_legend_handles_labels(), strict=True):
-            entries.setdefault(label, line)
-    if entries:
-        figure.legend(
-            entries.values(),
-            entries.keys(),
-            loc="outside lower center",
-            ncols=min(len(entries), 3 if max(map(len, entries)) > 24 else 4),
-            frameon=False,
-            fontsize=9,
-            handlelength=3.2,
-        )
-
-
-def _convergence(path: Path, traces: Traces, rows: Rows, title: str, reference: str, x: XAxis) -> None:
-    figure = new_figure(10, 4.8)
-    left, right = figure.subplots(1, 2, sharex=True)
-    draw_error(left, traces, rows, x, reference)
-    draw_residual(right, traces, rows, x)
-    draw_legend(figure, [left, right])
-    figure.suptitle(title, fontsize=12.5, fontweight="bold", color=INK, x=0.01, ha="left")
-    save_figure(path, figure)
-
-
 def _draw(axes: Axes, traces: Traces, rows: Rows, x: XAxis, y: str, label: str, shade: str | None = None) -> None:
     """Draw one quantity of every row that has it."""
     traced = [row for row in rows if row["label"] in traces]
@@ -178,14 +85,14 @@ def _draw(axes: Axes, traces: Traces, rows: Rows, x: XAxis, y: str, label: str, 
         axes.text(0.5, 0.5, "not known for these solvers", transform=axes.transAxes, ha="center", color=FAINT)
     solvers = [row["solver"] for row, _ in points]
     for i, (row, found) in enumerate(points):
-        dashes = _DASHES[solvers[:i].count(solvers[i]) % len(_DASHES)]
+        dashes = DASHES[solvers[:i].count(solvers[i]) % len(DASHES)]
         _draw_row(axes, row, np.maximum(found, [0.0, floor, floor]), dashes)
 
 
 def _draw_row(axes: Axes, row: Mapping[str, Any], points: Float[np.ndarray, "S 3"], dashes: Any) -> None:
     """Draw a row's points (x, y, lower end of the shade) and mark the last."""
     x, height, low = points.T
-    colour, marker = SOLVER_STYLES.get(row["solver"], _OTHER)
+    colour, marker = solver_style(row["solver"])
     style: dict[str, Any] = {"color": colour, "marker": marker}
     # Nothing is known between two iterations: the value stays what it was, so the line is a staircase.
     line: dict[str, Any] = {"drawstyle": "steps-post", "ls": dashes, "lw": 1.6, "ms": 4, "markevery": 0.07}
@@ -222,11 +129,7 @@ def _style(axes: Axes, values: Float[np.ndarray, " S"], floor: float, x: XAxis, 
     """Logarithmic axes with a tick at every few powers of ten, and the lowest labelled 0 where it stands for that."""
     axes.set(xscale="log", yscale="log", xlabel=_X_LABELS[x])
     axes.set_ylabel(label)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FAINT)
-    axes.tick_params(colors=INK, labelsize=9)
-    axes.grid(color=GRID, lw=0.8)
-    axes.set_axisbelow(True)
+    style_axes(axes)
     heights = np.maximum(values, floor)
     low, high = (math.floor(math.log10(min(heights))), math.ceil(math.log10(max(heights)))) if len(heights) else (-1, 0)
     high = max(high, low + 1)

@@ -18,8 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from common.files import write_atomically
-from runners.plotting.convergence import check_images, grid_image
+from runners.plotting.images import check_images, grid_image
 from runners.report.units import format_seconds
 
 FRAME_MS, HOLD_MS = 60, 2500  # how long each picture stays, and the last one
@@ -120,8 +119,8 @@ class Layout:
         return left, _HEADER + line * (self.grid[1] + _CAPTION + _MARGIN) + _CAPTION
 
 
-def write_solving_gif(path: Path, rows: Sequence[GifRow], title: str) -> None:
-    """Write an endlessly looping GIF of the solvers at work, below 1.5 MB where showing fewer samples achieves that.
+def solving_gif(rows: Sequence[GifRow], title: str) -> bytes:
+    """An endlessly looping GIF file of the solvers at work, below 1.5 MB where showing fewer samples achieves that.
 
     Each panel shows the frame that was measured last at the time on the clock, the steps so far and how many of the
     pixels are as they end, and when it is done a tick and its time. Raises ValueError where there are no rows or their
@@ -134,7 +133,7 @@ def write_solving_gif(path: Path, rows: Sequence[GifRow], title: str) -> None:
         content = _encode([palette.indexed(_picture(rows, tick, layout, title)) for tick in ticks], ticks)
         if len(content) < MAX_BYTES:
             break
-    write_atomically(path, content)
+    return content
 
 
 def plan_clock(rows: Sequence[GifRow]) -> list[Tick]:

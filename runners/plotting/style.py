@@ -1,9 +1,11 @@
-"""An empty picture and its file: what every figure of a run begins and ends with."""
+"""How every picture looks: figures, axes, titles and legends, and a colour, a marker and dashes for each solver."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -12,6 +14,29 @@ from matplotlib.figure import Figure
 from common.files import write_atomically
 
 INK, FAINT, GRID = "#222222", "#666666", "#e4e4e4"
+
+# Okabe and Ito's palette for the solvers that are often seen together, Tol's muted one for the rest: both can be told
+# apart with any colour vision; the markers are for print without colours.
+SOLVER_STYLES: dict[str, tuple[str, str]] = {
+    "sequential": ("#000000", "o"),
+    "cached_sequential": ("#8a8a8a", "s"),
+    "jacobi": ("#0072b2", "D"),
+    "gs_jacobi": ("#d55e00", "^"),
+    "sliding_gs_jacobi": ("#aa4499", "8"),
+    "jacobi_gs": ("#009e73", "v"),
+    "segmented": ("#ddaa33", "$S$"),
+    "anderson": ("#cc79a7", "P"),
+    "newton": ("#e69f00", "X"),
+    "quasi_newton": ("#56b4e9", "<"),
+    "picard": ("#882255", ">"),
+    "elk": ("#332288", "p"),
+    "quasi_elk": ("#999933", "h"),
+    "windowed": ("#7f5f00", "$W$"),
+    "parallel_scan": ("#661100", "d"),
+    "dense_newton": ("#117733", "H"),
+}
+OTHER_STYLE = ("#444444", ".")
+DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1, 1, 1, 1, 1)))
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -30,8 +55,41 @@ def style_axes(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def save_figure(path: Path, figure: Figure) -> None:
-    """Write the figure as a PNG file, whole or not at all."""
+def solver_style(solver: str) -> tuple[str, str]:
+    """The colour and the marker of a solver, by its name in results.json."""
+    return SOLVER_STYLES.get(solver, OTHER_STYLE)
+
+
+def set_title(figure: Figure, title: str) -> None:
+    """Put a title at the top left of a figure."""
+    figure.suptitle(title, fontsize=12.5, fontweight="bold", color=INK, x=0.01, ha="left")
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as the content of a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
+
+
+def save_figure(path: Path, figure: Figure) -> None:
+    """Write the figure as a PNG file, whole or not at all."""
+    write_atomically(path, png(figure))
+
+
+def draw_legend(figure: Figure, axes: Sequence[Axes]) -> None:
+    """One legend below the panels for all that is drawn on them."""
+    entries: dict[str, Any] = {}
+    for panel in axes:
+        for line, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, line)
+    if entries:
+        figure.legend(
+            entries.values(),
+            entries.keys(),
+            loc="outside lower center",
+            ncols=min(len(entries), 3 if max(map(len, entries)) > 24 else 4),
+            frameon=False,
+            fontsize=9,
+            handlelength=3.2,
+        )

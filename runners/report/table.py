@@ -1,75 +1,83 @@
-"""The table of a comparison on the console."""
+"""Tables of results for a console: no cell wraps, and columns make room where the console is narrow."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
-from runners.measure.comparison import Comparison
-from runners.measure.job import Row
-from runners.report.units import format_seconds
-
-_COLUMNS = (
-    ("solver", "left"),
-    ("status", "left"),
-    ("steps", "right"),
-    ("sweeps", "right"),
-    ("time", "right"),
-    ("quartiles", "right"),
-    ("vs naive", "right"),
-    ("vs cached", "right"),
-    ("residual", "right"),
-    ("mismatched", "right"),
-    ("error", "right"),
-    ("memory", "right"),
-    ("compile", "right"),
-)
+_UNBOUNDED = 10_000  # wider than any table
 
 
-def print_table(comparison: Comparison, title: str) -> None:
-    """Print all rows to standard output, the fastest converged one marked with a star."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)  # no cell may wrap or be cut
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    for name, justify in _COLUMNS:
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    for row in comparison.rows:
-        best = row is comparison.best
-        cells = _cells(row, comparison)
-        cells[0] = ("* " if best else "  ") + cells[0]
-        table.add_row(*cells, style="bold green" if best else None)
-    console.print(table)
-    console.print(
-        f"T = {comparison.num_equations} equations, batch {comparison.batch_size}; one sweep takes "
-        f"{format_seconds(comparison.sweep_s.median)}. * fastest that converged; steps: sequential network "
-        f"evaluations; sweeps: work in full sweeps;\nresidual: max |F(x) - x|; mismatched: equations off by more than "
-        f"0.001; error: against {comparison.reference_label}.",
-        highlight=False,
-    )
+@dataclass(frozen=True)
+class Column:
+    """A column's heading, and when it makes room: those of the lowest ``drop`` first, those of 0 never."""
+
+    name: str
+    drop: int = 0
+    align: Literal["left", "right"] = "right"
 
 
-def _cells(row: Row, comparison: Comparison) -> list[str]:
-    speedups = comparison.speedups[row.label]
-    return [
-        row.label,
-        row.status.label,
-        str(row.num_steps),
-        f"{row.sweep_equivalents:.1f}",
-        format_seconds(row.run_s.median),
-        f"{format_seconds(row.run_s.q1)} - {format_seconds(row.run_s.q3)}",
-        _times(speedups["speedup_vs_sequential"]),
-        _times(speedups["speedup_vs_cached"]),
-        f"{row.max_residual:.1e}" if row.max_residual else "0",
-        str(row.mismatched_equations),
-        f"{row.max_abs_error:.1e}" if row.max_abs_error else "0",
-        "-" if row.peak_memory_bytes is None else f"{row.peak_memory_bytes / 2**20:.1f} MiB",
-        format_seconds(row.compile_s),
-    ]
+@dataclass(frozen=True)
+class ResultTable:
+    """Rows of cells under their headings.
 
+    Attributes:
+        title: the line above.
+        columns: from left to right.
+        rows: a text for each column.
+        best: the row that is marked with a star and in bold, if any.
+        note: how to read it; printed below.
+    """
 
-def _times(factor: float | None) -> str:
-    if factor is None:
-        return "-"
-    return f"{factor:.1f}x" if factor >= 10 else f"{factor:.2f}x"
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[str]]
+    best: int | None = None
+    note: str = ""
+
+    def print(self, console: Console, *, all_columns: bool = False) -> None:
+        """Print as many columns as fit, or all of them; the text of a cell is never taken for markup."""
+        if all_columns or not console.is_terminal:
+            kept = list(range(len(self.columns)))
+            wide = Console(file=console.file, width=max(console.width, self._width(console, kept)))
+            wide.print(self._rich(kept), no_wrap=True, crop=False)
+        else:
+            kept = self._fitting(console)
+            console.print(self._rich(kept))
+        left_out = [column.name for i, column in enumerate(self.columns) if i not in kept]
+        if left_out:
+            console.print(Text(f"no room for {', '.join(left_out)}: see results.json, or --verbose debug"))
+        if self.note:
+            console.print(Text(self.note))
+
+    def _fitting(self, console: Console) -> list[int]:
+        """The numbers of the columns that fit, after others have made room in their order."""
+        kept = list(range(len(self.columns)))
+        for i in sorted((i for i in kept if self.columns[i].drop), key=lambda i: self.columns[i].drop):
+            if self._width(console, kept) <= console.width:
+                break
+            kept.remove(i)
+        return kept
+
+    def _width(self, console: Console, kept: Sequence[int]) -> int:
+        options = console.options.update(width=_UNBOUNDED, max_width=_UNBOUNDED)
+        return Measurement.get(console, options, self._rich(kept)).maximum
+
+    def _rich(self, kept: Sequence[int]) -> Table:
+        table = Table(title=Text(self.title), box=box.SIMPLE_HEAD, title_justify="left")
+        for i in kept:
+            column = self.columns[i]
+            table.add_column(Text(column.name), justify=column.align, no_wrap=True)
+        for number, row in enumerate(self.rows):
+            best = number == self.best
+            star = "" if self.best is None else "* " if best else "  "
+            cells = [(star if i == 0 else "") + row[i] for i in kept]
+            table.add_row(*map(Text, cells), style="bold green" if best else None)
+        return table

@@ -14,18 +14,17 @@ from pydantic import Field, field_validator, model_validator
 
 from models import MODELS, SAMPLERS, ModelError, describe_config, model_class, model_config
 from models.autoregressive import AutoregressiveSystem, CausalNetwork, Known, Noise
-from models.weights.native import Checkpoint, CheckpointError, load_checkpoint
-from runners.config.files import RunConfig, UsageError
+from models.weights.checkpoint import Checkpoint, CheckpointError
+from models.weights.load import load_checkpoint
+from runners.config.schema import RunConfig, UsageError
 from runners.config.solvers import SolverList, fit_entries, labels
-from runners.experiment import RunContext, RunFailure
+from runners.experiment import RunContext
 from runners.measure.comparison import Comparison, compare_solvers
-from runners.measure.job import MISMATCH
-from runners.report.table import print_table
+from runners.report.report import Report
 from runners.sampling.head import head_options, replace_head
 from runners.sampling.known_pixels import KnownPixels, load_known
 from runners.sampling.noise import load_noise
-from runners.sampling.report import SamplesReport, write_report
-from solvers import Status
+from runners.sampling.report import Samples, sampling_report
 
 
 class SamplerConfig(RunConfig):
@@ -75,30 +74,19 @@ class SamplerRunner:
         self.system = AutoregressiveSystem(self._network(), self.head, by_equation, self._known())
         self.config = config.model_copy(update={"solvers": fit_entries(config.solvers, self.system)})
 
-    def run(self) -> None:
-        """Compare the solvers, write the results, print the table; raise RunFailure where one did not converge."""
+    def run(self) -> Report:
+        """Compare the solvers; the report fails where one did not converge."""
         entries = self.config.solvers
         comparison = compare_solvers(
             self.system,
-            entries,
-            labels(entries),
+            dict(zip(labels(entries), entries, strict=True)),
             repeats=self.config.repeats,
             time_limit_s=self.config.time_limit_s,
             trace=self.config.trace,
             console=self.context.console,
         )
         title = f"{self.context.name}: {self._subject()}"
-        write_report(self.context, self.config.seed, self._resolved(), comparison, self._samples(comparison), title)
-        print_table(comparison, title)
-        self.context.console.print(f"results in {_shown(self.context.out)}")
-        for row in comparison.rows:
-            if row.status is not Status.CONVERGED:
-                raise RunFailure(f"{row.label}: {row.status.sentence}")
-            if row.mismatched_equations and row.entry.solver.tol <= MISMATCH:  # else a rough answer was asked for
-                raise RunFailure(
-                    f"{row.label}: the solver converged, but {row.mismatched_equations} equations differ from the "
-                    "reference sweep; the model's blocks or caches do not agree with its sweep (see check_system)"
-                )
+        return sampling_report(title, self._resolved(), comparison, self._samples(comparison, title))
 
     def _load(self) -> Checkpoint:
         """The model: from a checkpoint, or with random weights."""
@@ -112,7 +100,7 @@ class SamplerRunner:
             model = model_class(name)(architecture, rngs=nnx.Rngs(config.seed))
         except (CheckpointError, ModelError) as error:
             raise UsageError(str(error)) from None
-        return Checkpoint(name, model, {"weights": "random"}, Path())
+        return Checkpoint(name, model, {"weights": "random"}, trained=False)
 
     def _grid(self) -> tuple[int, ...]:
         """How the equations of a sample lie in files; T is their product."""
@@ -163,13 +151,13 @@ class SamplerRunner:
             return None
         return load_known(config.known_pixels, self.checkpoint.name, self.checkpoint.model, config.batch_size)
 
-    def _samples(self, comparison: Comparison) -> SamplesReport:
+    def _samples(self, comparison: Comparison, title: str) -> Samples:
         model = self.checkpoint.model
 
         def images(x: np.ndarray) -> np.ndarray:
             return np.asarray(model.to_images(jnp.asarray(_batch_first(x, self.grid))))
 
-        return SamplesReport(
+        return Samples(
             samples=_batch_first(np.asarray(comparison.reference), self.grid),
             inputs=self.noise,
             to_images=images if hasattr(model, "to_images") else None,
@@ -206,11 +194,3 @@ def _batch_first(array: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
 def _by_equation(array: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
     """The inverse of ``_batch_first``."""
     return np.moveaxis(array.reshape(len(array), math.prod(grid), *array.shape[1 + len(grid) :]), 0, 1)
-
-
-def _shown(path: Path) -> str:
-    """A path as short as it can be said."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

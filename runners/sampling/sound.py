@@ -16,13 +16,16 @@ from data.audio.clip import load_clip
 from models.heads.categorical import HEADS
 from models.wavenet.generation import Generation
 from models.wavenet.network import WaveNetNetwork
-from runners.config.files import RunConfig, UsageError
+from runners.config.schema import RunConfig, UsageError
 from runners.measure.comparison import Comparison
 from runners.measure.generation import Continuation, continued
-from runners.plotting.wavenet_sound import Clip, SampledSound
+from runners.plotting.picture import Picture
+from runners.plotting.sound import WaveFile, one_after_the_other
+from runners.report.report import Artifact
+from runners.sampling.figures import Clip, SampledSound, sound_figure
 from runners.sampling.head import head_options, replace_head
 from runners.sampling.prompt import PromptConfig, load_conditioning, load_prompt, network_behind, prompt_clip
-from runners.sampling.report import SamplesReport
+from runners.sampling.report import Samples
 from runners.sampling.runner import SamplerConfig, SamplerRunner
 
 _EMBEDDED = "speech"  # what weights that were trained on the embedded clip say of themselves
@@ -89,26 +92,31 @@ class WaveNetSamplerRunner(SamplerRunner):
             raise UsageError(f"conditioning_file {config.conditioning_file!r}: {sentence}") from None
         return network_behind(whole, self.prompt, config.num_samples)
 
-    def _samples(self, comparison: Comparison) -> SamplesReport:
+    def _samples(self, comparison: Comparison, title: str) -> Samples:
         ids = np.asarray(comparison.reference)
         continuation = self._continue(ids) if self.num_continued else None
-        same = {row.label: row.max_abs_error == 0 for row in comparison.rows}
-        record = {
-            "identical_to_reference": same,
-            "generation": None if continuation is None else continuation.record,
-        }
         nothing = np.zeros((0, ids.shape[1]), np.int32)
+        rate = self.checkpoint.model.config.sample_rate
         sound = SampledSound(
             prompt=self._sound(self.prompt),
             samples=self._sound(ids),
             continuation=self._sound(nothing if continuation is None else continuation.ids),
-            sample_rate=self.checkpoint.model.config.sample_rate,
+            sample_rate=rate,
             clip=self._clip(),
-            record=record,
-            title=f"{self.context.name}: {self._subject()}",
         )
-        inputs = {**self.noise, "prompt": np.asarray(self.prompt).T}
-        return SamplesReport(samples=ids.T, inputs=inputs, to_images=None, artifact=sound)
+        artifacts: list[Artifact] = [WaveFile("samples.wav", one_after_the_other(sound.samples, rate), rate)]
+        if continuation is not None:
+            whole = np.concatenate([sound.samples, sound.continuation], axis=1)
+            artifacts.append(WaveFile("generated.wav", one_after_the_other(whole, rate), rate))
+        return Samples(
+            samples=ids.T,
+            inputs={**self.noise, "prompt": np.asarray(self.prompt).T},
+            record={
+                "identical_to_reference": {row.label: row.max_abs_error == 0 for row in comparison.rows},
+                "generation": None if continuation is None else continuation.record,
+            },
+            artifacts=[*artifacts, Picture("audio.png", lambda: sound_figure(sound, title))],
+        )
 
     def _continue(self, ids: Int[np.ndarray, "T B"]) -> Continuation:
         """Go on behind the samples, by the queues."""

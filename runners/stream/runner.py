@@ -17,13 +17,14 @@ from rich.table import Table
 from common.files import replaced_folder
 from data.audio.stream import SoundStream
 from models import ModelError, describe_config, model_class, model_config
-from models.weights.native import Checkpoint, CheckpointError, load_checkpoint
+from models.weights.checkpoint import Checkpoint, CheckpointError
+from models.weights.load import load_checkpoint
 from models.weights.stream_state import StateError, load_state, save_state
-from runners.config.files import RunConfig, UsageError
+from runners.cli.publish import SCHEMA, write_json
+from runners.config.schema import RunConfig, UsageError
 from runners.experiment import RunContext, RunFailure
 from runners.report.environment import describe_environment
 from runners.report.units import format_bytes, format_seconds
-from runners.sampling.report import SCHEMA, write_json
 from runners.stream.config import StreamConfig
 from runners.stream.figures import stream_figure
 from runners.stream.journal import Journal, keep_journal
@@ -98,7 +99,7 @@ class StreamRunner:
             model = model_class(name)(architecture, rngs=nnx.Rngs(config.seed))
         except (CheckpointError, ModelError) as error:
             raise UsageError(str(error)) from None
-        return Checkpoint(name, model, {"weights": "random"}, Path())
+        return Checkpoint(name, model, {"weights": "random"}, trained=False)
 
     def _write(self, folder: Path, outcome: StreamResult) -> None:
         journal, chunk_s = outcome.journal, self.chunk_size / self.sound.sample_rate

@@ -12,11 +12,11 @@ from rich.table import Table
 
 from common.files import replaced_folder
 from models.wavenet.model import WaveNetConfig
+from runners.cli.publish import SCHEMA, write_json
 from runners.experiment import RunContext
 from runners.measure.timing import Times
 from runners.report.environment import describe_environment
 from runners.report.units import format_seconds
-from runners.sampling.report import SCHEMA, write_json
 from runners.wavenet_timing.config import WaveNetTimingConfig
 from runners.wavenet_timing.figures import timing_figure
 from runners.wavenet_timing.laws import growth_laws

@@ -201,7 +201,10 @@ def test_under_jit_and_vmap():
 
 def test_wrong_pairings_are_refused():
     system, whole = segments(linear_link, 0)
-    with pytest.raises(ValueError, match="solver must be an instance of a solver, for example .*, not 'jacobi'"), untyped():
+    with (
+        pytest.raises(ValueError, match="solver must be an instance of a solver, for example .*, not 'jacobi'"),
+        untyped(),
+    ):
         Segmented("jacobi")
     with pytest.raises(ValueError, match="Segmented cannot stand inside Segmented, which takes any other solver"):
         Segmented(Segmented())

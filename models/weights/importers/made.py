@@ -10,9 +10,9 @@ import numpy as np
 from flax import nnx
 
 from models.made.model import MADE, sort_by_degree
+from models.weights.checkpoint import Checkpoint, CheckpointError, restore_state
 from models.weights.importers.checks import agreed_config, refuse_others, take_entry
 from models.weights.importers.torch_state import read_torch_state
-from models.weights.native import Checkpoint, CheckpointError, restore_state
 
 
 def import_made(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
@@ -31,7 +31,7 @@ def import_made(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
     for index, (kernel, bias, mask) in enumerate(sort_by_degree(layers)):
         arrays |= {f"layers.{index}.kernel": kernel, f"layers.{index}.bias": bias, f"layers.{index}.mask": mask}
     restore_state(model, arrays, str(path))
-    return Checkpoint("made", model, {"imported_from": path.name}, path)
+    return Checkpoint("made", model, {"imported_from": path.name})
 
 
 def _made_layers(state: Mapping[str, np.ndarray], source: str) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:

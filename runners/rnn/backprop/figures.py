@@ -20,8 +20,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from runners.plotting.convergence import SOLVER_STYLES, Rows, Traces, draw_legend
-from runners.plotting.style import FAINT, INK, new_figure, save_figure, style_axes
+from runners.plotting.convergence import Rows, Traces
+from runners.plotting.style import FAINT, INK, SOLVER_STYLES, draw_legend, new_figure, save_figure, style_axes
 from runners.report.units import format_seconds
 
 LossAxis: TypeAlias = Literal["seconds", "num_steps"]

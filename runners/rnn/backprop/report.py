@@ -13,16 +13,17 @@ from rich.console import Console
 from rich.table import Table
 
 from common.files import replaced_folder
+from runners.cli.publish import SCHEMA, write_json
 from runners.experiment import RunContext
+from runners.measure.table import comparison_table
 from runners.plotting.convergence import by_label
+from runners.report.console import output_console
 from runners.report.environment import describe_environment
-from runners.report.table import print_table
 from runners.report.units import format_seconds
 from runners.rnn.backprop.config import BackpropConfig
 from runners.rnn.backprop.figures import gradient_error_figure, loss_figure
 from runners.rnn.backprop.summary import Phase, TrainingTable, findings
 from runners.rnn.backprop.training import SolverTraining
-from runners.sampling.report import SCHEMA, write_json
 
 _TRAINING_COLUMNS = (
     "method",
@@ -85,7 +86,9 @@ def write_backprop_report(context: RunContext, report: Report) -> None:
 def print_report(context: RunContext, report: Report) -> None:
     """Print the tables of solvers and of methods, and the sentences, to standard output."""
     for phase in report.phases.values():
-        print_table(phase.comparison, f"{context.name}: gradients {phase.when}, {_subject(report)}")
+        comparison_table(phase.comparison, f"{context.name}: gradients {phase.when}, {_subject(report)}").print(
+            output_console()
+        )
     console = Console()
     if not console.is_terminal:
         console = Console(width=170)

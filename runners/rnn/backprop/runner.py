@@ -16,7 +16,7 @@ from data import load_dataset
 from data.images.sequences import pixel_sequences
 from models.rnn.model import RNN
 from models.rnn.network import RNNNetwork
-from runners.config.files import RunConfig, UsageError
+from runners.config.schema import RunConfig, UsageError
 from runners.config.solvers import SolverEntry, fit_entries, labels
 from runners.experiment import RunContext, RunFailure
 from runners.measure.comparison import compare_solvers
@@ -123,8 +123,7 @@ class BackpropRunner:
         system = self._system(model)
         comparison = compare_solvers(
             system,
-            list(self.solvers.values()),
-            list(self.solvers),
+            self.solvers,
             repeats=self.config.timed_runs,
             time_limit_s=self.config.time_limit_s,
             trace=False,

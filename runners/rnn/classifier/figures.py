@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from runners.plotting.convergence import SOLVER_STYLES
-from runners.plotting.style import INK, new_figure, save_figure, style_axes
+from runners.plotting.style import INK, SOLVER_STYLES, new_figure, save_figure, style_axes
 
 _SMOOTHING = 20
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))

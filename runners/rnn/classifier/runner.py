@@ -23,14 +23,14 @@ from data import load_dataset
 from models.rnn.model import RNN, RNNConfig
 from models.rnn.network import RNNNetwork
 from models.rnn.systems import ForwardRNN
-from runners.config.files import DataConfig, RunConfig, UsageError
+from runners.cli.publish import SCHEMA, write_json
+from runners.config.schema import DataConfig, RunConfig, UsageError
 from runners.config.solvers import SolverEntry, SolverList, fit_entries, labels
 from runners.experiment import RunContext, RunFailure
 from runners.measure.timing import Times
 from runners.report.environment import describe_environment
 from runners.report.units import format_seconds
 from runners.rnn.classifier.figures import Curve, training_curves
-from runners.sampling.report import SCHEMA, write_json
 from solvers import Status, solve
 
 Count = Annotated[int, Field(ge=1)]

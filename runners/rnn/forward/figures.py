@@ -15,8 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from runners.plotting.convergence import SOLVER_STYLES, draw_legend
-from runners.plotting.style import FAINT, INK, new_figure, save_figure, style_axes
+from runners.plotting.style import FAINT, INK, SOLVER_STYLES, draw_legend, new_figure, save_figure, style_axes
 from runners.report.units import format_bytes, format_seconds
 
 Experiments: TypeAlias = Sequence[Mapping[str, Any]]

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from common.files import replaced_folder
+from runners.cli.publish import write_json
 from runners.experiment import RunContext
 from runners.report.environment import describe_environment
 from runners.rnn.forward.experiment import ForwardResult
 from runners.rnn.forward.figures import XAxis, YAxis, growth_figure, lyapunov_figure
-from runners.sampling.report import write_json
 
 SCHEMA = 1
 # The pictures of growth: file, what is on the x axis, what on the y axis.

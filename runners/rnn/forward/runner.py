@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 
 from common.options import build_options
 from models.rnn.model import RNNConfig
-from runners.config.files import RunConfig, UsageError
+from runners.config.schema import RunConfig, UsageError
 from runners.config.solvers import fit_entries, labels
 from runners.experiment import RunContext, RunFailure
-from runners.report.table import print_table
+from runners.measure.table import comparison_table
+from runners.report.console import output_console
 from runners.rnn.forward.config import ForwardRNNConfig
 from runners.rnn.forward.experiment import Experiment, ForwardResult, run_experiment
 from runners.rnn.forward.limits import Limits
@@ -73,10 +74,12 @@ class ForwardRNNRunner:
 
     def _tell(self, outcome: ForwardResult) -> None:
         """The table of one experiment, what its dynamics mean, what was left out, and what is odd."""
-        print_table(outcome.comparison, f"{outcome.experiment.title}, batch {outcome.experiment.batch_size}")
+        comparison_table(
+            outcome.comparison, f"{outcome.experiment.title}, batch {outcome.experiment.batch_size}"
+        ).print(output_console())
         print(outcome.record["advice"])
-        for left_out in outcome.skipped:
-            print(f"{left_out['label']}: left out: {left_out['reason']}")
+        for skipped in outcome.comparison.skipped:
+            print(skipped.sentence)
         for row in outcome.surprises:
             warning = f"warning: {outcome.experiment.title}: {row.label}: {row.status.sentence}"
             self.context.console.print(warning, highlight=False, soft_wrap=True)

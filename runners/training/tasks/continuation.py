@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from data.audio.clip import Waveform, write_wave
 from models.wavenet.generation import begin, generate
 from runners.plotting.audio import compare_audio
+from runners.plotting.style import save_figure
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class SoundArtifact:
             write_wave(folder / f"{name}{suffix}.wav", samples, rate)
         clips = {"training clip": self.clip.samples[:length], **self.made}
         given = f"its first {1e3 * self.prompt / rate:g} ms" if self.prompt else "nothing"
-        compare_audio(folder / f"generated{suffix}.png", clips, rate, f"A clip, and what its model makes of {given}")
+        figure = compare_audio(clips, rate, f"A clip, and what its model makes of {given}")
+        save_figure(folder / f"generated{suffix}.png", figure)
 
     def _alike(self, samples: Float[np.ndarray, " T"]) -> float:
         """The correlation over the time that both last, after the prompt."""

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, UInt8
 
+from common.files import write_atomically
 from models.autoregressive import AutoregressiveSystem
 from runners.experiment import RunFailure
-from runners.plotting.convergence import sample_grid
+from runners.plotting.images import sample_grid
 from solvers import CachedSequential, Jacobi, Solver, Status, solve, solver_name
 
 NUM_SAMPLES = 64
@@ -35,7 +36,7 @@ class Drawn:
 
     def write(self, folder: Path, suffix: str) -> None:
         """samples<suffix>.png."""
-        sample_grid(folder / f"samples{suffix}.png", self.images)
+        write_atomically(folder / f"samples{suffix}.png", sample_grid(self.images))
 
 
 class Sampler:

@@ -12,18 +12,11 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 
-from runners.plotting.convergence import (
-    SOLVER_STYLES,
-    by_label,
-    convergence_by_step,
-    convergence_by_time,
-    draw_error,
-    draw_legend,
-    draw_residual,
-    grid_image,
-    sample_grid,
-)
-from runners.plotting.solving_gif import HOLD_MS, MAX_BYTES, GifRow, plan_clock, plan_layouts, write_solving_gif
+from runners.plotting.convergence import by_label, convergence_figure, draw_error, draw_residual
+from runners.plotting.images import grid_image, sample_grid
+from runners.plotting.picture import Picture
+from runners.plotting.solving_gif import HOLD_MS, MAX_BYTES, GifRow, plan_clock, plan_layouts, solving_gif
+from runners.plotting.style import SOLVER_STYLES, draw_legend
 from runners.report.units import format_seconds
 from solvers import SOLVERS
 
@@ -61,10 +54,10 @@ TRACES = {
 }
 
 
-@pytest.mark.parametrize("write", [convergence_by_step, convergence_by_time])
+@pytest.mark.parametrize("x", ["num_steps", "time_s"])
 @pytest.mark.parametrize("traces", [TRACES, {}, {"jacobi": trace(1)}, {"sequential": TRACES["sequential"]}])
-def test_convergence_is_a_picture(write: Any, traces: Any, tmp_path: Path) -> None:
-    write(tmp_path / "new" / "picture.png", traces, ROWS, "A title", "sequential")
+def test_convergence_is_a_picture(x: Any, traces: Any, tmp_path: Path) -> None:
+    Picture("picture.png", lambda: convergence_figure(traces, ROWS, "A title", "sequential", x)).write(tmp_path / "new")
     with Image.open(tmp_path / "new" / "picture.png") as picture:
         assert picture.format == "PNG"
         assert picture.size == (1300, 624)
@@ -122,9 +115,8 @@ def test_every_solver_has_a_look_of_its_own() -> None:
 
 
 def test_an_unknown_solver_and_a_row_without_a_time_are_drawn_too(tmp_path: Path) -> None:
-    convergence_by_time(
-        tmp_path / "a.png", {"mine": trace(3)}, [{"label": "mine", "solver": "mine", "num_steps": 3}], "t", "mine"
-    )
+    rows = [{"label": "mine", "solver": "mine", "num_steps": 3}]
+    Picture("a.png", lambda: convergence_figure({"mine": trace(3)}, rows, "t", "mine", "time_s")).write(tmp_path)
     assert (tmp_path / "a.png").stat().st_size > 1000
 
 
@@ -139,7 +131,9 @@ def test_an_unknown_solver_and_a_row_without_a_time_are_drawn_too(tmp_path: Path
 def test_a_trace_that_is_not_one_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     changed = {name: array for name, array in {**trace(9), **change}.items() if array is not None}
     with pytest.raises(ValueError, match=message):
-        convergence_by_step(tmp_path / "a.png", {"jacobi": changed}, ROWS, "t", "sequential")
+        Picture("a.png", lambda: convergence_figure({"jacobi": changed}, ROWS, "t", "sequential", "num_steps")).write(
+            tmp_path
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -161,10 +155,9 @@ def test_seconds_have_three_digits_and_a_unit(seconds: float, text: str) -> None
 
 
 @pytest.mark.parametrize("shape", [(16, 6, 5, 1), (3, 4, 4, 3), (1, 8, 8, 1), (5, 1, 30, 1)])
-def test_grid_holds_the_images_pixels(shape: tuple[int, ...], tmp_path: Path) -> None:
+def test_grid_holds_the_images_pixels(shape: tuple[int, ...]) -> None:
     images = np.random.RandomState(0).randint(0, 256, shape).astype(np.uint8)
-    sample_grid(tmp_path / "grid.png", images, scale=3)
-    with Image.open(tmp_path / "grid.png") as picture:
+    with Image.open(io.BytesIO(sample_grid(images, scale=3))) as picture:
         pixels = np.asarray(picture.convert("RGB"))
     count, height, width, _ = shape
     columns = (pixels.shape[1] - 2) // (3 * width + 2)
@@ -185,9 +178,9 @@ def test_grid_holds_the_images_pixels(shape: tuple[int, ...], tmp_path: Path) ->
         np.zeros((0, 4, 4, 1), np.uint8),
     ],
 )
-def test_grid_refuses_what_are_no_images(images: Any, tmp_path: Path) -> None:
+def test_grid_refuses_what_are_no_images(images: Any) -> None:
     with pytest.raises(ValueError, match="images must be non-empty uint8"):
-        sample_grid(tmp_path / "grid.png", images)
+        sample_grid(images)
 
 
 def gif_row(label: str, seconds: float, count: int = 5, channels: int = 1, samples: int = 4) -> GifRow:
@@ -217,7 +210,7 @@ def panels(frame: np.ndarray, rows: list[GifRow]) -> list[np.ndarray]:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_gif_loops_for_its_time_and_ends_with_every_rows_last_frame(channels: int, tmp_path: Path) -> None:
     rows = [gif_row(name, seconds, channels=channels) for name, seconds in (("a", 2.0), ("b", 0.06), ("c", 0.01))]
-    write_solving_gif(tmp_path / "solving.gif", rows, "Three solvers")
+    (tmp_path / "solving.gif").write_bytes(solving_gif(rows, "Three solvers"))
     frames, durations, info = decode(tmp_path / "solving.gif")
     assert info["loop"] == 0
     assert 7_000 <= sum(durations) <= 14_000
@@ -234,7 +227,7 @@ def test_gif_loops_for_its_time_and_ends_with_every_rows_last_frame(channels: in
 
 def test_gif_finishes_rows_in_the_order_of_their_times(tmp_path: Path) -> None:
     rows = [gif_row("slow", 1.0), gif_row("slower", 10.0), gif_row("quick", 0.1)]
-    write_solving_gif(tmp_path / "solving.gif", rows, "t")
+    (tmp_path / "solving.gif").write_bytes(solving_gif(rows, "t"))
     frames, durations, _ = decode(tmp_path / "solving.gif")
     seen = [panels(frame, rows) for frame in frames]
     starts = np.cumsum([0, *durations[:-1]])
@@ -283,7 +276,7 @@ def test_clock_takes_any_times(seconds: list[float]) -> None:
     ],
 )
 def test_gif_of_few_rows_or_frames_ends_with_the_last_frames(rows: list[GifRow], tmp_path: Path) -> None:
-    write_solving_gif(tmp_path / "solving.gif", rows, "A title that is longer than the picture is wide, " * 3)
+    (tmp_path / "solving.gif").write_bytes(solving_gif(rows, "A title that is longer than the picture is wide, " * 3))
     frames, _, _ = decode(tmp_path / "solving.gif")
     scale = next(plan_layouts(rows)).scale
     for shown, solver in zip(panels(frames[-1], rows), rows, strict=True):
@@ -292,15 +285,15 @@ def test_gif_of_few_rows_or_frames_ends_with_the_last_frames(rows: list[GifRow],
 
 def test_gif_too_large_shows_fewer_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [gif_row("a", 0.5, count=20, samples=16), gif_row("b", 0.4, count=20, samples=16)]
-    write_solving_gif(tmp_path / "whole.gif", rows, "t")
+    (tmp_path / "whole.gif").write_bytes(solving_gif(rows, "t"))
     whole = (tmp_path / "whole.gif").stat().st_size
     monkeypatch.setattr("runners.plotting.solving_gif.MAX_BYTES", whole)
-    write_solving_gif(tmp_path / "smaller.gif", rows, "t")
+    (tmp_path / "smaller.gif").write_bytes(solving_gif(rows, "t"))
     assert (tmp_path / "smaller.gif").stat().st_size < whole
     assert [layout.images for layout in plan_layouts(rows)] == [16, 9, 4, 1]
 
 
-def test_gif_refuses_what_does_not_go_together(tmp_path: Path) -> None:
+def test_gif_refuses_what_does_not_go_together() -> None:
     good = gif_row("good", 1.0)
     with pytest.raises(ValueError, match="images must be non-empty uint8 of shape \\(F, N, H, W, 1 or 3\\)"):
         GifRow("bad", good.frames[0], good.times, good.steps)
@@ -313,7 +306,6 @@ def test_gif_refuses_what_does_not_go_together(tmp_path: Path) -> None:
             GifRow("bad", good.frames, np.array(times, float), good.steps)
     for rows in ([], [good, gif_row("other", 1.0, samples=3)], [good, gif_row("other", 1.0, channels=3)]):
         with pytest.raises(ValueError, match="rows must show the same images"):
-            write_solving_gif(tmp_path / "solving.gif", rows, "t")
+            solving_gif(rows, "t")
     with pytest.raises(ValueError, match="at least one row"):
         plan_clock([])
-    assert not list(tmp_path.iterdir())

@@ -1,0 +1,47 @@
+"""Consoles: tables and sentences go to standard output, messages and progress to standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+def output_console() -> Console:
+    """Where tables are printed. Nothing in a text is taken for markup or coloured by its kind."""
+    return Console(highlight=False, markup=False)
+
+
+def message_console() -> Console:
+    """Where messages and progress are printed."""
+    return Console(stderr=True, highlight=False, markup=False)
+
+
+@contextmanager
+def counting_bar(console: Console, what: str, total: int) -> Iterator[Progress]:
+    """A bar that counts to ``total`` and disappears; nothing where the console is no terminal.
+
+    ``bar.advance(bar.task_ids[0])`` counts one.
+    """
+    with Progress(
+        TextColumn("{task.description:<12}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        bar.add_task(what, total=total)
+        yield bar

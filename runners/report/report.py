@@ -1,0 +1,56 @@
+"""What a run found, as one value: experiments make it, and ``runners.cli.publish`` alone writes and prints it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from runners.report.table import ResultTable
+
+
+class Artifact(Protocol):
+    """Something to look at or to listen to that writes itself: a picture, sound, weights."""
+
+    @property
+    def name(self) -> str:
+        """The name by which messages call it, mostly its file's."""
+
+    @property
+    def essential(self) -> bool:
+        """Whether a run that cannot write it has failed; for a picture it is a warning."""
+
+    def write(self, folder: Path) -> None:
+        """Write one file or more into ``folder``."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a run leaves behind.
+
+    Attributes:
+        kind: which kind of experiment it is, as results.json says: the keys of ``record`` follow from it.
+        title: the line above tables and pictures.
+        config: the config as resolved, every default filled in; it has the ``seed``.
+        record: results.json behind the header that all experiments share.
+        arrays: by the name of an .npz file, its arrays by name. A file without arrays is not written.
+        artifacts: what else is written, after results.json and the arrays.
+        tables: printed in this order.
+        sentences: what came out, in words; printed below the tables, a line each.
+        failure: what went wrong although there are results: said once they are written, with exit code 1.
+        afterwards: what waits until the results are on disk, such as the removal of a training's state.
+    """
+
+    kind: str
+    title: str
+    config: Mapping[str, Any]
+    record: Mapping[str, Any]
+    arrays: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    artifacts: Sequence[Artifact] = ()
+    tables: Sequence[ResultTable] = ()
+    sentences: Sequence[str] = ()
+    failure: str | None = None
+    afterwards: Sequence[Callable[[], None]] = ()

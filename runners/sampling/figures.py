@@ -1,0 +1,56 @@
+"""Pictures of sampled sound."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from runners.plotting.audio import compare_audio
+
+_DRAWN = 4  # samples of a batch in the picture
+
+
+class Clip(NamedTuple):
+    """A sound beside which samples are shown."""
+
+    name: str
+    samples: Float[np.ndarray, " N"]
+
+
+class SampledSound(NamedTuple):
+    """A batch of sampled sounds in [-1, 1].
+
+    Attributes:
+        prompt: what every sample was given to begin with; P may be 0.
+        samples: what the solvers found.
+        continuation: what was generated behind it; N may be 0.
+        sample_rate: in Hz.
+        clip: the sound beside which it is shown, from the time on at which the prompt begins.
+    """
+
+    prompt: Float[np.ndarray, "B P"]
+    samples: Float[np.ndarray, "B T"]
+    continuation: Float[np.ndarray, "B N"]
+    sample_rate: int
+    clip: Clip | None
+
+
+def sound_figure(sound: SampledSound, title: str) -> Figure:
+    """Prompt, samples and continuation in one, with lines where one ends and the next begins, beside the clip."""
+    sounds = np.concatenate([sound.prompt, sound.samples, sound.continuation], axis=1)[:_DRAWN]
+    parts = {
+        "prompt": sound.prompt.shape[1],
+        "solved for": sound.samples.shape[1],
+        "generated": sound.continuation.shape[1],
+    }
+    named = ", ".join(name for name, length in parts.items() if length)
+    ends = np.cumsum(list(parts.values()))[:-1] / sound.sample_rate
+    marks = [float(time) for time in ends if 0 < time < sounds.shape[1] / sound.sample_rate]
+    names = [named if len(sounds) == 1 else f"{i + 1}: {named}" for i in range(len(sounds))]
+    clips = dict(zip(names, sounds, strict=True))
+    if sound.clip is not None and len(sound.clip.samples) > 1:
+        clips = {sound.clip.name: sound.clip.samples[: sounds.shape[1]], **clips}
+    return compare_audio(clips, sound.sample_rate, title, dict.fromkeys(names, marks))

@@ -1,0 +1,127 @@
+"""Results come to disk and eyes in one place: the header, what waits, what fails, and how wide tables are."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from runners.cli.publish import SCHEMA, publish
+from runners.experiment import RunContext, RunFailure
+from runners.plotting.picture import Picture
+from runners.report.report import Report
+from runners.report.table import Column, ResultTable
+
+COLUMNS = [Column("solver", align="left"), Column("first", drop=2), Column("second", drop=1), Column("time")]
+TABLE = ResultTable(
+    "a [bold]title", COLUMNS, [["jacobi[1]", "1" * 20, "2" * 20, "3 ms"], ["b", "", "", "4 ms"]], best=0
+)
+
+
+@dataclass(frozen=True)
+class Sound:
+    """An artifact that cannot be written, and is needed."""
+
+    name: str = "sound.wav"
+    essential: bool = True
+
+    def write(self, folder: Path) -> None:
+        raise OSError("no room\nleft")
+
+
+def context(folder: Path) -> RunContext:
+    return RunContext("SomeRunner", "some", folder / "out", Console(file=io.StringIO(), width=200))
+
+
+def said(context: RunContext) -> str:
+    file: Any = context.console.file
+    return str(file.getvalue())
+
+
+def report(**changes: Any) -> Report:
+    plain: dict[str, Any] = {"kind": "test", "title": "t", "config": {"seed": 3, "a": 1}, "record": {"x": float("nan")}}
+    return Report(**{**plain, **changes})
+
+
+def results(folder: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((folder / "out" / "results.json").read_text(), parse_constant=pytest.fail)
+    return record
+
+
+def test_every_results_file_begins_with_the_same_header(tmp_path: Path) -> None:
+    publish(report(arrays={"a.npz": {"x": np.arange(3)}, "empty.npz": {}}), context(tmp_path))
+    record = results(tmp_path)
+    header = ["schema", "kind", "name", "runner", "config", "seed", "device", "versions", "git_commit"]
+    assert list(record) == [*header, "x"]
+    assert (record["schema"], record["kind"], record["name"], record["runner"]) == (
+        SCHEMA,
+        "test",
+        "some",
+        "SomeRunner",
+    )
+    assert (record["config"], record["seed"], record["x"]) == ({"seed": 3, "a": 1}, 3, "nan")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"results.json", "a.npz"}
+
+
+def test_a_picture_that_fails_is_a_warning(tmp_path: Path) -> None:
+    def fail() -> bytes:
+        raise ValueError("no [red]ink\nleft")
+
+    where = context(tmp_path)
+    publish(report(artifacts=[Picture("a.png", fail), Picture("b.png", lambda: b"b")]), where)
+    assert "warning: a.png could not be written: no [red]ink left" in said(where)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"results.json", "b.png"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"failure": "jacobi: it diverged."}, "^jacobi: it diverged.$"),
+        ({"artifacts": [Sound()]}, "^sound.wav could not be written: no room left$"),
+        ({"failure": "first", "artifacts": [Sound()]}, "^first; sound.wav could not be written: no room left$"),
+    ],
+)
+def test_a_failure_is_said_once_the_results_are_there(
+    tmp_path: Path, changes: dict[str, Any], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(RunFailure, match=sentence):
+        publish(report(sentences=["what [came] out"], **changes), context(tmp_path))
+    assert results(tmp_path)["x"] == "nan"
+    assert "what [came] out" in capsys.readouterr().out
+
+
+def test_what_waits_for_the_results_is_done_once_they_are_there(tmp_path: Path) -> None:
+    seen: list[bool] = []
+    publish(report(afterwards=[lambda: seen.append((tmp_path / "out" / "results.json").is_file())]), context(tmp_path))
+    assert seen == [True]
+
+
+def printed(width: int, *, terminal: bool = True, all_columns: bool = False) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, force_terminal=terminal, no_color=True, legacy_windows=False)
+    TABLE.print(console, all_columns=all_columns)
+    file: Any = console.file
+    return [line for line in str(file.getvalue()).replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines() if line]
+
+
+@pytest.mark.parametrize(("width", "there"), [(100, {"first", "second"}), (50, {"first"}), (30, set())])
+def test_columns_make_room_in_their_order(width: int, there: set[str]) -> None:
+    lines = printed(width)
+    heading = next(line for line in lines if "solver" in line)
+    assert {name for name in ("first", "second") if name in heading} == there
+    assert "time" in heading
+    assert any("* jacobi[1]" in line and "3 ms" in line for line in lines)
+    assert all(len(line.rstrip()) <= width or "no room" in line for line in lines)
+    assert any("no room for" in line for line in lines) == (len(there) < 2)
+
+
+def test_all_columns_are_there_on_request_and_in_a_pipe() -> None:
+    for lines in (printed(30, all_columns=True), printed(30, terminal=False)):
+        heading = next(line for line in lines if "solver" in line)
+        assert all(column.name in heading for column in COLUMNS)
+        assert any("1" * 20 in line and "2" * 20 in line and "3 ms" in line for line in lines)
