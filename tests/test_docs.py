@@ -9,7 +9,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -22,6 +24,8 @@ from runners.config.schema import check_config
 
 README = ROOT / "README.md"
 OWN_EXPERIMENT = ROOT / "docs" / "your-own-experiment.md"
+# data/README.md shows how the speech was made, from a file that is not here.
+TESTED_ELSEWHERE = (README, ROOT / "data" / "README.md", ROOT / "docs" / "solvers.md", OWN_EXPERIMENT)
 PAGES = [README, ROOT / "data" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -106,12 +110,24 @@ def test_the_program_in_the_readme_runs_as_it_stands() -> None:
     assert done.stdout.startswith("The solver converged.")
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES[2:] if programs(page) and page != OWN_EXPERIMENT], ids=name)
-def test_programs_run(page: Path) -> None:
-    """A page is one program: later blocks go on where earlier ones ended."""
-    names = {"__name__": "documentation"}
+def run(page: Path) -> dict[str, Any]:
+    """Run the blocks of a page, each where the one before it ended; the names that they leave."""
+    names: dict[str, Any] = {"__name__": "documentation"}
     for program in programs(page):
         exec(program, names)
+    return names
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if programs(page) and page not in TESTED_ELSEWHERE], ids=name)
+def test_programs_run(page: Path) -> None:
+    run(page)
+
+
+def test_the_systems_in_the_documentation_are_solved() -> None:
+    names = run(ROOT / "docs" / "solvers.md")
+    for solution in (names["solution"], names["sliding"]):
+        assert float(jnp.max(jnp.abs(solution.value - names["system"].sweep(solution.value)))) < 1e-6
+    assert int(names["sliding"].stats.num_steps) < int(names["solution"].stats.num_steps)
 
 
 @pytest.fixture
