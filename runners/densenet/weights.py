@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from data.images.pictures import load_calibration
-from models import CLASSIFIERS, ModelError, describe_config, model_class, model_config
+from models import CLASSIFIERS, MODELS, ModelError, describe_config, model_config
 from models.densenet.calibration import calibrate
 from models.weights.checkpoint import Checkpoint, CheckpointError
 from models.weights.downloads import downloaded, downloads
@@ -41,7 +41,7 @@ def _random(config: DenseNetRunnerConfig, expected: dict[str, Any]) -> Checkpoin
         expected = {**(published if isinstance(published, dict) else {}), **expected}
         weights = f"random, as {config.published} is not downloaded"
     architecture = model_config(expected)
-    model = model_class(expected["name"])(architecture, rngs=nnx.Rngs(config.seed))
+    model = MODELS[expected["name"]](architecture, rngs=nnx.Rngs(config.seed))
     images = load_calibration(config.data.name, model.image_shape, root=config.data.root, download=config.data.download)
     calibrate(model, model.from_images(jnp.asarray(images.images)))
     info = {"weights": f"{weights}; batch-norm statistics calibrated on {images.source}"}

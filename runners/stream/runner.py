@@ -16,7 +16,7 @@ from rich.table import Table
 
 from common.files import replaced_folder
 from data.audio.stream import SoundStream
-from models import ModelError, describe_config, model_class, model_config
+from models import MODELS, ModelError, describe_config, model_config
 from models.weights.checkpoint import Checkpoint, CheckpointError
 from models.weights.load import load_checkpoint
 from models.weights.stream_state import StateError, load_state, save_state
@@ -96,7 +96,7 @@ class StreamRunner:
                 return load_checkpoint(config.checkpoint, config.model)
             architecture = model_config(config.model or {})
             name = str((config.model or {})["name"])
-            model = model_class(name)(architecture, rngs=nnx.Rngs(config.seed))
+            model = MODELS[name](architecture, rngs=nnx.Rngs(config.seed))
         except (CheckpointError, ModelError) as error:
             raise UsageError(str(error)) from None
         return Checkpoint(name, model, {"weights": "random"}, trained=False)

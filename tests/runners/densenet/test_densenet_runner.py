@@ -15,7 +15,7 @@ import pytest
 import yaml
 from flax import nnx
 
-from models import model_class, model_config
+from models import MODELS, model_config
 from models.densenet.calibration import calibrate
 from runners.cli.main import main
 from runners.config.solvers import parse_entry
@@ -277,7 +277,7 @@ def test_the_model_counts_the_slowest_layer_for_a_parallel_step_and_all_for_a_pa
 
 
 def test_calibrated_statistics_are_those_of_the_images() -> None:
-    model = model_class("densenet")(model_config({**MODEL, "block_layers": [1]}), rngs=nnx.Rngs(0))
+    model = MODELS["densenet"](model_config({**MODEL, "block_layers": [1]}), rngs=nnx.Rngs(0))
     images = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), np.uint8)
     x = model.from_images(jnp.asarray(images))
     calibrate(model, x)
