@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
@@ -68,14 +68,11 @@ class TrainTask(Protocol):
     a module in training mode in ``loss``, else in evaluation mode.
     """
 
+    capability: ClassVar[type]  # a protocol in models.capabilities: what models need for this training and evaluation
     train: Any  # arrays whose leading axis is that of the examples to train on
 
     def __init__(self, config: Any, model: Any) -> None:
         """Load the examples; ``model`` has its first weights. Raises UserError where something does not fit."""
-
-    @classmethod
-    def suits(cls, model: Any) -> bool:
-        """Whether a model has what this way of training, and of evaluating, needs of it."""
 
     @classmethod
     def evaluation(cls, config: EvaluateConfig, name: str, model: Any) -> Evaluation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from models.capabilities import SoundModel
 from runners.config.schema import UsageError, check_config
 from runners.training.config import AudioConfig, ClipConfig, EvaluateConfig, JitterConfig
 from runners.training.metrics import ACCURACY, SAMPLE_CROSS_ENTROPY, Evaluated
@@ -31,6 +32,7 @@ class AudioTask:
     whose likelihood it is, and ``greedy``, which takes the likeliest class.
     """
 
+    capability: ClassVar[type] = SoundModel
     metrics = (SAMPLE_CROSS_ENTROPY, ACCURACY)
     selection_metric = SAMPLE_CROSS_ENTROPY
     batch_size = 1
@@ -52,11 +54,6 @@ class AudioTask:
         self._jitter, self._num_classes = config.input_jitter, model.quantizer.num_classes
         self._totals = jax.jit(_totals)
         self._continuation = ClipContinuation(self.clip, config.show_s, config.prompt_s)
-
-    @classmethod
-    def suits(cls, model: Any) -> bool:
-        """Whether a model has a likelihood of sound."""
-        return hasattr(model, "quantizer")
 
     @classmethod
     def evaluation(cls, config: EvaluateConfig, name: str, model: Any) -> Evaluation:

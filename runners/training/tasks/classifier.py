@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int32, UInt8
 
 from data.images.dataset import Dataset
+from models.capabilities import Classifier
 from runners.config.schema import DataConfig, UsageError
 from runners.training.config import ClassifierConfig, EvaluateConfig
 from runners.training.held_out import held_out_logits, logits_by_image
@@ -28,6 +29,7 @@ class ClassifierTask(ImageTask):
     training mode it may use the statistics of the batch, and move its ``nnx.BatchStat`` variables.
     """
 
+    capability: ClassVar[type] = Classifier
     metrics = (CROSS_ENTROPY, ACCURACY)
     selection_metric = ACCURACY
     has_noise = False
@@ -36,22 +38,17 @@ class ClassifierTask(ImageTask):
     def __init__(self, config: ClassifierConfig, model: Any) -> None:
         """Load the dataset. Raises UsageError where the model does not fit it."""
         super().__init__(config, model)
-        self._smoothing, self._num_classes = config.label_smoothing, model.config.num_classes
+        self._smoothing, self._num_classes = config.label_smoothing, model.num_classes
         self._logits = jax.jit(partial(held_out_logits, batch_size=config.batch_size))
-
-    @classmethod
-    def suits(cls, model: Any) -> bool:
-        """Whether a model is one that gives logits of images."""
-        return hasattr(model, "from_images") and hasattr(model.config, "num_classes")
 
     @classmethod
     def load(cls, data: DataConfig, name: str, model: Any, num_train: int | None, num_held_out: int | None) -> Dataset:
         """The first images of both parts. Raises UsageError also where the model knows too few classes for them."""
         dataset = super().load(data, name, model, num_train, num_held_out)
         largest = max(dataset.train_labels.max(), dataset.held_out_labels.max())
-        if largest >= model.config.num_classes:
+        if largest >= model.num_classes:
             raise UsageError(
-                f"model {name} knows {model.config.num_classes} classes; num_classes should be at least {largest + 1} "
+                f"model {name} knows {model.num_classes} classes; num_classes should be at least {largest + 1} "
                 f"for the labels of the dataset {dataset.name}"
             )
         return dataset

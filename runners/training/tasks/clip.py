@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Int
 
 from common.pytree import pytree
 from data.audio.clip import Waveform, load_clip
+from models.capabilities import SoundModel, require
 from runners.config.schema import UsageError
 from runners.training.config import ClipConfig
 
@@ -60,13 +61,12 @@ class ClipParts(NamedTuple):
 def load_parts(data: ClipConfig, name: str, model: Any, verb: str) -> ClipParts:
     """The clip for a model called ``name`` that is ``verb``, trained or evaluated, on it.
 
-    Raises AudioError where there is no such clip, UsageError where the model is not one for it.
+    Raises CapabilityError where the model makes no sound, AudioError where there is no such clip, and UsageError where
+    they do not go together.
     """
-    if not hasattr(model, "quantizer"):
-        raise UsageError(f"model {name} does not tell the likelihood of sound")
-    if model.config.sample_rate != data.sample_rate:
+    if require(model, SoundModel).sample_rate != data.sample_rate:
         raise UsageError(
-            f"data.sample_rate is {data.sample_rate}, the model's sample_rate {model.config.sample_rate}; they should "
+            f"data.sample_rate is {data.sample_rate}, the model's sample_rate {model.sample_rate}; they should "
             "be the same"
         )
     try:

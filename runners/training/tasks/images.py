@@ -14,6 +14,7 @@ from jaxtyping import Array, Int, Int32, UInt8
 
 from data import load_dataset
 from data.images.dataset import Dataset
+from models.capabilities import require
 from runners.config.schema import DataConfig, UsageError, check_config
 from runners.training.config import EvaluateConfig, ImageTrainConfig
 from runners.training.metrics import HELD_OUT, Metric
@@ -27,6 +28,7 @@ class ImageTask:
     """The part of a TrainTask that does not depend on what is learnt about the images."""
 
     evaluated = HELD_OUT
+    capability: ClassVar[type]
     metrics: ClassVar[Sequence[Metric]]
     has_noise: ClassVar[bool]  # whether a metric may depend on noise
     verb: ClassVar[str]  # the verb of a model in messages: it draws images, or reads them
@@ -47,8 +49,9 @@ class ImageTask:
     def load(cls, data: DataConfig, name: str, model: Any, num_train: int | None, num_held_out: int | None) -> Dataset:
         """The first images of both parts of a dataset; None is all of a part.
 
-        Raises DatasetError, or UsageError where the images are not like those of the model.
+        Raises DatasetError, CapabilityError, or UsageError where the images are not like those of the model.
         """
+        require(model, cls.capability)
         dataset = load_dataset(data.name, root=data.root, download=data.download)
         if model.image_shape != dataset.image_shape:
             raise UsageError(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Int32, UInt8
 
-from runners.config.schema import UsageError
+from models.capabilities import ImageModel
 from runners.training.config import EvaluateConfig, LikelihoodConfig
 from runners.training.held_out import bits_by_image, held_out_bits_per_dim
 from runners.training.metrics import BITS_PER_DIM
@@ -25,24 +25,18 @@ class LikelihoodTask(ImageTask):
     The model needs ``bits_per_dim(images, key)``, which in training mode draws dropout and the like from its key.
     """
 
+    capability: ClassVar[type] = ImageModel
     metrics = (BITS_PER_DIM,)
     selection_metric = BITS_PER_DIM
     has_noise = True
     verb = "draws"
 
     def __init__(self, config: LikelihoodConfig, model: Any) -> None:
-        """Load the dataset. Raises UsageError where the model does not fit it, or tells no likelihood of images."""
-        if not self.suits(model):
-            raise UsageError(f"model {config.model['name']} does not tell the likelihood of images")
+        """Load the dataset. Raises UserError where the model does not fit it, or makes no images."""
         super().__init__(config, model)
         self._sampler = Sampler()
         bits = partial(held_out_bits_per_dim, draws=config.eval_draws, batch_size=config.batch_size)
         self._bits = jax.jit(bits)
-
-    @classmethod
-    def suits(cls, model: Any) -> bool:
-        """Whether a model has a likelihood of images."""
-        return hasattr(model, "bits_per_dim")
 
     @classmethod
     def scores(

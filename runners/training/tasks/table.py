@@ -14,8 +14,8 @@ TASKS: tuple[type[TrainTask], ...] = (LikelihoodTask, ClassifierTask, AudioTask)
 
 
 def task_for(name: str, model: Any) -> type[TrainTask]:
-    """The first task that suits a model. Raises UsageError where none does."""
+    """The first task whose capability a model has. Raises UsageError where it has none of them."""
     for task in TASKS:
-        if task.suits(model):
+        if isinstance(model, task.capability):
             return task
     raise UsageError(f"model {name} has no metrics: it is not one that is trained here")
