@@ -28,7 +28,7 @@ _FREE: dict[str, Any] = {
 
 
 class TrainConfig(RunConfig):
-    """What to train, how, and what becomes of the weights; a task's config adds on what (``data``)."""
+    """A training: its model, its optimizer, and where its weights go. A task's config adds the ``data``."""
 
     trains: ClassVar[Mapping[str, str]]  # the table of models.MODELS that ``model`` is in
 
@@ -62,7 +62,7 @@ class TrainConfig(RunConfig):
         return describe_config(name, config)
 
     def identity(self) -> dict[str, Any]:
-        """All that the trained weights and the history depend on, as plain values."""
+        """The keys that the trained weights and the history depend on, as plain values."""
         return self.model_dump(mode="json", exclude=_FREE)
 
 
@@ -93,7 +93,7 @@ class ClassifierConfig(ImageTrainConfig):
 
 
 class ClipConfig(BaseModel):
-    """Which audio clip, and how much of it is for training."""
+    """An audio clip, and how much of it is held out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

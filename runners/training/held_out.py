@@ -1,4 +1,4 @@
-"""What a model says of many images, in batches that fit: bits/dim, with the same noise every time, or logits."""
+"""A model's bits/dim, with the same noise every time, or its logits, for many images in batches that fit."""
 
 from __future__ import annotations
 

@@ -106,5 +106,5 @@ class TrainLoop:
 
 
 def _next_slice(size: int, done: int, seconds: float) -> int:
-    """How many steps take about _SLICE_S; growing by degrees, because the first call compiles too."""
+    """The number of steps that take about _SLICE_S; it grows by degrees, because the first call compiles too."""
     return max(1, min(4 * size, round(_SLICE_S * done / max(seconds, 1e-6))))

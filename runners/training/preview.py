@@ -1,4 +1,4 @@
-"""What an unfinished training run shows of itself: what the model makes, the weights so far and the best ones."""
+"""Files that show an unfinished training: the weights so far, the best ones, and what the model makes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def best_epoch(history: Sequence[Mapping[str, Any]], task: TrainTask) -> Mapping
 
 
 def checkpoint_info(trainer: Trainer, values: Mapping[str, float], epoch: int, name: str) -> dict[str, Any]:
-    """What a file of weights says of itself: metrics by key, after how many epochs, of which config."""
+    """The facts that go into a file of weights: its metrics, given by key, the number of epochs, and the config."""
     task = trainer.task
     return {
         "dataset": task.dataset,

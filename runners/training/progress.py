@@ -54,7 +54,7 @@ class TrainProgress(LiveProgress):
         self.reported = len(history)
 
     def _times(self, row: Mapping[str, Any]) -> str:
-        """How long it took up to an epoch, and at this pace will take from there."""
+        """The time up to an epoch, and the time left at this pace, for people."""
         left = row["seconds"] / row["epoch"] * (self.epochs - row["epoch"])
         return f"{format_duration(row['seconds'])}, {format_duration(left)} left"
 

@@ -40,7 +40,7 @@ class WeightsFile:
 
 
 def training_report(name: str, trainer: Trainer, snapshot: Snapshot, best: Path) -> Report:
-    """What a training came to, whose averaged weights are evaluated again as they are stored, rounded.
+    """The report of a training; its averaged weights are rounded as they are stored, and evaluated again.
 
     Args:
         name: the config's.

@@ -55,7 +55,7 @@ class StateStore:
 
     @property
     def progress_folder(self) -> Path:
-        """Where the run may put what it shows of itself; deleted with the states."""
+        """The folder for files that show the unfinished run; deleted with the states."""
         return self.folder / _PROGRESS
 
     def restore(self, like: TrainState) -> Snapshot | None:

@@ -24,7 +24,7 @@ from runners.training.task import ModelOutput, TrainTask
 
 
 class Weights(NamedTuple):
-    """All of a model that training changes."""
+    """The variables of a model that training changes."""
 
     params: Any
     statistics: Any  # running ones of its batch norms; of most models there are none
@@ -46,12 +46,12 @@ class TrainState:
 
     @property
     def weights(self) -> Weights:
-        """As they are."""
+        """The weights as the last step left them."""
         return Weights(self.params, self.statistics)
 
     @property
     def averaged(self) -> Weights:
-        """Those that are kept."""
+        """The averaged weights, which are evaluated and kept."""
         return Weights(self.ema, self.statistics)
 
 

@@ -1,1 +1,1 @@
-"""What is trained, one file for each task."""
+"""The tasks of training, a file for each: likelihood of images, classes of images, likelihood of sound."""

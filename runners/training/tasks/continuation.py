@@ -48,7 +48,7 @@ class ClipContinuation:
         return made
 
     def _record(self, samples: Float[np.ndarray, " T"]) -> dict[str, Any]:
-        """How long a sound is, and how like the clip: 1 is the same up to a factor, 0 nothing in common."""
+        """The length of a sound, and its correlation with the clip: 1 is the same up to a factor, 0 nothing alike."""
         clip = self._clip.samples[self._prompt : len(samples)]
         return {
             "num_samples": len(samples),

@@ -24,7 +24,7 @@ def errors_figure(
     predicted: Int[np.ndarray, " N"],
     confusions: Int[np.ndarray, "K K"],
 ) -> Figure:
-    """How many images of a class (row) are taken for which (column), and the first images that are wrong."""
+    """Draw the counts of true classes (rows) by predicted ones (columns), and the first images that are wrong."""
     figure = new_figure(13, 5.6)
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.35))[0]
     draw_confusions(left.subplots(), confusions)

@@ -1,4 +1,4 @@
-"""What all trainings on images share: the dataset's arrays, the order of an epoch, augmentation, evaluation."""
+"""The part that all trainings on images share: dataset, order of an epoch, augmentation, evaluation."""
 
 from __future__ import annotations
 

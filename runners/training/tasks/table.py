@@ -1,4 +1,4 @@
-"""Which way of training, and of evaluating, belongs to which kind of model."""
+"""The table of tasks: the way of training, and of evaluating, that belongs to each kind of model."""
 
 from __future__ import annotations
 
