@@ -1,4 +1,4 @@
-"""How long WaveNet takes for a sample: with queues beside the floor, and naively."""
+"""How long WaveNet takes for a sample: with queues, beside the bare chain of products, and naively."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Speed:
     """Times for one more sample of every sequence of a batch."""
 
     queues: Times
-    chain: Times  # the floor, see ``bare_chain``; measured in turn with the queues
+    chain: Times  # a lower bound, see ``bare_chain``; measured in turn with the queues
     state_bytes: int  # what is kept between two samples
 
     @classmethod
@@ -37,14 +37,14 @@ class Speed:
 def measure_speed(
     architecture: Mapping[str, Any], *, batch_size: int, num_samples: int, repeats: int, seed: int
 ) -> Speed:
-    """Generate ``repeats`` times ``num_samples`` samples by argmax, with random weights, and run the floor as often.
+    """Generate ``repeats`` times ``num_samples`` samples by argmax, and run the bare chain as often.
 
     Args:
         architecture: a model's, with its name.
         batch_size: sequences side by side.
         num_samples: of each timed run.
         repeats: timed runs of each, after one that is not.
-        seed: of the weights.
+        seed: of the weights, which are random.
     """
     model = _model(architecture, seed)
     network = model.fold()
@@ -55,8 +55,8 @@ def measure_speed(
     runs: list[tuple[float, float]] = []
     for _ in range(1 + repeats):
         runs.append((generator.piece(network)[1] / num_samples, _seconds(chain) / num_samples))
-    queues, floor = zip(*runs[1:], strict=True)
-    return Speed(Times.of(queues), Times.of(floor), size)
+    queues, bare = zip(*runs[1:], strict=True)
+    return Speed(Times.of(queues), Times.of(bare), size)
 
 
 def measure_naive(architecture: Mapping[str, Any], *, batch_size: int, repeats: int, seed: int) -> Times:
