@@ -22,7 +22,7 @@ from benchmarks.limits import Limit, in_turn, product_timer, report, save
 from models.densenet.fold import GROUP_SIZE
 from models.densenet.model import DenseNet
 from models.densenet.systems import DenseBlockSystem, DenseNetSystem
-from models.weights.native import load_checkpoint
+from models.weights.load import load_checkpoint
 from runners.measure.timing import CompiledSolve, Times, time_calls
 from solvers import CachedSequential, Jacobi, Segmented, Solver
 

@@ -12,7 +12,7 @@ import jax
 
 from benchmarks.limits import Limit, in_turn, product_timer, report, save
 from models.autoregressive import AutoregressiveSystem
-from models.weights.native import load_checkpoint
+from models.weights.load import load_checkpoint
 from runners.measure.timing import CompiledSolve, Times, time_calls
 from solvers import CachedSequential, GSJacobi, Jacobi, JacobiGS, Sequential, Solver
 

@@ -17,7 +17,7 @@ from benchmarks.limits import Limit, in_turn, product_timer, report, save
 from models.autoregressive import AutoregressiveSystem
 from models.pixelcnnpp.network import PixelCNNPPNetwork
 from models.pixelcnnpp.stack import LEVELS
-from models.weights.native import load_checkpoint
+from models.weights.load import load_checkpoint
 from runners.measure.timing import CompiledSolve, Times, time_calls
 from solvers import CachedSequential, GSJacobi, Jacobi, JacobiGS, SlidingGSJacobi, Solver
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 
 from rich.console import Console
 
-from runners.config.files import RunConfig
+from runners.config.schema import RunConfig
 from runners.report.report import Report
 
 

@@ -17,7 +17,8 @@ from common.paths import ROOT
 from data import DATASETS
 from models import MODELS
 from runners import RUNNERS
-from runners.config.files import UsageError, check_config, read_config
+from runners.config.files import read_config
+from runners.config.schema import UsageError, check_config
 from solvers import SOLVERS
 
 ROOMS = ("common", "data", "models", "solvers", "runners", "benchmarks")

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from data.audio.clip import SPEECH, AudioError, Waveform, read_chunks, read_wave, resample
-from runners.config.files import UsageError
+from runners.config.schema import UsageError
 
 
 @dataclass(frozen=True)

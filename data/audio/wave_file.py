@@ -19,6 +19,7 @@ from typing import BinaryIO
 import numpy as np
 from jaxtyping import Float, Float32
 
+from common.errors import UserError
 from common.files import write_atomically
 from common.names import nearest
 
@@ -29,7 +30,7 @@ _PIECE = 1 << 20  # samples that are decoded at a time
 _FULL_SCALE = 32768  # of 16 bits
 
 
-class AudioError(ValueError):
+class AudioError(UserError):
     """Audio cannot be had or written; the message says in one sentence why and what is needed."""
 
 

@@ -11,7 +11,7 @@ from common.names import unknown
 from data import DATASETS, Dataset, load_dataset
 from data.images.imagenet import has_imagenet, load_imagenet
 from data.images.photographs import CENTRE, SIDES, crop_photographs
-from runners.config.files import DataConfig, UsageError
+from runners.config.schema import DataConfig, UsageError
 
 _IMAGENET_ROOT = "datasets"  # where no root is given
 _CALIBRATION = 32  # training images of a dataset

@@ -18,16 +18,17 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from common.errors import UserError
 from common.files import write_atomically
 from models import RENAMED
-from models.weights.native import flat_state
+from models.weights.checkpoint import flat_state
 
 FORMAT = "trisolve-state-1"
 
 S = TypeVar("S")
 
 
-class StateError(ValueError):
+class StateError(UserError):
     """A state file that is not there, not readable, or not of the network that is to go on from it."""
 
 

@@ -18,7 +18,7 @@ from rich.progress import (
 from common.names import unknown
 from models.weights.downloads import DownloadError, download, downloads
 from models.weights.fetching import FetchSettings
-from runners.config.files import UsageError
+from runners.config.schema import UsageError
 from runners.experiment import RunFailure
 from runners.report.units import format_bytes
 

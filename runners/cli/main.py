@@ -20,7 +20,8 @@ from common.names import unknown
 from common.paths import RESULTS
 from runners import RUNNERS
 from runners.cli.publish import publish
-from runners.config.files import UsageError, apply_overrides, check_config, find_config, read_config
+from runners.config.files import apply_overrides, find_config, read_config
+from runners.config.schema import UsageError, check_config
 from runners.experiment import RunContext, RunFailure, Runner
 from runners.measure.programs import keep_programs, silence_xla
 

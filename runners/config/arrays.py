@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from runners.config.files import UsageError
+from common.errors import UserError
+from runners.config.schema import UsageError
 
 
 @contextmanager
@@ -29,7 +30,7 @@ def open_arrays(path: Path, source: str) -> Iterator[Mapping[str, np.ndarray]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             yield file
-    except UsageError:
+    except UserError:
         raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UsageError(f"{source} is not readable: {error}") from None

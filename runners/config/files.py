@@ -1,60 +1,18 @@
-"""Configs: YAML files, overrides, and schemas that answer mistakes with the nearest valid choice."""
+"""Configs as people give them: YAML files, and overrides on the command line."""
 
 from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from common.errors import UserError
 from common.names import unknown
-from common.options import explain
 from common.paths import CONFIGS
-
-# Keys of the two published code bases, and what took their place.
-SUCCESSORS: dict[str, str] = {
-    "algo": "solvers (a list of {name: ...})",
-    "algorithm": "solvers (a list of {name: ...})",
-    "ckpt_path": "checkpoint",
-    "sample_batch_size": "batch_size",
-    "max_rows": "block_size (an option of the solver gs_jacobi, in equations)",
-    "block_size": "block_size inside an entry of solvers",
-    "n_iters": "max_steps",
-    "num_iters": "max_steps",
-    "image_folder": "the flag --out",
-    "doc": "the flag --out",
-    "run": "the flag --out",
-}
-
-
-class UsageError(UserError):
-    """The command line or the config asks for something that cannot be had (exit code 2)."""
-
-
-class RunConfig(BaseModel):
-    """What every config has."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
-
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 1234
-
-
-class DataConfig(BaseModel):
-    """Which dataset, and where its files are."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = "mnist5k"
-    root: str | None = None
-    download: bool = False
-
-
-C = TypeVar("C", bound=RunConfig)
+from runners.config.schema import UsageError
 
 
 class _Loader(yaml.SafeLoader):
@@ -141,36 +99,3 @@ def _set(config: dict[str, Any], path: Sequence[str], value: Any, override: str)
             node[index] = value
         else:
             node = node[index]
-
-
-def check_config(schema: type[C], config: Mapping[str, Any], source: str) -> C:
-    """Build the schema's instance. Raises UsageError: one sentence, with the valid keys, near misses first."""
-    try:
-        return schema.model_validate(dict(config))
-    except ValidationError as error:
-        raise UsageError(f"{source}: {_explain(schema, error)}") from None
-
-
-def _explain(schema: type[BaseModel], error: ValidationError) -> str:
-    problems = error.errors()
-    extra = [problem for problem in problems if problem["type"] == "extra_forbidden"]
-    if not extra:
-        return explain(error)
-    location = [str(part) for part in extra[0]["loc"]]
-    key, fields = location[-1], _fields_at(schema, location[:-1])
-    if key in SUCCESSORS:
-        return f"config key {'.'.join(location)!r} belongs to an older code base; its successor is {SUCCESSORS[key]}"
-    inside = f" in {'.'.join(location[:-1])}" if location[:-1] else ""
-    return unknown(f"config key{inside}", key, fields)
-
-
-def _fields_at(schema: type[BaseModel], location: Sequence[str]) -> list[str]:
-    current = schema
-    for part in location:
-        field = current.model_fields.get(part)
-        if field is None:
-            continue  # an index into a list
-        kinds = [field.annotation, *get_args(field.annotation)]
-        nested = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        current = nested[0] if nested else current
-    return list(current.model_fields)

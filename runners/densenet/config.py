@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from common.names import unknown
 from models import MODELS, model_config
 from models.weights.downloads import downloads
-from runners.config.files import DataConfig, RunConfig
+from runners.config.schema import DataConfig, RunConfig
 from runners.config.solvers import SolverList
 
 Count = Annotated[int, Field(ge=1)]

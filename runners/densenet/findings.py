@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from data.images.pictures import LabelledImages
-from models.weights.native import Checkpoint
+from models.weights.checkpoint import Checkpoint
 from runners.densenet.answers import quartiles, top_classes
 from runners.densenet.config import DenseNetRunnerConfig
 from runners.densenet.follow import Followed

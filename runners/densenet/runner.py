@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from data.images.pictures import load_pictures
 from models.densenet.network import DenseNetNetwork
 from models.densenet.systems import BlockInput, DenseNetSystem
-from runners.config.files import RunConfig, UsageError
+from runners.config.schema import RunConfig, UsageError
 from runners.config.solvers import labels
 from runners.densenet.config import DenseNetRunnerConfig
 from runners.densenet.findings import Findings

@@ -11,9 +11,10 @@ from flax import nnx
 from data.images.pictures import load_calibration
 from models import CLASSIFIERS, ModelError, describe_config, model_class, model_config
 from models.densenet.calibration import calibrate
+from models.weights.checkpoint import Checkpoint, CheckpointError
 from models.weights.downloads import downloaded, downloads
-from models.weights.native import Checkpoint, CheckpointError, load_checkpoint
-from runners.config.files import UsageError
+from models.weights.load import load_checkpoint
+from runners.config.schema import UsageError
 from runners.densenet.config import DenseNetRunnerConfig
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from common.names import unknown
 from common.options import build_options
-from runners.config.files import UsageError
+from runners.config.schema import UsageError
 
 
 def head_options(head: Any) -> dict[str, Any]:

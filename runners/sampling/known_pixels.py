@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from data import load_dataset
 from models.autoregressive import Known
 from runners.config.arrays import open_arrays
-from runners.config.files import DataConfig, UsageError
+from runners.config.schema import DataConfig, UsageError
 
 _NAMES = ("images", "samples")  # of the array in a file
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from runners.config.arrays import open_arrays
-from runners.config.files import UsageError
+from runners.config.schema import UsageError
 
 
 def load_noise(path: Path, like: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

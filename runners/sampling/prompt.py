@@ -16,7 +16,7 @@ from models.wavenet.conditioning import Conditioning
 from models.wavenet.generation import prompted
 from models.wavenet.network import WaveNetNetwork
 from runners.config.arrays import open_arrays
-from runners.config.files import UsageError
+from runners.config.schema import UsageError
 
 _PIECE = 16384  # samples of a prompt that are read at once
 # The arrays of a file with conditioning, how many axes they have, and what they hold.

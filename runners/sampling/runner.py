@@ -14,8 +14,9 @@ from pydantic import Field, field_validator, model_validator
 
 from models import MODELS, SAMPLERS, ModelError, describe_config, model_class, model_config
 from models.autoregressive import AutoregressiveSystem, CausalNetwork, Known, Noise
-from models.weights.native import Checkpoint, CheckpointError, load_checkpoint
-from runners.config.files import RunConfig, UsageError
+from models.weights.checkpoint import Checkpoint, CheckpointError
+from models.weights.load import load_checkpoint
+from runners.config.schema import RunConfig, UsageError
 from runners.config.solvers import SolverList, labels
 from runners.experiment import RunContext
 from runners.measure.comparison import Comparison, compare_solvers

@@ -16,7 +16,7 @@ from data.audio.clip import load_clip
 from models.heads.categorical import HEADS
 from models.wavenet.generation import Generation
 from models.wavenet.network import WaveNetNetwork
-from runners.config.files import RunConfig, UsageError
+from runners.config.schema import RunConfig, UsageError
 from runners.measure.comparison import Comparison
 from runners.measure.generation import Continuation, continued
 from runners.plotting.picture import Picture

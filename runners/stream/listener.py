@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from common.pytree import pytree
 from models.wavenet.quantization import Quantizer
 from models.wavenet.streaming import StreamingNetwork, StreamState
-from runners.config.files import UsageError
+from runners.config.schema import UsageError
 
 
 class Heard(NamedTuple):

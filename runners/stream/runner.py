@@ -17,10 +17,11 @@ from rich.table import Table
 from common.files import replaced_folder
 from data.audio.stream import SoundStream
 from models import ModelError, describe_config, model_class, model_config
-from models.weights.native import Checkpoint, CheckpointError, load_checkpoint
+from models.weights.checkpoint import Checkpoint, CheckpointError
+from models.weights.load import load_checkpoint
 from models.weights.stream_state import StateError, load_state, save_state
 from runners.cli.publish import SCHEMA, write_json
-from runners.config.files import RunConfig, UsageError
+from runners.config.schema import RunConfig, UsageError
 from runners.experiment import RunContext, RunFailure
 from runners.report.environment import describe_environment
 from runners.report.units import format_bytes, format_seconds

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from models import CLASSIFIERS, SAMPLERS, describe_config, model_config
-from runners.config.files import DataConfig, RunConfig
+from runners.config.schema import DataConfig, RunConfig
 
 Count = Annotated[int, Field(ge=1)]
 

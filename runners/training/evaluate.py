@@ -16,8 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from common.files import replaced_folder
 from data import load_dataset
 from models import describe_config
-from models.weights.native import CheckpointError, load_checkpoint
-from runners.config.files import DataConfig, RunConfig, UsageError
+from models.weights.checkpoint import CheckpointError
+from models.weights.load import load_checkpoint
+from runners.config.schema import DataConfig, RunConfig, UsageError
 from runners.experiment import RunContext, RunFailure
 from runners.report.environment import describe_environment
 from runners.training.held_out import bits_by_image

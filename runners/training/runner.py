@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from common.paths import RUNS
-from runners.config.files import RunConfig, UsageError
+from runners.config.schema import RunConfig, UsageError
 from runners.experiment import RunContext
 from runners.training.config import AudioConfig, ClassifierConfig, LikelihoodConfig, TrainConfig
 from runners.training.loop import TrainLoop

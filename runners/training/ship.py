@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from common.files import write_atomically
-from models.weights import native as checkpoints
+from models.weights.registry import ship
 from runners.experiment import RunContext
 
 
@@ -32,7 +30,4 @@ def ship_checkpoint(name: str, context: RunContext, weights: Path, model: str, i
         "licence": "Apache-2.0",
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    entries = {**checkpoints.registry(), name: entry}
-    write_atomically(checkpoints.CHECKPOINTS / str(entry["file"]), content)
-    text = json.dumps(dict(sorted(entries.items())), indent=2)
-    write_atomically(checkpoints.CHECKPOINTS / "registry.json", (text + "\n").encode())
+    ship(name, entry, content)

@@ -16,7 +16,7 @@ from orbax.checkpoint.checkpoint_managers import LatestN
 from rich.console import Console
 
 from common.files import write_atomically
-from runners.config.files import UsageError
+from runners.config.schema import UsageError
 from runners.training.trainer import TrainState
 
 _CONFIG = "config.json"

@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from models import model_class, model_config
-from runners.config.files import UsageError
+from runners.config.schema import UsageError
 from runners.training.config import TrainConfig
 from runners.training.task import TrainTask
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from runners.config.files import RunConfig
+from runners.config.schema import RunConfig
 
 Count = Annotated[int, Field(ge=1)]
 Layers = Annotated[int, Field(ge=1, le=20)]  # the longest dilation is 2^(layers - 1)

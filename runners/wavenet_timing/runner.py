@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import jax
 
 from models import ModelError, model_config
-from runners.config.files import RunConfig, UsageError
+from runners.config.schema import RunConfig, UsageError
 from runners.experiment import RunContext
 from runners.measure.timing import Times
 from runners.report.report import Report

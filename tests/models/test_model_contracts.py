@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from models import SAMPLERS, describe_config, model_class, model_config
 from models.autoregressive import AutoregressiveSystem, log_likelihood
-from models.weights.native import load_checkpoint, save_checkpoint
+from models.weights.load import load_checkpoint
+from models.weights.native import save_checkpoint
 from solvers import BlockSystem, ForwardSubstitution, SlidingBlockSystem
 from solvers.methods.sequential import substitute_by_updates, substitute_forward
 from tests.kit.bank import tiny_made, tiny_pixelcnnpp, tiny_wavenet

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from models import ModelError, model_config
-from models.weights.native import CheckpointError, check_agreement
+from models.weights.checkpoint import CheckpointError, check_agreement
 
 
 def agreed_config(source: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> Any:

@@ -11,9 +11,9 @@ import numpy as np
 from flax import nnx
 
 from models.densenet.model import DenseNet
+from models.weights.checkpoint import Checkpoint, CheckpointError, flat_state, restore_state
 from models.weights.importers.checks import agreed_config, common_length, refuse_others, take_entry
 from models.weights.importers.torch_state import read_torch_state
-from models.weights.native import Checkpoint, CheckpointError, flat_state, restore_state
 
 _OLDER = re.compile(r"(.*\.denselayer\d+\.(?:norm|conv))\.([12])\.(\w+)")  # norm.1 for norm1
 _COUNTER = ".num_batches_tracked"  # batches seen in training; older files have none

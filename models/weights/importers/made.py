@@ -10,9 +10,9 @@ import numpy as np
 from flax import nnx
 
 from models.made.model import MADE, sort_by_degree
+from models.weights.checkpoint import Checkpoint, CheckpointError, restore_state
 from models.weights.importers.checks import agreed_config, refuse_others, take_entry
 from models.weights.importers.torch_state import read_torch_state
-from models.weights.native import Checkpoint, CheckpointError, restore_state
 
 
 def import_made(path: Path, expected: Mapping[str, Any]) -> Checkpoint:

@@ -19,8 +19,8 @@ from models.pixelcnnpp.model import PixelCNNPP
 from models.pixelcnnpp.network import PixelCNNPPNetwork
 from models.pixelcnnpp.stack import LEVELS
 from models.pixelcnnpp.weight_norm import FoldedWeight, WeightNorm
+from models.weights.checkpoint import Checkpoint, CheckpointError
 from models.weights.importers.checks import agreed_config, common_length, refuse_others, take_entry
-from models.weights.native import Checkpoint, CheckpointError
 
 _RGB_SIZE = [32, 32]  # of a colour image, where no config says the size; a gray one's is the model's default
 

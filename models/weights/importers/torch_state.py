@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from models.weights.native import CheckpointError
+from models.weights.checkpoint import CheckpointError
 
 
 def read_torch_state(path: Path) -> dict[str, np.ndarray]:

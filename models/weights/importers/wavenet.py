@@ -12,8 +12,8 @@ import numpy as np
 from flax import nnx
 
 from models.wavenet.model import WaveNet
+from models.weights.checkpoint import Checkpoint, CheckpointError, restore_state
 from models.weights.importers.checks import agreed_config, refuse_others, take_entry
-from models.weights.native import Checkpoint, CheckpointError, restore_state
 
 _LAYER = re.compile(r"b(\d+)-l(\d+)__w")
 _RECORDED = ("ids", "x0", "inputs", "logits", "config")  # what a recorded run has beside the variables

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from models.rnn.model import RNNConfig
-from runners.config.files import DataConfig, RunConfig
+from runners.config.schema import DataConfig, RunConfig
 from runners.config.solvers import SolverEntry, SolverList
 
 Count = Annotated[int, Field(ge=1)]

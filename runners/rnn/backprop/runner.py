@@ -16,7 +16,7 @@ from data import load_dataset
 from data.images.sequences import pixel_sequences
 from models.rnn.model import RNN
 from models.rnn.network import RNNNetwork
-from runners.config.files import RunConfig, UsageError
+from runners.config.schema import RunConfig, UsageError
 from runners.config.solvers import SolverEntry, labels
 from runners.experiment import RunContext, RunFailure
 from runners.measure.comparison import compare_solvers

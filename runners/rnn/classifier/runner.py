@@ -24,7 +24,7 @@ from models.rnn.model import RNN, RNNConfig
 from models.rnn.network import RNNNetwork
 from models.rnn.systems import ForwardRNN
 from runners.cli.publish import SCHEMA, write_json
-from runners.config.files import DataConfig, RunConfig, UsageError
+from runners.config.schema import DataConfig, RunConfig, UsageError
 from runners.config.solvers import SolverEntry, SolverList, labels
 from runners.experiment import RunContext, RunFailure
 from runners.measure.timing import Times

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from common.names import unknown
-from runners.config.files import RunConfig
+from runners.config.schema import RunConfig
 from runners.config.solvers import SolverEntry, SolverList
 
 BASELINE = "cached_sequential"  # one compiled scan: the reference of all errors and what every time is held against

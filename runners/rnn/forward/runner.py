@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from common.options import build_options
 from models.rnn.model import RNNConfig
-from runners.config.files import RunConfig, UsageError
+from runners.config.schema import RunConfig, UsageError
 from runners.config.solvers import labels
 from runners.experiment import RunContext, RunFailure
 from runners.measure.table import comparison_table

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from common.pytree import pytree
 from data.audio.clip import AudioError, Waveform, load_clip
-from runners.config.files import UsageError
+from runners.config.schema import UsageError
 from runners.training.config import AudioConfig, ClipConfig, JitterConfig
 from runners.training.task import Evaluated, Metric
 from runners.training.tasks.continuation import ClipContinuation, SoundArtifact

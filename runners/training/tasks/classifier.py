@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from runners.config.files import UsageError
+from runners.config.schema import UsageError
 from runners.training.config import ClassifierConfig
 from runners.training.held_out import held_out_logits
 from runners.training.task import Metric

@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Int, Int32, UInt8
 
 from data import load_dataset
-from runners.config.files import UsageError
+from runners.config.schema import UsageError
 from runners.training.config import ImageTrainConfig
 from runners.training.task import Evaluated
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float
 
-from runners.config.files import UsageError
+from runners.config.schema import UsageError
 from runners.training.config import LikelihoodConfig
 from runners.training.held_out import held_out_bits_per_dim
 from runners.training.task import Metric

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from models import ModelError, describe_config, model_config
 from models.densenet.model import VARIANTS, DenseNet, DenseNetConfig
 from models.densenet.systems import DenseBlockSystem, DenseNetSystem
-from models.weights.native import load_checkpoint, save_checkpoint
+from models.weights.load import load_checkpoint
+from models.weights.native import save_checkpoint
 from solvers import (
     CachedSequential,
     ForwardSubstitution,

@@ -13,7 +13,9 @@ from models import model_config
 from models.autoregressive import AutoregressiveSystem
 from models.heads.logistic import LocationScale, Logistic
 from models.made.model import MADE, MADEConfig, generate_masks, sort_by_degree, unit_degrees
-from models.weights.native import CheckpointError, load_checkpoint, save_checkpoint
+from models.weights.checkpoint import CheckpointError
+from models.weights.load import load_checkpoint
+from models.weights.native import save_checkpoint
 from solvers import Sequential, solve
 
 

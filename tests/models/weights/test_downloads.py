@@ -34,9 +34,11 @@ from common.paths import ROOT
 from models import MODELS, model_config
 from models.made.model import generate_masks
 from models.weights import downloads, fetching
+from models.weights.checkpoint import CheckpointError
 from models.weights.downloads import DownloadError, Fetched
 from models.weights.fetching import FetchSettings
-from models.weights.native import CheckpointError, load_checkpoint, locate, registry
+from models.weights.load import load_checkpoint
+from models.weights.registry import locate, registry
 from runners.cli.download import DownloadProgress
 from runners.cli.main import main
 from tests.kit.packed import tarred, zipped

@@ -11,8 +11,9 @@ import pytest
 from flax import nnx
 
 from models.densenet.model import VARIANTS
+from models.weights.checkpoint import CheckpointError
 from models.weights.downloads import downloads
-from models.weights.native import CheckpointError, load_checkpoint
+from models.weights.load import load_checkpoint
 
 torch = pytest.importorskip("torch")
 from torchvision import models as published  # noqa: E402

@@ -16,7 +16,9 @@ from flax.serialization import msgpack_serialize
 from jax import lax
 
 from models.pixelcnnpp.model import PixelCNNPP, PixelCNNPPConfig
-from models.weights.native import CheckpointError, flat_state, load_checkpoint, save_checkpoint
+from models.weights.checkpoint import CheckpointError, flat_state
+from models.weights.load import load_checkpoint
+from models.weights.native import save_checkpoint
 from runners.cli.main import main
 
 Tree: TypeAlias = dict[str, Any]

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from models.wavenet.generation import begin, generate
-from models.weights.native import CheckpointError, load_checkpoint, save_checkpoint
+from models.weights.checkpoint import CheckpointError
+from models.weights.load import load_checkpoint
+from models.weights.native import save_checkpoint
 
 HIDDEN, CLASSES, T = 6, 9, 40
 X0 = 0.25

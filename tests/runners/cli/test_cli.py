@@ -30,7 +30,8 @@ from common.paths import ROOT
 from data import DATASETS
 from models import model_class
 from models.made.model import MADEConfig, generate_masks
-from models.weights.native import registry, save_checkpoint
+from models.weights.native import save_checkpoint
+from models.weights.registry import registry
 from runners import RUNNERS
 from runners.cli.main import main
 from runners.measure.programs import keep_programs

@@ -23,7 +23,7 @@ from data.images.pictures import load_pictures
 from models import model_class, model_config
 from models.densenet.calibration import calibrate
 from runners.cli.main import main
-from runners.config.files import DataConfig
+from runners.config.schema import DataConfig
 from runners.config.solvers import parse_entry
 from runners.densenet.answers import Answers, top_classes
 from runners.densenet.config import DenseNetRunnerConfig

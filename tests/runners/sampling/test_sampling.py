@@ -105,6 +105,7 @@ TIMES = {"median": float, "q1": float, "q3": float, "n": int}
 NUMBER_OR_NONE = (float, type(None))
 RECORD = {
     "schema": int,
+    "kind": str,
     "name": str,
     "runner": str,
     "config": {
@@ -169,7 +170,8 @@ def test_results_have_every_key_with_the_right_type(record: dict[str, Any]) -> N
 
 
 def test_results_say_what_was_run(record: dict[str, Any], finished: Path) -> None:
-    assert (record["schema"], record["name"], record["runner"]) == (1, "tiny", "MADESamplerRunner")
+    assert (record["schema"], record["kind"], record["name"]) == (2, "sampling", "tiny")
+    assert record["runner"] == "MADESamplerRunner"
     assert record["seed"] == record["config"]["seed"] == 1
     assert record["config"]["model"] == {
         "name": "made",
@@ -380,10 +382,10 @@ def test_failure_while_writing_leaves_old_results_whole(tmp_path: Path, monkeypa
     assert sample(tmp_path, solvers=["jacobi"], trace=False) == 0
     before = tree(tmp_path / "out")
 
-    def full_disk(*_: Any) -> None:
+    def full_disk(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("runners.sampling.report.sample_grid", full_disk)
+    monkeypatch.setattr(np, "savez_compressed", full_disk)
     assert sample(tmp_path, solvers=["jacobi"], trace=False, seed=2) == 1
     assert tree(tmp_path / "out") == before
     assert {path.name for path in tmp_path.iterdir()} == {"tiny.safetensors", "tiny.yml", "out"}

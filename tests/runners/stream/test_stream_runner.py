@@ -21,7 +21,7 @@ from models.autoregressive import log_likelihood
 from models.weights.native import save_checkpoint
 from models.weights.stream_state import save_state
 from runners.cli.main import main
-from runners.config.files import UsageError
+from runners.config.schema import UsageError
 from runners.stream.listener import Predictor
 
 RATE, T, CHUNK = 1000, 60, 7

@@ -24,10 +24,12 @@ from data import load_dataset
 from data.audio.clip import read_wave, write_wave
 from models.heads.categorical import Gumbel
 from models.wavenet.quantization import Linear
-from models.weights import native as checkpoints
+from models.weights import registry as checkpoints
+from models.weights.load import load_checkpoint
 from runners.cli import listing
 from runners.cli.main import main
-from runners.config.files import UsageError, check_config, find_config, read_config
+from runners.config.files import find_config, read_config
+from runners.config.schema import UsageError, check_config
 from runners.training.config import AudioConfig, ClassifierConfig, JitterConfig
 from runners.training.held_out import held_out_logits
 from runners.training.preview import best_epoch
@@ -107,7 +109,7 @@ def test_classifier_learns_and_says_how_well(classified: Path) -> None:
 def test_classifier_leaves_weights_with_their_statistics(classified: Path) -> None:
     """What is loaded answers as the network did that was trained."""
     record = results(classified)
-    loaded = checkpoints.load_checkpoint(str(classified / "out" / "weights.safetensors"))
+    loaded = load_checkpoint(str(classified / "out" / "weights.safetensors"))
     held_out = load_dataset("mnist5k").held_out[:70]
     logits = jax.jit(partial(held_out_logits, batch_size=33))(loaded.model, jnp.asarray(held_out))
     predicted, labels = np.argmax(logits, axis=-1), load_dataset("mnist5k").held_out_labels[:70]
@@ -428,7 +430,7 @@ def shipped(key: str) -> list[str]:
 
 @pytest.mark.parametrize("name", shipped("held_out_accuracy"))
 def test_shipped_classifier_is_as_good_as_the_registry_says(name: str) -> None:
-    entry, loaded = checkpoints.registry()[name], checkpoints.load_checkpoint(name)
+    entry, loaded = checkpoints.registry()[name], load_checkpoint(name)
     dataset = load_dataset(entry["dataset"])
     logits = jax.jit(partial(held_out_logits, batch_size=50))(loaded.model, jnp.asarray(dataset.held_out))
     accuracy = np.mean(np.argmax(logits, axis=-1) == dataset.held_out_labels)
@@ -446,7 +448,7 @@ def test_shipped_classifier_is_as_good_as_the_registry_says(name: str) -> None:
 )
 def test_shipped_model_of_sound_is_as_good_as_the_registry_says(name: str, seconds: float | None) -> None:
     """On the clip's first half second, or on all of it."""
-    entry, loaded = checkpoints.registry()[name], checkpoints.load_checkpoint(name)
+    entry, loaded = checkpoints.registry()[name], load_checkpoint(name)
     retrain = re.search(r"--config (\S+)", entry["retrain"])
     assert retrain
     config = check_config(AudioConfig, read_config(find_config(retrain[1])), name)

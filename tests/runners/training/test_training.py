@@ -21,9 +21,10 @@ from safetensors.numpy import load_file
 
 from common.paths import ROOT
 from data import load_dataset
-from models.weights import native as checkpoints
+from models.weights import registry as checkpoints
+from models.weights.load import load_checkpoint
 from runners.cli.main import main
-from runners.config.files import UsageError
+from runners.config.schema import UsageError
 from runners.training.held_out import held_out_bits_per_dim
 from runners.training.store import StateStore
 from runners.training.tasks.images import shifted
@@ -147,7 +148,7 @@ def test_results_are_complete(finished):
     for name in ("training.png", "samples.png"):
         with Image.open(finished / "out" / name) as image:
             assert min(image.size) > 200
-    loaded = checkpoints.load_checkpoint(str(finished / "out" / "weights.safetensors"))
+    loaded = load_checkpoint(str(finished / "out" / "weights.safetensors"))
     assert loaded.info == {
         "dataset": "mnist5k",
         "bits_per_dim": record["held_out_bits_per_dim"],
@@ -196,7 +197,7 @@ def test_shows_samples_and_weights_while_it_trains(unfinished):
     """The run was interrupted in its third slice, whatever epoch that was, and saved its state just then."""
     best, *others = sorted((unfinished / "state" / "progress").iterdir())
     assert best.name == "best.safetensors"
-    loaded = checkpoints.load_checkpoint(str(best))
+    loaded = load_checkpoint(str(best))
     assert loaded.info.keys() == {"dataset", "bits_per_dim", "epochs", "seed", "config"}
     shown = [name for epoch in range(20, loaded.info["epochs"] + 1, 20) for name in (f"samples_{epoch:04d}.png",)]
     assert [path.name for path in others] == (["latest.safetensors", *shown] if shown else [])
@@ -210,7 +211,7 @@ def test_shows_as_often_as_it_is_told(tmp_path, monkeypatch, capsys):
     assert sorted(path.name for path in progress.iterdir()) == names
     history = results(tmp_path)["history"]
     for name, epoch in (("latest", 4), ("best", 5)):
-        info = checkpoints.load_checkpoint(str(progress / f"{name}.safetensors")).info
+        info = load_checkpoint(str(progress / f"{name}.safetensors")).info
         assert (info["epochs"], info["bits_per_dim"]) == (epoch, history[epoch - 1]["held_out_bits_per_dim_ema"])
     with Image.open(progress / "samples_0002.png") as early, Image.open(progress / "samples_0004.png") as late:
         assert early.size == late.size
@@ -229,7 +230,7 @@ def test_best_weights_are_kept_where_they_are_not_the_last(tmp_path):
     record = results(tmp_path)
     values = [row["held_out_bits_per_dim_ema"] for row in record["history"]]
     assert values[record["best_epoch"] - 1] == min(values) < values[-1]
-    info = checkpoints.load_checkpoint(str(tmp_path / "out" / "best.safetensors")).info
+    info = load_checkpoint(str(tmp_path / "out" / "best.safetensors")).info
     assert (info["epochs"], info["bits_per_dim"]) == (record["best_epoch"], min(values))
     assert record["held_out_bits_per_dim"] == values[-1]
     assert not (tmp_path / "state").exists()
@@ -300,7 +301,7 @@ def test_ships_rounded_weights_when_asked(tmp_path, monkeypatch):
     assert entries["tiny_made"]["bits_per_dim"] == record["held_out_bits_per_dim"]
     # Evaluated as stored: near the unrounded weights' figure, and not the same.
     assert 0 < abs(record["held_out_bits_per_dim"] - record["history"][-1]["held_out_bits_per_dim_ema"]) < 0.01
-    loaded = checkpoints.load_checkpoint("tiny_made", {"name": "made", "num_inputs": 784})
+    loaded = load_checkpoint("tiny_made", {"name": "made", "num_inputs": 784})
     again = held_out_bits_per_dim(
         loaded.model, jnp.asarray(load_dataset("mnist5k").held_out[:70]), jax.random.key(0), draws=2, batch_size=50
     )
@@ -341,7 +342,7 @@ AT_MOST = {"made_mnist": 2.2}
 )
 def test_shipped_checkpoint_is_as_good_as_the_registry_says(name: str, count: int | None) -> None:
     """On a few images spread over the held-out part, or on all of it."""
-    entry, loaded = checkpoints.registry()[name], checkpoints.load_checkpoint(name)
+    entry, loaded = checkpoints.registry()[name], load_checkpoint(name)
     held_out = load_dataset(entry["dataset"]).held_out
     images = jnp.asarray(held_out if count is None else held_out[:: len(held_out) // count][:count])
     bits = float(held_out_bits_per_dim(loaded.model, images, jax.random.key(99), draws=1, batch_size=count or 50))
