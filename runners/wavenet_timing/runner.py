@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import jax
 
-from models import ModelError, model_config
-from runners.config.schema import RunConfig, UsageError
+from models import model_config
+from runners.config.schema import RunConfig
 from runners.experiment import RunContext
 from runners.measure.timing import Times
 from runners.report.report import Report
@@ -32,10 +32,7 @@ class WaveNetTimingRunner:
         self.config, self.context = config, context
         points = [(layers, config.batch_size) for layers in config.layers]
         self.points = points + [(wide.layers, wide.batch_size) for wide in config.wide]
-        try:
-            self.networks = [model_config(config.architecture(layers)) for layers, _ in self.points]
-        except ModelError as error:
-            raise UsageError(str(error)) from None
+        self.networks = [model_config(config.architecture(layers)) for layers, _ in self.points]
 
     def run(self) -> Report:
         """Measure everything. Raises RunFailure where the process on one core fails."""
