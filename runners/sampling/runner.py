@@ -107,7 +107,7 @@ class SamplerRunner:
             model = model_class(name)(architecture, rngs=nnx.Rngs(config.seed))
         except (CheckpointError, ModelError) as error:
             raise UsageError(str(error)) from None
-        return Checkpoint(name, model, {"weights": "random"}, Path())
+        return Checkpoint(name, model, {"weights": "random"}, trained=False)
 
     def _grid(self) -> tuple[int, ...]:
         """How the equations of a sample lie in files; T is their product."""

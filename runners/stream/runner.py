@@ -9,14 +9,12 @@ from typing import Annotated, Any, ClassVar
 
 import jax
 import numpy as np
-from flax import nnx
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from data.audio.stream import SoundStream
-from models import describe_config, model_class, model_config
-from models.weights.checkpoint import Checkpoint
-from models.weights.load import load_checkpoint
+from models import describe_config
 from models.weights.stream_state import StateError, load_state, save_state
+from runners.config.models import ModelChoice, load
 from runners.config.schema import RunConfig, UsageError
 from runners.experiment import RunContext
 from runners.report.report import Report
@@ -29,11 +27,9 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 
-class StreamConfig(RunConfig):
+class StreamConfig(RunConfig, ModelChoice):
     """A network, a sound and the chunks that it comes in; ``seed`` is that of random weights."""
 
-    checkpoint: str | None = None  # a name in the registry or a path; none: random weights, marked as such
-    model: dict[str, Any] | None = None  # the architecture; may be left out where a checkpoint tells it
     wav: str | None = None  # a file, read chunk by chunk; none: the spoken sentence that comes with the project
     gain: Positive = 1.0  # by which the sound is multiplied: weights may be of a clip that reached full scale
     resample: bool = False  # to the model's rate where the file has another, which reads all of the file first
@@ -43,12 +39,6 @@ class StreamConfig(RunConfig):
     check_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3.0  # from the beginning, held against a full pass
     restore_state: str | None = None  # a file of save_state, from which the stream goes on
     save_state: str | None = None  # where the state at the end goes
-
-    @model_validator(mode="after")
-    def _need_model(self) -> StreamConfig:
-        if self.model is None and self.checkpoint is None:
-            raise ValueError("model or checkpoint is needed")
-        return self
 
     def chunk_size(self, sample_rate: int) -> int:
         """Samples of a chunk. Raises UsageError where that is less than one."""
@@ -71,7 +61,7 @@ class StreamRunner:
     def __init__(self, config: StreamConfig, context: RunContext) -> None:
         """Load the network, look at the sound and at the state; everything that can be refused is refused here."""
         self.config, self.context = config, context
-        self.checkpoint = self._load()
+        self.checkpoint = load(config, config.seed)
         name, model = self.checkpoint.name, self.checkpoint.model
         self.listener = listener(name, model)
         rate = getattr(model.config, "sample_rate", None)
@@ -108,16 +98,6 @@ class StreamRunner:
             path = Path(config.save_state).expanduser()
             save = [partial(save_state, path, session.state, self.checkpoint.model)]
         return stream_report(self._title(), self._resolved(), result, save)
-
-    def _load(self) -> Checkpoint:
-        """The model: from a checkpoint, or with random weights."""
-        config = self.config
-        if config.checkpoint is not None:
-            return load_checkpoint(config.checkpoint, config.model)
-        architecture = model_config(config.model or {})
-        name = str((config.model or {})["name"])
-        model = model_class(name)(architecture, rngs=nnx.Rngs(config.seed))
-        return Checkpoint(name, model, {"weights": "random"}, Path())
 
     def _resolved(self) -> dict[str, Any]:
         """The config with every default filled in."""
