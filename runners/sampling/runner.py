@@ -85,8 +85,7 @@ class SamplerRunner:
         entries = self.config.solvers
         comparison = compare_solvers(
             self.system,
-            entries,
-            labels(entries),
+            dict(zip(labels(entries), entries, strict=True)),
             repeats=self.config.repeats,
             time_limit_s=self.config.time_limit_s,
             trace=self.config.trace,
