@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from models import model_class, model_config
 from models.autoregressive import AutoregressiveSystem
 from models.wavenet.generation import begin
 from runners.measure.generation import CompiledGeneration, state_bytes
-from runners.measure.timing import Times, time_calls
+from runners.measure.timing import Times, time_call, time_calls
 from runners.wavenet_timing.bound import bare_chain
 
 
@@ -54,7 +53,7 @@ def measure_speed(
     chain = bare_chain(network, batch_size, num_samples)
     runs: list[tuple[float, float]] = []
     for _ in range(1 + repeats):
-        runs.append((generator.piece(network)[1] / num_samples, _seconds(chain) / num_samples))
+        runs.append((generator.piece(network)[1] / num_samples, time_call(chain) / num_samples))
     queues, bare = zip(*runs[1:], strict=True)
     return Speed(Times.of(queues), Times.of(bare), size)
 
@@ -82,9 +81,3 @@ def _sweep(system: AutoregressiveSystem, ids: Int[Array, "T B"]) -> Int[Array, "
 def _model(architecture: Mapping[str, Any], seed: int) -> Any:
     """A model with random weights: the time does not depend on them."""
     return model_class(architecture["name"])(model_config(architecture), rngs=nnx.Rngs(seed))
-
-
-def _seconds(function: Callable[[], Any]) -> float:
-    begin = time.perf_counter()
-    jax.block_until_ready(function())
-    return time.perf_counter() - begin

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from runners.densenet.config import DenseNetRunnerConfig
 from runners.densenet.layers import CriticalPath
 from runners.densenet.weights import load_classifier
 from runners.measure.timing import Times
+from tests.kit.results import read_results
 
 SOLVERS = [
     {"name": "sequential", "trace": False},
@@ -66,12 +66,6 @@ def run(folder: Path, **changes: Any) -> int:
     return main(["--runner", "DenseNetRunner", "--config", str(folder / "c.yml"), "--out", str(folder / "out")])
 
 
-def record_of(folder: Path) -> dict[str, Any]:
-    text = (folder / "out" / "results.json").read_text()
-    record: dict[str, Any] = json.loads(text, parse_constant=pytest.fail)
-    return record
-
-
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, np.ndarray], Path, str]:
     """One run: its results, its arrays, its folder and what it printed."""
@@ -80,7 +74,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict
         assert run(folder) == 0
     with np.load(folder / "out" / "curves.npz") as file:
         arrays = dict(file)
-    return record_of(folder), arrays, folder / "out", printed.getvalue()
+    return read_results(folder / "out"), arrays, folder / "out", printed.getvalue()
 
 
 def test_all_solvers_give_the_sequential_answer(done: Any) -> None:
@@ -149,9 +143,12 @@ def test_results_say_what_weights_and_images_they_are_of(done: Any) -> None:
 
 def test_random_weights_stand_in_for_published_ones_that_are_not_there() -> None:
     given = {**TINY, "model": {**MODEL, "block_layers": [1]}, "published": "densenet201"}
-    checkpoint = load_classifier(DenseNetRunnerConfig.model_validate(given))
-    assert checkpoint.info["weights"].startswith("random, as densenet201 is not downloaded; batch-norm statistics")
-    assert checkpoint.model.config.block_layers == (1,)  # what the config says comes first
+    classifier = load_classifier(DenseNetRunnerConfig.model_validate(given))
+    assert classifier.origin == "random, as densenet201 is not downloaded"
+    assert classifier.description.startswith(f"{classifier.origin}; batch-norm statistics calibrated on 32 training")
+    assert classifier.checkpoint.info == {"weights": classifier.description}
+    assert not classifier.checkpoint.trained
+    assert classifier.checkpoint.model.config.block_layers == (1,)  # what the config says comes first
 
 
 @pytest.mark.parametrize(
@@ -216,7 +213,7 @@ def test_a_solver_that_does_not_converge_fails_the_run(tmp_path: Path, capsys: p
     model = {**MODEL, "block_layers": [2]}
     assert run(tmp_path, model=model, solvers=solvers, num_images=1) == 1
     assert "jacobi: The step limit was reached" in capsys.readouterr().err
-    assert record_of(tmp_path)["rows"][0]["status"] == "max_steps_reached"
+    assert read_results(tmp_path / "out")["rows"][0]["status"] == "max_steps_reached"
 
 
 # The classes' order by step; the exact one is that of the last.
