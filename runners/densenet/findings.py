@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from data.images.pictures import LabelledImages
+from data.images.dataset import LabelledImages
 from runners.densenet.answers import top_classes
 from runners.densenet.follow import Followed
 from runners.densenet.layers import CriticalPath

@@ -57,7 +57,7 @@ def _random(config: DenseNetRunnerConfig, options: Mapping[str, Any]) -> LoadedC
         options = {**(published if isinstance(published, dict) else {}), **options}
         origin = f"random, as {config.published} is not downloaded"
     drawn = random_weights(options, config.seed)
-    images = load_calibration(config.data, drawn.model.image_shape)
+    images = load_calibration(shape=drawn.model.image_shape, **config.data.model_dump())
     calibrate(drawn.model, drawn.model.from_images(jnp.asarray(images.images)))
     description = f"{origin}; batch-norm statistics calibrated on {images.source}"
     return LoadedClassifier(dataclasses.replace(drawn, info={"weights": description}), origin, description)

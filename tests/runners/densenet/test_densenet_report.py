@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.images.pictures import LabelledImages
+from data.images.dataset import LabelledImages
 from models.weights.checkpoint import Checkpoint
 from runners.config.solvers import parse_entries
 from runners.densenet.answers import Answers
