@@ -43,9 +43,7 @@ class DenseNetRunner:
         self.config, self.context = config, context
         self.classifier = load_classifier(config)
         self.model = self.classifier.checkpoint.model
-        self.pictures = load_pictures(
-            shape=self.model.image_shape, count=config.num_images, **config.data.model_dump()
-        )
+        self.pictures = load_pictures(shape=self.model.image_shape, count=config.num_images, **config.data.model_dump())
         self.network: DenseNetNetwork = self.model.fold()
         inputs = self.model.from_images(jnp.asarray(self.pictures.images))
         self.batches = _batches(np.asarray(inputs), config.batch_size)
