@@ -13,8 +13,8 @@ from data.images.pictures import load_pictures
 from models import describe_config
 from models.densenet.network import DenseNetNetwork
 from models.densenet.systems import BlockInput, DenseNetSystem
-from runners.config.schema import RunConfig, UsageError
-from runners.config.solvers import labels
+from runners.config.schema import RunConfig
+from runners.config.solvers import fit_entries, labels
 from runners.densenet.config import DenseNetRunnerConfig
 from runners.densenet.findings import Measured, find
 from runners.densenet.follow import Followed, follow_answers
@@ -25,7 +25,7 @@ from runners.experiment import RunContext
 from runners.measure.comparison import Comparison, compare_solvers
 from runners.measure.timing import time_calls
 from runners.report.report import Report
-from solvers import PairingError, Status, check_pairing
+from solvers import Status
 
 
 class DenseNetRunner:
@@ -40,23 +40,17 @@ class DenseNetRunner:
 
     def __init__(self, config: DenseNetRunnerConfig, context: RunContext) -> None:
         """Load network and images and state the equations; everything that can be refused is refused here."""
-        self.config, self.context = config, context
+        self.context = context
         self.classifier = load_classifier(config)
         self.model = self.classifier.checkpoint.model
         self.pictures = load_pictures(shape=self.model.image_shape, count=config.num_images, **config.data.model_dump())
         self.network: DenseNetNetwork = self.model.fold()
         inputs = self.model.from_images(jnp.asarray(self.pictures.images))
         self.batches = _batches(np.asarray(inputs), config.batch_size)
-        self.entries = dict(zip(labels(config.solvers), config.solvers, strict=True))
         self._begin = jax.jit(_begin)
-        system = self._system(self.batches[0])
-        for entry in config.solvers:
-            try:
-                check_pairing(system, entry.solver)
-                entry.solver.max_steps(system)
-                jax.eval_shape(entry.solver.init, system, system.initial_guess())  # pairs a solver with segments
-            except (PairingError, ValueError) as error:
-                raise UsageError(f"solver {entry.name}: {error}") from None
+        entries = fit_entries(config.solvers, self._system(self.batches[0]))
+        self.config = config.model_copy(update={"solvers": entries})
+        self.entries = dict(zip(labels(entries), entries, strict=True))
 
     def run(self) -> Report:
         """Measure, and follow every solver on all images; the report fails where one gives another answer or none."""

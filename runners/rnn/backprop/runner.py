@@ -17,7 +17,7 @@ from data.images.sequences import pixel_sequences
 from models.rnn.model import RNN
 from models.rnn.network import RNNNetwork
 from runners.config.schema import RunConfig, UsageError
-from runners.config.solvers import SolverEntry, labels
+from runners.config.solvers import SolverEntry, fit_entries, labels
 from runners.experiment import RunContext, RunFailure
 from runners.measure.comparison import compare_solvers
 from runners.rnn.backprop.config import BackpropConfig
@@ -26,7 +26,7 @@ from runners.rnn.backprop.gradients import backward_pass
 from runners.rnn.backprop.report import Report, print_report, write_backprop_report
 from runners.rnn.backprop.summary import Phase
 from runners.rnn.backprop.training import Method, SolverTraining, Task, train_all
-from solvers import PairingError, Status, check_pairing
+from solvers import Status
 
 NAIVE_LIMIT = 2000  # equations up to which naive sequential is run: its work grows with the square of T
 DISAGREES = 1e-3  # relative error with which a converged gradient contradicts the reference
@@ -53,8 +53,12 @@ class BackpropRunner:
         self.watched = jnp.asarray(pixel_sequences(self.dataset.held_out[: config.num_sequences], config.image_size))
         self.skipped: list[dict[str, str]] = []
         system = self._system(self._model(0))
-        self.solvers = self._runnable("solvers", config.solvers, system)
-        self.methods = self._runnable("methods", config.methods, system)
+        fitted = {
+            "solvers": fit_entries(config.solvers, system, "solvers: "),
+            "methods": fit_entries(config.methods, system, "methods: "),
+        }
+        self.config = config.model_copy(update=fitted)
+        self.solvers, self.methods = (self._runnable(key, fitted[key], system) for key in fitted)
 
     def run(self) -> None:
         """Follow the gradient, train, follow it again; write the results and print them. Raises RunFailure."""
@@ -77,14 +81,9 @@ class BackpropRunner:
         _check(report)
 
     def _runnable(self, key: str, entries: list[SolverEntry], system: Any) -> dict[str, SolverEntry]:
-        """The entries by label, without those that would take too long. Raises UsageError where one does not fit."""
+        """The entries by label, without those that would take too long. Raises UsageError where none is left."""
         result = {}
         for label, entry in zip(labels(entries), entries, strict=True):
-            try:
-                check_pairing(system, entry.solver)
-                entry.solver.max_steps(system)  # refuses a block size that the system does not allow
-            except (PairingError, ValueError) as error:
-                raise UsageError(f"{key}: solver {entry.name}: {error}") from None
             if entry.name == "sequential" and system.num_equations > NAIVE_LIMIT:
                 reason = f"its work grows with the square of T, which is {system.num_equations} and over {NAIVE_LIMIT}"
                 self.skipped.append({"list": key, "label": label, "reason": reason})

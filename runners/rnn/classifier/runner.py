@@ -25,13 +25,13 @@ from models.rnn.network import RNNNetwork
 from models.rnn.systems import ForwardRNN
 from runners.cli.publish import SCHEMA, write_json
 from runners.config.schema import DataConfig, RunConfig, UsageError
-from runners.config.solvers import SolverEntry, SolverList, labels
+from runners.config.solvers import SolverEntry, SolverList, fit_entries, labels
 from runners.experiment import RunContext, RunFailure
 from runners.measure.timing import Times
 from runners.report.environment import describe_environment
 from runners.report.units import format_seconds
 from runners.rnn.classifier.figures import Curve, training_curves
-from solvers import PairingError, Status, check_pairing, solve
+from solvers import Status, solve
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -96,12 +96,7 @@ class RNNClassifierRunner:
         self.first = RNN(options, rngs=nnx.Rngs(config.seed)).fold()
         self.optimizer = optax.adam(config.learning_rate)
         system = ForwardRNN.of(self.first.cell, self.train[:, :1])
-        for entry in config.solvers:
-            try:
-                check_pairing(system, entry.solver)
-                entry.solver.max_steps(system)
-            except (PairingError, ValueError) as error:
-                raise UsageError(f"solver {entry.name}: {error}") from None
+        self.config = config.model_copy(update={"solvers": fit_entries(config.solvers, system)})
 
     def run(self) -> None:
         """Train with every solver, write the results, print the table; raise RunFailure where a solve fails."""

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from common.options import build_options
 from models.rnn.model import RNNConfig
 from runners.config.schema import RunConfig, UsageError
-from runners.config.solvers import labels
+from runners.config.solvers import fit_entries, labels
 from runners.experiment import RunContext, RunFailure
 from runners.measure.table import comparison_table
 from runners.report.console import output_console
@@ -19,7 +19,7 @@ from runners.rnn.forward.config import ForwardRNNConfig
 from runners.rnn.forward.experiment import Experiment, ForwardResult, run_experiment
 from runners.rnn.forward.limits import Limits
 from runners.rnn.forward.report import write_forward_report
-from solvers import PairingError, Status, check_pairing
+from solvers import Status
 
 
 class ForwardRNNRunner:
@@ -31,12 +31,9 @@ class ForwardRNNRunner:
         """State every experiment; everything that can be refused is refused here."""
         self.config, self.context = config, context
         self.experiments = [self._experiment(cell, *point) for cell in config.cells for point in config.points(cell)]
-        smallest = min(self.experiments, key=lambda experiment: experiment.num_equations)
-        for entry in config.solvers:
-            try:
-                check_pairing(smallest.system(config.seed), entry.solver)
-            except PairingError as error:
-                raise UsageError(f"solver {entry.name}: {error}") from None
+        # A solver that goes with the smallest system may not with a larger one, and is left out of that.
+        smallest = min(self.experiments, key=lambda each: each.num_equations * each.network.hidden_size)
+        fit_entries(config.solvers, smallest.system(config.seed))
 
     def run(self) -> None:
         """Run them, print a table each, write the results; RunFailure where an exact solution is not finite."""
