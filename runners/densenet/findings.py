@@ -34,7 +34,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Findings:
-    """What was measured, and what follows from it.
+    """The measurements, and all that follows from them.
 
     Attributes:
         measured: the measurements.
@@ -56,7 +56,7 @@ class Findings:
 
 
 def find(measured: Measured, classifier: LoadedClassifier, pictures: LabelledImages, ks: Sequence[int]) -> Findings:
-    """What follows from the measurements; ``ks`` are the iterations without a change after which one may stop."""
+    """Work out all that follows from the measurements; ``ks`` are the config's, after which one may stop early."""
     comparison, exact = measured.comparison, measured.exact
     checkpoint, labels = classifier.checkpoint, pictures.labels
     solvers = {

@@ -39,7 +39,7 @@ class CriticalPath:
 
     @property
     def sequential_s(self) -> float:
-        """The sum over all layers."""
+        """The modelled time of a sequential pass: the sum over all layers."""
         return sum(layer.median for layer in self.layers)
 
     def modelled_s(self, entry: SolverEntry, num_steps: Int[np.ndarray, " S"]) -> Float[np.ndarray, " S"]:

@@ -1,4 +1,4 @@
-"""What was found about a DenseNet as a report: rows, curves, pictures and tables."""
+"""Findings about a DenseNet as a report: rows, curves, pictures, tables and sentences."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _IN_ORDER = (
 
 
 def densenet_report(name: str, config: Mapping[str, Any], findings: Findings) -> Report:
-    """What was found, as a report.
+    """Make the report of an experiment.
 
     Args:
         name: the config's, with which the title begins.

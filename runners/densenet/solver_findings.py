@@ -1,4 +1,4 @@
-"""What is found out about one solver on all images: curves by step, when answers settle, and times."""
+"""Findings about one solver on all images: curves by step, when answers settle, and times."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class SolverFindings:
 def solver_findings(
     row: Row, followed: Followed, path: CriticalPath, exact: Float[np.ndarray, "N K"], ks: Sequence[int]
 ) -> SolverFindings:
-    """What follows from a solver's way.
+    """Work out all that follows from the way of one solver.
 
     Args:
         row: its row of the comparison, with the trace that gives measured times.

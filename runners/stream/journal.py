@@ -34,12 +34,12 @@ class Journal:
 
     @property
     def num_samples(self) -> int:
-        """The samples of all chunks."""
+        """The number of samples in all chunks."""
         return int(self.sizes.sum())
 
     @property
     def duration_s(self) -> float:
-        """How long the sound lasts."""
+        """The seconds that the sound lasts."""
         return self.num_samples / self.sample_rate
 
     @property

@@ -63,7 +63,7 @@ class Timed:
 
     @property
     def cells(self) -> list[str]:
-        """As the table has it."""
+        """The row of the table, a text for each column."""
         naive = "-" if self.naive is None else format_seconds(self.naive.median)
         sizes = [f"{self.layers}", f"{self.batch_size}", f"{self.network.receptive_field:,}"]
         return [*sizes, naive, *_speed_cells(self.speed), *_speed_cells(self.pinned)]
@@ -72,7 +72,7 @@ class Timed:
 def timing_report(
     title: str, config: Mapping[str, Any], timed: Sequence[Timed], skipped: Sequence[Mapping[str, Any]]
 ) -> Report:
-    """What was measured, as a report.
+    """Make the report of an experiment.
 
     Args:
         title: the line above the table; the picture's has the batch size too.
