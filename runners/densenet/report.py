@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -21,24 +21,25 @@ from runners.report.table import Column, ResultTable
 from runners.report.units import format_seconds
 from solvers import Status
 
-# The numbers say which column makes room first where the console is narrow.
-_EXIT_COLUMNS = (
-    Column("solver", align="left"),
-    Column("k"),
-    Column("mean steps"),
-    Column("in full", drop=3),
-    Column("measured", drop=2),
-    Column("modelled", drop=1),
-    Column("top-1 differs", drop=4),
-    Column("top-5 differs"),
+# Columns with how they say what a row has. The numbers tell which column makes room first where the console is narrow.
+_Cells: TypeAlias = Sequence[tuple[Column, Callable[[Mapping[str, Any]], str]]]
+_EXIT_CELLS: _Cells = (
+    (Column("solver", align="left"), lambda found: found["label"]),
+    (Column("k"), lambda found: f"{found['k']}"),
+    (Column("mean steps"), lambda found: f"{found['mean_steps']:.1f}"),
+    (Column("in full", drop=3), lambda found: f"{found['mean_steps_in_full']:.1f}"),
+    (Column("measured", drop=2), lambda found: format_seconds(found["measured_s"])),
+    (Column("modelled", drop=1), lambda found: format_seconds(found["modelled_s"])),
+    (Column("top-1 differs", drop=4), lambda found: f"{found['top1_differs']:.1%}"),
+    (Column("top-5 differs"), lambda found: f"{found['top5_differs']:.1%}"),
 )
-_TIME_COLUMNS = (
-    Column("solver", align="left"),
-    Column("top-5 settled"),
-    Column("measured"),
-    Column("modelled"),
-    Column("until done: measured", drop=2),
-    Column("until done: modelled", drop=1),
+_TIME_CELLS: _Cells = (
+    (Column("solver", align="left"), lambda times: times["label"]),
+    (Column("top-5 settled"), lambda times: f"{times['top5_settled_steps']:g} steps"),
+    (Column("measured"), lambda times: format_seconds(times["measured_top5_settled_s"])),
+    (Column("modelled"), lambda times: format_seconds(times["modelled_top5_settled_s"])),
+    (Column("until done: measured", drop=2), lambda times: format_seconds(times["measured_s"])),
+    (Column("until done: modelled", drop=1), lambda times: format_seconds(times["modelled_s"])),
 )
 _IN_ORDER = (
     "Early exit with blocks in order (segmented): later blocks hold their first guess for long, and answers may stand "
@@ -68,7 +69,7 @@ def densenet_report(name: str, config: Mapping[str, Any], findings: Findings) ->
             Picture("predictions_by_step.png", partial(predictions_figure, curves, record, title)),
             Picture("by_time.png", partial(by_time_figure, curves, record, title)),
         ],
-        tables=[comparison_table(findings.measured.comparison, title), _exit_table(findings), _time_table(findings)],
+        tables=[comparison_table(findings.measured.comparison, title), *_tables(findings)],
         sentences=findings.sentences,
         failure=_failure(findings),
     )
@@ -140,46 +141,20 @@ def _arrays(findings: Findings) -> dict[str, np.ndarray]:
     return {**curves, "exact_logits": findings.measured.exact, "layer_s": np.array(layer_s, np.float32)}
 
 
-def _exit_table(findings: Findings) -> ResultTable:
+def _tables(findings: Findings) -> Iterator[ResultTable]:
+    """Early exits of the parallel solvers, and times of all."""
     parallel = [solver for solver in findings.solvers.values() if solver.parallel]
-    return ResultTable(
-        title="early exit: the five largest logits, in order, as they were k steps before",
-        columns=_EXIT_COLUMNS,
-        rows=[_exit_cells(solver.row.label, found) for solver in parallel for found in solver.early_exits],
-        note=_IN_ORDER if any(solver.row.entry.name == "segmented" for solver in parallel) else "",
-    )
+    in_order = any(solver.row.entry.name == "segmented" for solver in parallel)
+    exits = [{"label": solver.row.label, **found} for solver in parallel for found in solver.early_exits]
+    title = "early exit: the five largest logits, in order, as they were k steps before"
+    yield _table(title, _EXIT_CELLS, exits, _IN_ORDER if in_order else "")
+    times = [solver.times for solver in findings.solvers.values()]
+    yield _table("measured and modelled times of one batch", _TIME_CELLS, times)
 
 
-def _exit_cells(label: str, found: Mapping[str, Any]) -> list[str]:
-    return [
-        label,
-        f"{found['k']}",
-        f"{found['mean_steps']:.1f}",
-        f"{found['mean_steps_in_full']:.1f}",
-        format_seconds(found["measured_s"]),
-        format_seconds(found["modelled_s"]),
-        f"{found['top1_differs']:.1%}",
-        f"{found['top5_differs']:.1%}",
-    ]
-
-
-def _time_table(findings: Findings) -> ResultTable:
-    return ResultTable(
-        title="measured and modelled times of one batch",
-        columns=_TIME_COLUMNS,
-        rows=[_time_cells(solver.times) for solver in findings.solvers.values()],
-    )
-
-
-def _time_cells(times: Mapping[str, Any]) -> list[str]:
-    return [
-        times["label"],
-        f"{times['top5_settled_steps']:g} steps",
-        format_seconds(times["measured_top5_settled_s"]),
-        format_seconds(times["modelled_top5_settled_s"]),
-        format_seconds(times["measured_s"]),
-        format_seconds(times["modelled_s"]),
-    ]
+def _table(title: str, cells: _Cells, rows: Sequence[Mapping[str, Any]], note: str = "") -> ResultTable:
+    columns = [column for column, _ in cells]
+    return ResultTable(title, columns, [[text(row) for _, text in cells] for row in rows], note=note)
 
 
 def _failure(findings: Findings) -> str | None:
