@@ -1,0 +1,10 @@
+"""Findings of the papers whose experiments are done again here, for sentences and pictures to say beside the own ones.
+
+Song et al., "Accelerating Feedforward Computation via Parallel Nonlinear Equation Solving", ICML 2021.
+"""
+
+from __future__ import annotations
+
+# DenseNet-201 on ImageNet: its layers; sweeps after which the published curve of predictions does not change; times,
+# which are modelled ones, until then and of the sequential pass.
+DENSENET201 = {"layers": 98, "settled": 33, "jacobi_ms": 13.1, "sequential_ms": 27.9}
