@@ -77,7 +77,7 @@ def backprop_report(name: str, found: BackpropFindings) -> Report:
     return Report(
         kind="backprop",
         title=f"{name}: {subject}",
-        config=_resolved(found),
+        config={**config.model_dump(), "model": dataclasses.asdict(found.model)},
         record={
             **_record(found, rows),
             "skipped": [{"list": key, **skipped.record} for key, skipped in left_out],
@@ -95,17 +95,6 @@ def backprop_report(name: str, found: BackpropFindings) -> Report:
         sentences=[*(f"{key}: {skipped.sentence}" for key, skipped in left_out), *said],
         failure=_failure(found),
     )
-
-
-def _resolved(found: BackpropFindings) -> dict[str, Any]:
-    """The config with every default filled in."""
-    config = found.config
-    return {
-        **config.model_dump(exclude={"solvers", "methods"}),
-        "solvers": [entry.record for entry in config.solvers],
-        "methods": [entry.record for entry in config.methods],
-        "model": dataclasses.asdict(found.model),
-    }
 
 
 def _record(found: BackpropFindings, rows: Mapping[str, Rows]) -> dict[str, Any]:
