@@ -9,7 +9,8 @@ from common.errors import UserError
 from common.lookup import resolve
 from common.names import unknown
 
-T = TypeVar("T")
+T = TypeVar("T", covariant=True)
+U = TypeVar("U")
 
 
 class UnknownNameError(UserError, KeyError):
@@ -52,6 +53,6 @@ class Table(Mapping[str, T], Generic[T]):
         place = f"{kind.__module__}:{kind.__qualname__}"
         return next((name for name, found in self.places.items() if found == place), None)
 
-    def __or__(self, other: Table[T]) -> Table[T]:
+    def __or__(self, other: Table[U]) -> Table[T | U]:
         """Both tables' names, called what this one's are."""
         return Table(self.kind, self.places | other.places)

@@ -2,20 +2,22 @@
 
 from collections.abc import Callable
 
-from common.lookup import resolve
-from common.names import unknown
+from common.table import Table
 from data.images.dataset import Dataset, DatasetError
 
 __all__ = ["DATASETS", "Dataset", "DatasetError", "load_dataset"]
 
-# Values are "module:function", resolved on use, so that importing this package pulls in no dataset library.
-DATASETS: dict[str, str] = {
-    "mnist5k": "data.images.mnist5k:load_mnist5k",
-    "mnist": "data.images.torchvision_sets:load_mnist",
-    "fashion_mnist": "data.images.torchvision_sets:load_fashion_mnist",
-    "cifar10": "data.images.torchvision_sets:load_cifar10",
-    "photos32": "data.images.photos32:load_photos32",
-}
+# Loaders are imported on use, so that importing this package pulls in no dataset library.
+DATASETS: Table[Callable[..., Dataset]] = Table(
+    "dataset",
+    {
+        "mnist5k": "data.images.mnist5k:load_mnist5k",
+        "mnist": "data.images.torchvision_sets:load_mnist",
+        "fashion_mnist": "data.images.torchvision_sets:load_fashion_mnist",
+        "cifar10": "data.images.torchvision_sets:load_cifar10",
+        "photos32": "data.images.photos32:load_photos32",
+    },
+)
 
 
 def load_dataset(name: str, *, root: str | None = None, download: bool = False) -> Dataset:
@@ -31,9 +33,7 @@ def load_dataset(name: str, *, root: str | None = None, download: bool = False) 
         The dataset: uint8 images (N, H, W, C) with values 0 to 255 and int32 labels (N,).
 
     Raises:
-        DatasetError: unknown name, missing or damaged files, failed download, or an argument the dataset refuses.
+        UnknownNameError: there is no such dataset.
+        DatasetError: missing or damaged files, failed download, or an argument the dataset refuses.
     """
-    if name not in DATASETS:
-        raise DatasetError(unknown("dataset", name, DATASETS))
-    loader: Callable[..., Dataset] = resolve(DATASETS[name])
-    return loader(root=root, download=download)
+    return DATASETS[name](root=root, download=download)

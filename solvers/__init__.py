@@ -2,13 +2,17 @@
 
     solution = solve(system, Jacobi())
 
-``SOLVERS`` maps the names used in configs and results to the classes; adding a solver is one file and one line of it.
+``SOLVERS`` maps the names used in configs and results to the classes; adding a solver is one file in solvers/methods/
+and one line of solvers/table.py.
 """
 
 from __future__ import annotations
 
+from solvers.blocks import BlockSolver
 from solvers.check import BrokenSystemError, check_system
+from solvers.composite import CompositeSolver
 from solvers.function import NotTriangularError, from_function
+from solvers.iterate import advance, finish, start
 from solvers.methods.anderson import Anderson
 from solvers.methods.dense_newton import DenseNewton
 from solvers.methods.elk import ELK
@@ -24,10 +28,10 @@ from solvers.methods.segmented import Segmented
 from solvers.methods.sequential import CachedSequential, Sequential
 from solvers.methods.sliding_gs_jacobi import SlidingGSJacobi
 from solvers.methods.windowed import Windowed
-from solvers.pairing import PairingError, check_pairing, fits
+from solvers.pairing import PairingError, fits
 from solvers.progress import Progress, TraceOptions
 from solvers.solution import Solution, SolveError, Stats, Status, Trace
-from solvers.solve import advance, finish, solve, start
+from solvers.solve import solve
 from solvers.solver import Solver, StepInfo
 from solvers.system import (
     AffineMarkovSystem,
@@ -36,43 +40,23 @@ from solvers.system import (
     LinearizedMarkovSystem,
     MarkovSystem,
     SegmentedSystem,
+    SizedBlockSystem,
     SlidingBlockSystem,
     TriangularSystem,
+    VectorizedMarkovSystem,
 )
-
-SOLVERS: dict[str, type[Solver]] = {
-    "sequential": Sequential,
-    "cached_sequential": CachedSequential,
-    "jacobi": Jacobi,
-    "gs_jacobi": GSJacobi,
-    "sliding_gs_jacobi": SlidingGSJacobi,
-    "jacobi_gs": JacobiGS,
-    "segmented": Segmented,
-    "anderson": Anderson,
-    "newton": Newton,
-    "quasi_newton": QuasiNewton,
-    "picard": Picard,
-    "elk": ELK,
-    "quasi_elk": QuasiELK,
-    "windowed": Windowed,
-    "parallel_scan": ParallelScan,
-    "dense_newton": DenseNewton,
-}
-
-
-def solver_name(solver: Solver) -> str:
-    """The name of a solver in configs and results (of one that is not in the table: its class's)."""
-    return next((name for name, kind in SOLVERS.items() if kind is type(solver)), type(solver).__name__)
-
+from solvers.table import SOLVERS, check_pairing, solver_name
 
 __all__ = [
     "ELK",
     "SOLVERS",
     "AffineMarkovSystem",
     "Anderson",
+    "BlockSolver",
     "BlockSystem",
     "BrokenSystemError",
     "CachedSequential",
+    "CompositeSolver",
     "DenseNewton",
     "ForwardSubstitution",
     "GSJacobi",
@@ -91,6 +75,7 @@ __all__ = [
     "Segmented",
     "SegmentedSystem",
     "Sequential",
+    "SizedBlockSystem",
     "SlidingBlockSystem",
     "SlidingGSJacobi",
     "Solution",
@@ -102,6 +87,7 @@ __all__ = [
     "Trace",
     "TraceOptions",
     "TriangularSystem",
+    "VectorizedMarkovSystem",
     "Windowed",
     "advance",
     "check_pairing",

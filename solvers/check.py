@@ -1,4 +1,4 @@
-"""Whether a system keeps its promises: what to run first on a system of one's own."""
+"""A check that a system keeps its contract, to be run first on a system of one's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arithmetic on states by equation: compare and select. See system.py for the layout of a state."""
+"""Arithmetic on states, equation by equation: compare and select. See system.py for the layout of a state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ X = TypeVar("X")
 
 
 class Difference(NamedTuple):
-    """How far two states are apart, for each sample."""
+    """How far two states differ, for each sample."""
 
     residual: Float[Array, " B"]  # max |y_t - x_t| over equations and features; NaN where a difference is NaN
     matching: Int[Array, " B"]  # the number of leading equations in which y and x are equal, bit for bit
@@ -105,7 +105,7 @@ def finite_equations(x: PyTree[Array], num_equations: int) -> Bool[Array, "T B"]
 
 
 def magnitude(x: PyTree[Array]) -> Float[Array, " B"]:
-    """Max |x| for each sample."""
+    """The largest absolute value in each sample."""
     largest = [jnp.max(jnp.abs(_flat_features(leaf)), axis=(0, 2), initial=0) for leaf in jax.tree.leaves(x)]
     return jnp.max(jnp.stack(largest), axis=0).astype(jnp.result_type(float))
 
@@ -126,25 +126,5 @@ def select(mask: Bool[Array, "T B"], on_true: X, on_false: X) -> X:
 
 
 def prefix_mask(length: Int[Array, " B"], num_equations: int) -> Bool[Array, "T B"]:
-    """True for the first ``length`` equations of each sample."""
+    """A mask that holds for the first ``length`` equations of each sample."""
     return jnp.arange(num_equations, dtype=jnp.int32)[:, None] < length
-
-
-def block_length(system: Any, requested: int) -> int:
-    """A block size that ``system`` allows: ``requested``, but no longer than the system itself.
-
-    Raises ValueError where the size is not a multiple of the system's block unit.
-    """
-    unit = system.block_unit
-    longest = max(1, count_blocks(system, unit)) * unit
-    if requested % unit:
-        raise ValueError(
-            f"block_size {requested} is not a multiple of the block unit, {unit}; "
-            f"the nearest that is: {max(unit, round(requested / unit) * unit)}"
-        )
-    return int(min(requested, longest))
-
-
-def count_blocks(system: Any, size: int) -> int:
-    """How many blocks of ``size`` cover the system."""
-    return int(-(-system.num_equations // size))

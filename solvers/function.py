@@ -1,4 +1,4 @@
-"""A triangular system from any function x -> F(x)."""
+"""A triangular system from any function x -> F(x), checked for being triangular."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ class FunctionSystem(Generic[X]):
 
     @property
     def num_equations(self) -> int:
-        """The leading axis of the first guess."""
+        """T, the length of the first guess's leading axis."""
         return int(jax.tree.leaves(self.like)[0].shape[0])
 
     def initial_guess(self) -> X:
-        """``like``, as given."""
+        """The first guess as it was given."""
         return self.like
 
     def sweep(self, x: X) -> X:
-        """f, all equations at once."""
+        """All equations at once, by the function."""
         return self.f(x, *self.args)
 
 
@@ -57,7 +57,7 @@ def from_function(f: Callable[..., X], like: X, *args: Any, check: bool = True) 
             system of up to 64, 64 evenly spread ones of a longer one. Not done where arrays are traced.
 
     Raises:
-        NotTriangularError: it does.
+        NotTriangularError: an equation reads itself or a later one.
         ValueError: F(x) is not laid out as x.
     """
     like = jax.tree.map(jnp.asarray, like)
@@ -76,7 +76,7 @@ def from_function(f: Callable[..., X], like: X, *args: Any, check: bool = True) 
 
 
 def _differ(a: Array, b: Array) -> Bool[Array, "T B"]:
-    """Where two sweeps differ; what overflowed in either, through a masked zero too, tells nothing."""
+    """A mask of where two sweeps differ; values that overflowed in either, through a masked zero too, do not count."""
     return jnp.any((a != b) & jnp.isfinite(a) & jnp.isfinite(b), axis=-1)
 
 
@@ -115,7 +115,7 @@ def _perturbed(like: Any, key: Array) -> Any:
 
 @jax.jit
 def _reads_ahead(system: FunctionSystem[Any], first: Any, second: Any, tested: Int[Array, " N"]) -> Bool[Array, " N"]:
-    """For each tested t: whether F(x)_0..t changes when x_t and all behind it do."""
+    """Whether F(x)_0..t changes when x_t and all behind it do, for each tested t."""
     num_equations, batch = system.num_equations, batch_size(first)
     base = isolated(system.sweep, first, first)
 

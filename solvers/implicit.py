@@ -10,6 +10,7 @@ equilibrium models", 2019, use the same identity; here it is exact, because tria
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -22,9 +23,13 @@ from common.blocks import Start, take_block
 from common.pytree import pytree
 from common.recurrence import Recurrence, shifted
 from solvers.equations import is_segmented
+from solvers.iterate import iterate
 from solvers.linear.linearize import jacobians
-from solvers.pairing import PairingError, fits
-from solvers.solution import Status
+from solvers.methods.jacobi import Jacobi
+from solvers.methods.parallel_scan import ParallelScan
+from solvers.methods.sequential import CachedSequential
+from solvers.pairing import PairingError, fits, with_article
+from solvers.solution import Solution, Status
 from solvers.solver import Solver
 from solvers.system import MarkovSystem
 
@@ -51,17 +56,17 @@ class AdjointSystem:
         return sum(lengths) if self._segmented else lengths[0]
 
     def initial_guess(self) -> Leaves:
-        """Zero."""
+        """Zeros, as if nothing that follows had a say."""
         return [jnp.zeros_like(leaf) for leaf in self.reverse(self.cotangent)]
 
     def sweep(self, u: Leaves) -> Leaves:
-        """All equations: v + J^T u."""
+        """All equations at once, v + J^T u."""
         _, pull = jax.vjp(lambda leaves: _floats(self.system.sweep(_with_floats(self.x, leaves))), _floats(self.x))
         (pulled,) = pull(self.reverse(u))
         return self.reverse([v + p for v, p in zip(self.cotangent, pulled, strict=True)])
 
     def reverse(self, leaves: Leaves) -> Leaves:
-        """From the system's order to the adjoint's, or back."""
+        """The leaves in the adjoint's order from those in the system's, or back."""
         flipped = [leaf[::-1] for leaf in leaves]
         return flipped[::-1] if self._segmented else flipped
 
@@ -84,12 +89,12 @@ class MarkovAdjoint(Recurrence):
 
     @property
     def num_equations(self) -> int:
-        """T."""
+        """T, as many as the system's."""
         return int(self.system.num_equations)
 
     @property
     def initial_state(self) -> Leaves:
-        """Nothing follows the last equation."""
+        """Zeros, as nothing follows the last equation."""
         return [jnp.zeros(leaf.shape[1:], leaf.dtype) for leaf in self.cotangent]
 
     def transitions(self, previous: Leaves, start: Start) -> Leaves:
@@ -109,11 +114,11 @@ class MarkovAdjoint(Recurrence):
         return jnp.swapaxes(jnp.roll(forward[::-1], 1, axis=0), -1, -2), jnp.concatenate(flat, axis=-1)
 
     def reverse(self, leaves: Leaves) -> Leaves:
-        """From the system's order to the adjoint's, or back."""
+        """The leaves in the adjoint's order from those in the system's, or back."""
         return [leaf[::-1] for leaf in leaves]
 
     def _pull(self, following: Leaves, point: Any, t: Int[Array, ""]) -> Leaves:
-        """J_t^T u, for one t."""
+        """J_t^T u for one t, the cotangent of what transition t reads."""
         _, pull = jax.vjp(
             lambda leaves: _floats(self.system.transition(_with_floats(point, leaves), t)), _floats(point)
         )
@@ -122,12 +127,13 @@ class MarkovAdjoint(Recurrence):
         return result
 
 
-def default_adjoint(system: Any, solver: Solver) -> Solver:
-    """What solves the adjoint equations unless the caller says: a parallel solver where one found the solution."""
-    from solvers.methods.jacobi import Jacobi
-    from solvers.methods.parallel_scan import ParallelScan
-    from solvers.methods.sequential import CachedSequential
+def differentiable(system: Any, solution: Solution[Any], adjoint: Solver) -> Solution[Any]:
+    """The solution of ``system``, its value differentiable in the system's leaves by a solve with ``adjoint``."""
+    return dataclasses.replace(solution, value=with_implicit_gradient(adjoint, system, solution.value))
 
+
+def default_adjoint(system: Any, solver: Solver) -> Solver:
+    """The solver of the adjoint equations unless the caller says: a parallel one where one found the solution."""
     if not isinstance(system, MarkovSystem):
         return Jacobi()
     return ParallelScan() if MarkovSystem in solver.requires.__mro__ else CachedSequential()
@@ -139,7 +145,7 @@ def check_adjoint(system: Any, adjoint: Solver) -> None:
     if not fits(adjoint, kind):
         scans = "parallel_scan, cached_sequential, " if kind is MarkovAdjoint else ""
         raise PairingError(
-            f"adjoint: {type(adjoint).__name__} needs a {adjoint.requires.__name__}, which the adjoint equations of "
+            f"adjoint: {type(adjoint).__name__} needs {with_article(adjoint.requires)}, which the adjoint equations of "
             f"{type(system).__name__} are not; use {scans}jacobi or another solver of any system"
         )
 
@@ -160,13 +166,12 @@ def _forward(adjoint: Solver, system: Any, x: X) -> tuple[X, tuple[Any, X]]:
 
 
 def _backward(adjoint: Solver, residuals: tuple[Any, Any], cotangent: Any) -> tuple[Any, Any]:
-    from solvers.solve import solve  # which is the user of this module
-
     system, x = residuals
     equations = _adjoint_kind(system)(
         system, x, [v for v, leaf in _pairs(cotangent, x) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     )
-    solution = solve(equations, adjoint, throw=False)
+    # Differentiable itself, or second derivatives would take u for a constant.
+    solution = differentiable(equations, iterate(equations, adjoint), default_adjoint(equations, adjoint))
     # An adjoint that was not found must not pass for one: neither what stands in its place, nor zeros.
     found = solution.sample_status == Status.CONVERGED
     u = equations.reverse([_where(found, leaf) for leaf in solution.value])

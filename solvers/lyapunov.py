@@ -1,4 +1,4 @@
-"""The largest Lyapunov exponent of an order-one system: whether solving it in parallel can pay.
+"""The largest Lyapunov exponent of an order-one system, which says whether solving it in parallel can pay.
 
 Where deviations shrink on the way, x_t forgets x_0, and Newton-type solvers need a number of steps that hardly grows
 with T; where they grow, each step carries the answer on by a stretch that does not grow with T either (Gonzalez et al.,
@@ -21,15 +21,16 @@ from solvers.linear.linearize import push, ravel
 
 
 def largest_lyapunov_exponent(system: Any, x: Any, burn_in: int = 0) -> Float[Array, " B"]:
-    """How fast a small deviation grows along the solution ``x`` of a MarkovSystem: nats per step, for each sample.
+    """The rate at which a small deviation grows along the solution ``x`` of a MarkovSystem, in nats per step.
 
     With v_0 a random unit vector and J_t the Jacobian of equation t at the solution,
 
         w_t = J_t v_t,    v_{t+1} = w_t / |w_t|,    exponent = mean of log |w_t| over t = burn_in .. T-1
 
     (Benettin et al., "Lyapunov characteristic exponents for smooth dynamical systems", Meccanica 15, 1980). The first
-    ``burn_in`` steps turn v towards the direction that grows fastest and are left out of the mean. -inf: a deviation
-    dies out altogether. NaN: no step is left, or the solution is not finite. A sequential pass of T steps.
+    ``burn_in`` steps turn v towards the direction that grows fastest and are left out of the mean. One number for each
+    sample, -inf where a deviation dies out altogether, NaN where no step is left or the solution is not finite. It
+    takes a sequential pass of T steps.
 
     Raises ValueError where ``burn_in`` is negative.
     """
@@ -56,7 +57,7 @@ def largest_lyapunov_exponent(system: Any, x: Any, burn_in: int = 0) -> Float[Ar
 
 
 def pays(exponent: float) -> bool:
-    """Whether Newton-type solvers can do with few steps: deviations shrink. False for NaN.
+    """Whether deviations shrink, so that Newton-type solvers can do with few steps. False for NaN.
 
     Shrinking in the long run is needed and not sufficient: where steps are far from linear, or the exponent is near 0,
     many are taken all the same.
@@ -65,7 +66,7 @@ def pays(exponent: float) -> bool:
 
 
 def advice(exponent: float) -> str:
-    """What the exponent means for the choice of a solver, as a sentence."""
+    """A sentence about what the exponent means for the choice of a solver."""
     if math.isnan(exponent):
         return "no largest Lyapunov exponent: no finite step to estimate it from"
     told = f"largest Lyapunov exponent {exponent:+.2f} per step"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from common.errors import UserError
+from common.table import Table
 from solvers.solver import Solver
 from solvers.system import AffineMarkovSystem, BlockSystem, MarkovSystem, SegmentedSystem, TriangularSystem
 
@@ -11,38 +13,48 @@ from solvers.system import AffineMarkovSystem, BlockSystem, MarkovSystem, Segmen
 _PROTOCOLS: tuple[tuple[type, ...], ...] = ((AffineMarkovSystem, MarkovSystem), (BlockSystem,), (SegmentedSystem,))
 
 
-class PairingError(TypeError):
+class PairingError(UserError):
     """A solver was given a system that lacks what the solver needs."""
+
+
+def fits(solver: Solver | type[Solver], system: Any) -> bool:
+    """Whether ``system`` has what ``solver`` (or the class of one) needs."""
+    return isinstance(system, solver.requires)
+
+
+def require_fit(system: Any, solver: Solver, known: Table[type[Solver]] | None = None) -> None:
+    """Raise PairingError unless ``system`` and its parts have what ``solver`` and the solvers inside it need.
+
+    With a table of ``known`` solvers the message calls the solver by its name and says which ones do fit.
+    """
+    if isinstance(solver, type):
+        raise PairingError(f"{solver.__name__} is a class; an instance is needed: {solver.__name__}()")
+    if not fits(solver, system):
+        raise PairingError(_refusal(system, solver, known))
+    for part, inner in solver.parts(system):
+        require_fit(part, inner, known)
 
 
 def describe(system: Any) -> str:
     """The protocols that a system satisfies, as words with their articles."""
     found = [[protocol for protocol in group if isinstance(system, protocol)] for group in _PROTOCOLS]
-    return " and ".join(_named(group[0]) for group in found if group) or _named(TriangularSystem)
+    return " and ".join(with_article(group[0]) for group in found if group) or with_article(TriangularSystem)
 
 
-def _named(protocol: type) -> str:
+def with_article(protocol: type) -> str:
+    """A protocol's name with its article, as a sentence needs it."""
     name = protocol.__name__
     return f"{'an' if name[0] in 'AEIO' else 'a'} {name}"
 
 
-def fits(solver: Any, system: Any) -> bool:
-    """Whether ``system`` has what ``solver`` (or the class of one) needs."""
-    return isinstance(system, solver.requires)
-
-
-def check_pairing(system: Any, solver: Solver) -> None:
-    """Raise PairingError, naming the solvers that do fit, unless ``system`` has what ``solver`` needs."""
-    if isinstance(solver, type):
-        raise PairingError(f"{solver.__name__} is a class; an instance is needed: {solver.__name__}()")
-    if fits(solver, system):
-        return
-    from solvers import SOLVERS, solver_name  # the table imports this module's users
-
+def _refusal(system: Any, solver: Solver, known: Table[type[Solver]] | None) -> str:
+    """The sentence that says why a solver does not fit, and where solvers are known which ones do."""
     name = type(system).__name__
     if not isinstance(system, TriangularSystem):
-        raise PairingError(f"{name} is not a TriangularSystem: it needs num_equations, initial_guess() and sweep(x)")
-    usable = ", ".join(other for other, kind in SOLVERS.items() if fits(kind, system))
-    raise PairingError(
-        f"{solver_name(solver)} needs {_named(solver.requires)}; {name} is {describe(system)}; use {usable}"
-    )
+        return f"{name} is not a TriangularSystem: it needs num_equations, initial_guess() and sweep(x)"
+    own = type(solver).__name__
+    if known is not None:
+        own = known.name_of(type(solver)) or own
+    sentence = f"{own} needs {with_article(solver.requires)}; {name} is {describe(system)}"
+    usable = [other for other, kind in (known or {}).items() if fits(kind, system)]
+    return f"{sentence}; use {', '.join(usable)}" if usable else sentence

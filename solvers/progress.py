@@ -13,7 +13,7 @@ from common.pytree import pytree
 from solvers.equations import compare
 from solvers.solution import Status, Trace
 
-RUNNING = Status.MAX_STEPS_REACHED  # what a sample is until something better or worse is known
+RUNNING = Status.MAX_STEPS_REACHED  # the status of a sample until something better or worse is known
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class TraceOptions:
 @pytree
 @dataclass(frozen=True)
 class Progress:
-    """A solve between two steps: everything needed to go on."""
+    """A solve between two steps, with everything that is needed to go on."""
 
     x: Any
-    guess: Any  # what the solve began with, and what a guess is reset to
+    guess: Any  # the state that the solve began with, and that guesses are reset to
     solver_state: Any
     iteration: Int[Array, ""]
     limit: Int[Array, ""]  # max_steps
@@ -46,7 +46,7 @@ class Progress:
 
     @property
     def active(self) -> Bool[Array, " B"]:
-        """Samples that still need steps."""
+        """The samples that still need steps."""
         return self.status == RUNNING
 
     @property
@@ -56,7 +56,7 @@ class Progress:
 
 
 def empty_trace(length: int, batch: int) -> Trace:
-    """Buffers for ``length`` iterations."""
+    """A trace of ``length`` iterations that has no row written."""
     return Trace(
         num_steps=jnp.full(length, -1, jnp.int32),
         residual=jnp.full((length, batch), jnp.nan),

@@ -1,4 +1,4 @@
-"""What a solve returns: a status with a sentence, the numbers behind it, and the trace if one was asked for."""
+"""The outcome of a solve: a status with a sentence, the numbers behind it, and the trace if one was asked for."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Status(enum.IntEnum):
 
     @property
     def label(self) -> str:
-        """The name used in results files."""
+        """The name of the status in results files."""
         return self.name.lower()
 
     @property
     def sentence(self) -> str:
-        """What happened, for a person."""
+        """A sentence for a person about how the solve ended."""
         return _SENTENCES[self]
 
 
@@ -56,7 +56,7 @@ class SolveError(RuntimeError):
 @pytree
 @dataclass(frozen=True)
 class Stats:
-    """What a solve cost and how far it came."""
+    """The cost of a solve, and how far it came."""
 
     num_steps: Int[Array, ""]  # sequential network evaluations: the parallel depth
     num_iterations: Int[Array, ""]  # steps of the solver; max_steps limits these

@@ -1,15 +1,18 @@
-"""The protocol of a solver, and what its step reports."""
+"""The contract of a solver, with the defaults that most solvers share, and the report of its step."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 from jaxtyping import Array, Float, Int
 
 
 class StepInfo(NamedTuple):
-    """What one step tells the driver."""
+    """The report of one step to the loop that repeats it."""
 
     residual: Float[Array, " B"]  # max |F(x) - x| as the solver evaluates it; inf while equations await evaluation
     frontier: Int[Array, " B"]  # length of the prefix of the new x known to be exact
@@ -18,28 +21,68 @@ class StepInfo(NamedTuple):
     scale: Float[Array, " B"] | None = None  # max |x| where the residual was taken; None: it was before the step
 
 
-@runtime_checkable
-class Solver(Hashable, Protocol):
-    """A frozen dataclass, static under jit, built from a config's options.
+@dataclass(frozen=True)
+class Solver(ABC):
+    """An algorithm as a frozen dataclass of its options, each with a default: hashable, and static under jit.
 
-    A solver holds no loop around a stopping test: ``solve`` repeats ``step`` and decides.
+    A solver holds no loop around a stopping test: iterate.py repeats ``step`` and decides when to stop. Everything but
+    ``step`` and ``requires`` has a default, which is right for iterations that remember nothing but x and make one
+    more equation exact with every step.
     """
 
     requires: ClassVar[type]  # the protocol that it needs of a system
 
     @property
+    @abstractmethod
     def tol(self) -> float:
         """Converged means residual <= tol * max(1, |x|); 0 means equal bit for bit."""
 
+    @abstractmethod
+    def step(self, system: Any, x: Any, state: Any, frontier: Int[Array, " B"]) -> tuple[Any, Any, StepInfo]:
+        """One iteration: the new x, the new state and the report.
+
+        ``frontier`` is the loop's: the length of the prefix of x, for each sample, that is known to be exact; -1 for a
+        sample whose exact solution has turned out not to be finite.
+        """
+
+    def __post_init__(self) -> None:
+        """Refuse a tolerance that no residual can meet; solvers with options of their own extend this."""
+        if not self.tol >= 0.0:
+            raise ValueError(f"tol must be at least 0, not {self.tol}")
+
     def max_steps(self, system: Any) -> int:
-        """The number of steps after which the solver has terminated on any triangular system."""
+        """The number of steps after which the solver has terminated on any triangular system.
+
+        By default T, which make every equation exact, and one that confirms it. Raises ValueError where the system does
+        not allow the solver's options.
+        """
+        return int(system.num_equations) + 1
 
     def init(self, system: Any, x: Any) -> Any:
-        """The state before the first step, from the first guess."""
+        """The state before the first step, from the first guess; by default there is none.
 
-    def step(self, system: Any, x: Any, state: Any, frontier: Int[Array, " B"]) -> tuple[Any, Any, StepInfo]:
-        """One iteration: the new x, the new state and what happened.
-
-        ``frontier`` is the driver's: the length of the prefix of x, for each sample, that is known to be exact; -1 for
-        a sample whose exact solution has turned out not to be finite.
+        Raises ValueError where the system is too large for the solver.
         """
+        return None
+
+    def floats_per_equation(self, features: int) -> int | None:
+        """Working memory of a step, in numbers for each equation and sample; None, the default, where it is small.
+
+        ``features`` is the number of floating-point values in the state of one equation.
+        """
+        return None
+
+    def resolved(self, system: Any) -> Solver:
+        """The solver with every option filled in whose default depends on the system; solving gives the same."""
+        return self
+
+    def parts(self, system: Any) -> Iterable[tuple[Any, Solver]]:
+        """Each part of the system that another solver solves, with that solver, for the check of their pairing.
+
+        Arrays in the parts may be abstract, that is have shapes and no values.
+        """
+        return ()
+
+    def with_tol(self, tol: float | None) -> Solver:
+        """The solver with another tolerance, or as it is where ``tol`` is None."""
+        return self if tol is None else dataclasses.replace(self, tol=tol)  # type: ignore[call-arg]  # a field of each

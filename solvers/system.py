@@ -1,4 +1,4 @@
-"""The protocols that every solver and every model meet at.
+"""The protocols of systems: where solvers and models meet.
 
 A feedforward computation is a lower-triangular system of nonlinear equations
 
@@ -26,14 +26,14 @@ Cache = TypeVar("Cache")
 
 @runtime_checkable
 class TriangularSystem(Protocol[X]):
-    """All equations in parallel: what Jacobi-type solvers need."""
+    """A system that evaluates all its equations in parallel, as Jacobi-type solvers need it."""
 
     @property
     def num_equations(self) -> int:
-        """T, static."""
+        """T, the number of equations; static."""
 
     def initial_guess(self) -> X:
-        """Where iterations begin, and what a non-finite guess is reset to."""
+        """The state that iterations begin with, and that guesses which are not finite are reset to."""
 
     def sweep(self, x: X) -> X:
         """F(x): every equation evaluated once on the guesses x. F(x)_t depends on x_0 .. x_{t-1} only."""
@@ -41,7 +41,7 @@ class TriangularSystem(Protocol[X]):
 
 @runtime_checkable
 class BlockSystem(TriangularSystem[X], Protocol[X, Cache]):
-    """Equations evaluated block by block, with a cache that stands for the prefix.
+    """A system that evaluates its equations block by block, with a cache that stands for the prefix.
 
     The cache is a plain pytree, an argument and a result. Committing it is the solver's decision: GS-Jacobi iterates a
     block from one cache and keeps the returned one only when the block has converged.
@@ -49,7 +49,7 @@ class BlockSystem(TriangularSystem[X], Protocol[X, Cache]):
 
     @property
     def block_unit(self) -> int:
-        """Blocks start at multiples of this; they are 1 or a multiple of it long."""
+        """The unit of blocks: they start at its multiples, and are 1 or a multiple of it long."""
 
     def init_cache(self) -> Cache:
         """The cache of an empty prefix (or of a prompt)."""
@@ -69,8 +69,20 @@ class BlockSystem(TriangularSystem[X], Protocol[X, Cache]):
 
 
 @runtime_checkable
+class SizedBlockSystem(BlockSystem[X, Cache], Protocol[X, Cache]):
+    """A block system that says how long blocks should be where a solver's options do not.
+
+    For systems that know better than ``default_block_size`` of solvers/blocks.py, which takes about sqrt(T).
+    """
+
+    @property
+    def default_block_size(self) -> int:
+        """The length of a block in equations, a multiple of the block unit."""
+
+
+@runtime_checkable
 class SlidingBlockSystem(BlockSystem[X, Cache], Protocol[X, Cache]):
-    """A block system whose block may overlap the one before: it moves on by less than its length."""
+    """A block system whose block may overlap the one before, as it moves on by less than its length."""
 
     def slide(self, x: X, cache: Cache, start: Start, size: int, keep: Start) -> tuple[X, Cache]:
         """Values as ``update`` gives them, and the cache of the prefix [0, start + keep).
@@ -103,10 +115,10 @@ class SegmentedSystem(TriangularSystem[X], Protocol[X]):
         """The number of segments, static."""
 
     def first_inputs(self) -> Any:
-        """What segment 0 reads."""
+        """The inputs that segment 0 reads."""
 
     def next_inputs(self, index: int, inputs: Any, values: Any) -> Any:
-        """What segment ``index + 1`` reads, from what segment ``index`` reads and its values."""
+        """The inputs that segment ``index + 1`` reads, from the inputs of segment ``index`` and its values."""
 
     def segment(self, index: int, inputs: Any) -> TriangularSystem[Any]:
         """The equations of segment ``index``, whose state is the segment's."""
@@ -114,7 +126,7 @@ class SegmentedSystem(TriangularSystem[X], Protocol[X]):
 
 @runtime_checkable
 class MarkovSystem(TriangularSystem[X], Protocol[X]):
-    """Order one: x_t = transition(x_{t-1}, t). What Newton-type solvers and prefix scans need."""
+    """A system of order one, x_t = transition(x_{t-1}, t), as Newton-type solvers and prefix scans need it."""
 
     @property
     def initial_state(self) -> X:
@@ -125,16 +137,24 @@ class MarkovSystem(TriangularSystem[X], Protocol[X]):
 
 
 @runtime_checkable
-class LinearizedMarkovSystem(MarkovSystem[X], Protocol[X]):
-    """An order-one system that tells its derivatives, which is cheaper than differentiating ``transition`` D times.
+class VectorizedMarkovSystem(MarkovSystem[X], Protocol[X]):
+    """An order-one system that evaluates many transitions in one call, which is cheaper than one by one.
 
-    D counts the features of a state: its leaves' features in the order of the leaves. ``previous`` has leaves
-    (size, batch, ...), whose row i is what equation start + i reads; equations past T are padding. The tests hold the
-    derivatives against those of ``transition``. solvers/linear/linearize.py reads any MarkovSystem this way.
+    ``previous`` has leaves (size, batch, ...), whose row i is the state that equation start + i reads. Equations past T
+    are padding, whose values are not read. Every ``common.recurrence.Recurrence`` is one.
     """
 
     def transitions(self, previous: X, start: Start) -> X:
-        """Equations start, start + 1, ...: the states that follow."""
+        """Equations start, start + 1, ...: the states that follow each of ``previous``."""
+
+
+@runtime_checkable
+class LinearizedMarkovSystem(VectorizedMarkovSystem[X], Protocol[X]):
+    """An order-one system with derivatives of its own, which are cheaper than D derivatives of ``transition``.
+
+    D counts the features of a state: its leaves' features in the order of the leaves. The tests hold the derivatives
+    against those of ``transition``. solvers/linear/linearize.py reads any MarkovSystem this way.
+    """
 
     def jacobians(self, previous: X, start: Start) -> tuple[X, Float[Array, "S B D D"]]:
         """The transitions and their Jacobians, [.., i, j] = d f_i / d x_j."""
@@ -145,7 +165,7 @@ class LinearizedMarkovSystem(MarkovSystem[X], Protocol[X]):
 
 @runtime_checkable
 class AffineMarkovSystem(MarkovSystem[X], Protocol[X]):
-    """An order-one system that is linear in the state: x_t = A_t x_{t-1} + b_t. What one prefix scan solves."""
+    """An order-one system that is linear in the state, x_t = A_t x_{t-1} + b_t, which one prefix scan solves."""
 
     def affine(self) -> tuple[Float[Array, "T B D D"], Float[Array, "T B D"]]:
-        """A and b, for the features of a state as in LinearizedMarkovSystem."""
+        """The matrices A and the offsets b, for the features of a state as in LinearizedMarkovSystem."""

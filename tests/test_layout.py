@@ -120,7 +120,7 @@ def test_imports_at_once_are_seen(source: str, found: set[str]) -> None:
 
 
 def test_tables_lead_to_what_they_name() -> None:
-    for places, inside in ((RUNNERS.places, "runners"), (MODELS, "models"), (DATASETS, "data")):
+    for places, inside in ((RUNNERS.places, "runners"), (MODELS, "models"), (DATASETS.places, "data")):
         for path in places.values():
             assert path.startswith(f"{inside}.")
             assert callable(resolve(path))

@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Float32
 
 from data.audio.clip import SPEECH, AudioError, Waveform, read_chunks, read_wave, resample
-from runners.config.schema import UsageError
 
 
 @dataclass(frozen=True)
@@ -33,25 +32,22 @@ class SoundStream:
             repeat: how often it is played.
 
         Raises:
-            UsageError: as ``data.audio.clip.read_chunks``, or the file has another rate and may not be resampled.
+            AudioError: as ``data.audio.clip.read_chunks``, or the file has another rate and may not be resampled.
         """
         path = SPEECH if wav is None else Path(wav).expanduser()
-        try:
-            rate = next(read_chunks(path, 1)).sample_rate
-            wanted = rate if sample_rate is None else sample_rate
-            if rate == wanted:
-                return cls(path, rate, repeat, None)
-            if may_resample:
-                return cls(path, wanted, repeat, resample(read_wave(path), wanted))
-        except AudioError as error:
-            raise UsageError(str(error)) from None
-        raise UsageError(
+        rate = next(read_chunks(path, 1)).sample_rate
+        wanted = rate if sample_rate is None else sample_rate
+        if rate == wanted:
+            return cls(path, rate, repeat, None)
+        if may_resample:
+            return cls(path, wanted, repeat, resample(read_wave(path), wanted))
+        raise AudioError(
             f"audio file {str(path)!r} has {rate} samples a second, the model wants {wanted}; "
             "with resample: true it is resampled first"
         )
 
     def chunks(self, size: int) -> Iterator[Float32[np.ndarray, " S"]]:
-        """``size`` samples at a time; the last of every round may be fewer. Raises UsageError as ``read_chunks``."""
+        """``size`` samples at a time; the last of every round may be fewer. Raises AudioError as ``read_chunks``."""
         for _ in range(self.repeat):
             yield from self._round(size)
 
@@ -59,8 +55,5 @@ class SoundStream:
         if self.resampled is not None:
             samples = self.resampled.samples
             yield from (samples[start : start + size] for start in range(0, len(samples), size))
-            return
-        try:
+        else:
             yield from (chunk.samples for chunk in read_chunks(self.path, size))
-        except AudioError as error:
-            raise UsageError(str(error)) from None

@@ -1,6 +1,7 @@
 """ImageNet's validation images, read by torchvision where a folder has them."""
 
 import importlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,8 +9,10 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from data.images.crops import resized_crop
-from data.images.dataset import DatasetError
+from data.images.dataset import DatasetError, LabelledImages, PictureSource
+from data.images.photographs import Photographs
 
+_ROOT = "datasets"  # where no root is given
 _META = ("meta.bin", "ILSVRC2012_devkit_t12.tar.gz")  # of either the first is what torchvision makes of the second
 _IMAGES = ("val", "ILSVRC2012_img_val.tar")
 
@@ -19,6 +22,33 @@ class LabelledFiles(NamedTuple):
 
     images: UInt8[np.ndarray, "N h w 3"]
     labels: Int32[np.ndarray, " N"]
+
+
+@dataclass(frozen=True)
+class ImageNet:
+    """ImageNet's validation images in any size. Satisfies PictureSource."""
+
+    root: str  # the folder, as ``load_imagenet`` takes it
+
+    def pictures(self, shape: tuple[int, int, int], count: int) -> LabelledImages:
+        """Images evenly spaced over all classes; see PictureSource."""
+        Photographs("imagenet").check_channels(shape)
+        return LabelledImages(*load_imagenet(self.root, count, *shape[:2]), "ImageNet validation images")
+
+    def calibration(self, shape: tuple[int, int, int]) -> LabelledImages:
+        """Crops of photographs: ImageNet's training images are too many to have at hand. See PictureSource."""
+        return Photographs("imagenet").calibration(shape)
+
+
+def find_imagenet(*, root: str | None = None, download: bool = False) -> PictureSource:
+    """ImageNet in ``root``, or in the folder ``datasets``; where no root is given and it is not there, photographs.
+
+    Raises:
+        DatasetError: ``download`` is set; whoever wants ImageNet has to ask its makers for it.
+    """
+    if download:
+        raise DatasetError("dataset 'imagenet' cannot be downloaded; leave out 'download'")
+    return Photographs() if root is None and not has_imagenet(_ROOT) else ImageNet(root or _ROOT)
 
 
 def has_imagenet(root: str | Path) -> bool:

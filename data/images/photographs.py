@@ -3,13 +3,14 @@
 import importlib.resources
 import importlib.util
 import io
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
 from data.images.crops import resized_crop
-from data.images.dataset import DatasetError
+from data.images.dataset import DatasetError, LabelledImages, size_of
 
 # (package, as pip calls it, file).
 PHOTOGRAPHS = (
@@ -21,7 +22,40 @@ PHOTOGRAPHS = (
     ("skimage", "scikit-image", "data/chelsea.png"),
     ("sklearn", "scikit-learn", "datasets/images/china.jpg"),
 )
+_SOURCE = "photographs of scikit-image and scikit-learn"
 CENTRE, SIDES = (0.5,), (0.0, 1.0)  # places of crops: see ``crop_photographs``
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """Crops of all photographs in any size. Satisfies PictureSource."""
+
+    name: str = "photographs"  # what they are called in messages
+
+    def pictures(self, shape: tuple[int, int, int], count: int) -> LabelledImages:
+        """Crops in the middle, and then those beside it; their classes are not known. See PictureSource."""
+        self.check_channels(shape)
+        return LabelledImages(crop_photographs(*shape[:2], (*CENTRE, *SIDES)), None, _SOURCE).first(count)
+
+    def calibration(self, shape: tuple[int, int, int]) -> LabelledImages:
+        """Crops beside the middle; see PictureSource."""
+        self.check_channels(shape)
+        images = crop_photographs(*shape[:2], SIDES)
+        return LabelledImages(images, None, f"{len(images)} crops of {_SOURCE}")
+
+    def check_channels(self, shape: tuple[int, int, int]) -> None:
+        """Raise DatasetError where a network does not read three colours."""
+        if shape[2] != 3:
+            raise DatasetError(f"images of {self.name} have 3 channels; the network reads {size_of(shape)}")
+
+
+def load_photographs(*, root: str | None = None, download: bool = False) -> Photographs:
+    """The photographs, whole until they are asked for in a size. Raises DatasetError where an argument is given."""
+    if root is not None:
+        raise DatasetError("dataset 'photographs' is embedded and takes no 'root'")
+    if download:
+        raise DatasetError("dataset 'photographs' cannot be downloaded; leave out 'download'")
+    return Photographs()
 
 
 def crop_photographs(height: int, width: int, places: tuple[float, ...] = CENTRE) -> UInt8[np.ndarray, "N h w 3"]:

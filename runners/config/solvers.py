@@ -1,4 +1,4 @@
-"""An entry of a config's ``solvers`` list."""
+"""An entry of a config's ``solvers`` list: how it is read, how results say it, and how it meets a system."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
+import jax
 from pydantic import BeforeValidator, InstanceOf, PlainSerializer
 
 from common.names import unknown
 from common.options import build_options
-from solvers import SOLVERS, Segmented, Solver, solver_name
+from runners.config.schema import UsageError
+from solvers import SOLVERS, CompositeSolver, Solver, check_pairing, solver_name
 
 _OF_ALL = ("max_steps", "repeats", "trace")  # what every entry may have beside its solver's options
 # Options of the two published code bases, and what took their place.
@@ -20,7 +22,7 @@ _SUCCESSORS = {"max_rows": "block_size, in equations", "n_iters": "max_steps", "
 
 @dataclass(frozen=True)
 class SolverEntry:
-    """A solver with its options, the limit on its steps, and what it has of its own of the run's settings."""
+    """A solver with its options, the limit on its steps, and settings of its own in the place of the run's."""
 
     solver: Solver
     max_steps: int | None = None
@@ -34,17 +36,16 @@ class SolverEntry:
 
     @property
     def inner_name(self) -> str:
-        """The name of the solver inside segments, if it is one of segments, else its own."""
-        return solver_name(self.solver.inner) if isinstance(self.solver, Segmented) else self.name
+        """The name of the solver that solves the parts, where the solver is a composite one, else its own name."""
+        solver = self.solver
+        while isinstance(solver, CompositeSolver):
+            solver = solver.inner
+        return solver_name(solver)
 
     @property
     def options(self) -> dict[str, Any]:
-        """Every option, defaults included."""
-        options = {
-            field.name: getattr(self.solver, field.name)
-            for field in dataclasses.fields(self.solver)  # type: ignore[arg-type]
-        }
-        return {**options, "max_steps": self.max_steps}
+        """Every option, defaults included; an inner solver as the mapping that a config has for it."""
+        return {**solver_options(self.solver), "max_steps": self.max_steps}
 
     @property
     def record(self) -> dict[str, Any]:
@@ -52,33 +53,91 @@ class SolverEntry:
         own = {"repeats": self.repeats, "trace": self.trace}
         return {"name": self.name, **self.options, **{key: value for key, value in own.items() if value is not None}}
 
+    def resolved(self, system: Any) -> SolverEntry:
+        """The entry with those options of its solver filled in whose default depends on the system."""
+        return dataclasses.replace(self, solver=self.solver.resolved(system))
+
+
+def solver_options(solver: Solver) -> dict[str, Any]:
+    """Every option of a solver as plain values; an inner solver is a mapping of its name and options."""
+    options = {field.name: getattr(solver, field.name) for field in dataclasses.fields(solver)}
+    if isinstance(solver, CompositeSolver):
+        options["solver"] = {"name": solver_name(solver.inner), **solver_options(solver.inner)}
+    return options
+
+
+def fit_entries(entries: Sequence[SolverEntry], system: Any, where: str = "") -> list[SolverEntry]:
+    """The entries as they run on ``system``, options that depend on it filled in.
+
+    Raises UsageError, its sentence after ``where``, for the first entry that does not go with the system.
+    """
+    for entry in entries:
+        reason = refusal(entry, system)
+        if reason is not None:
+            raise UsageError(f"{where}solver {entry.name}: {reason}")
+    return [entry.resolved(system) for entry in entries]
+
+
+def refusal(entry: SolverEntry, system: Any) -> str | None:
+    """The reason why a solver does not go with a system, as a sentence; None where it does."""
+    try:
+        check_pairing(system, entry.solver)
+        entry.solver.max_steps(system)  # refuses a block size that the system does not allow
+        jax.eval_shape(lambda system: entry.solver.init(system, system.initial_guess()), system)  # refuses a large one
+    except ValueError as error:
+        return str(error)
+    return None
+
 
 def parse_entry(entry: Any) -> SolverEntry:
     """Build an entry from {name: ..., option: ...} or from a bare name.
 
     Raises ValueError: one sentence that names the unknown solver or option and the valid ones.
     """
-    if isinstance(entry, str):
-        entry = {"name": entry}
-    if not isinstance(entry, Mapping) or "name" not in entry:
-        raise ValueError(f"each solver should be a mapping with a name, for example {{name: jacobi}}, not {entry!r}")
-    options = dict(entry)
-    name = options.pop("name")
-    if not isinstance(name, str) or name not in SOLVERS:
+    name, options = _name_and_options(entry)
+    if name not in SOLVERS:
         raise ValueError(unknown("solver", name, SOLVERS))
     max_steps, repeats = (_count(options.pop(key, None), f"solver {name}: {key}") for key in ("max_steps", "repeats"))
     trace = options.pop("trace", None)
     if not isinstance(trace, bool | None):
         raise ValueError(f"solver {name}: trace should be true or false, not {trace!r}")
+    return SolverEntry(_build_solver(name, options, _OF_ALL), max_steps, repeats, trace)
+
+
+def _name_and_options(entry: Any) -> tuple[Any, dict[str, Any]]:
+    """The name of a solver, and its options as a config gives them, from a mapping or a bare name."""
+    if isinstance(entry, str):
+        return entry, {}
+    if not isinstance(entry, Mapping) or "name" not in entry:
+        raise ValueError(f"each solver should be a mapping with a name, for example {{name: jacobi}}, not {entry!r}")
+    return entry["name"], {key: value for key, value in entry.items() if key != "name"}
+
+
+def _build_solver(name: str, options: Mapping[str, Any], of_all: Sequence[str] = ()) -> Solver:
+    """The solver of a name with its options, checked; ``of_all`` are options that the entry has beside them."""
     kind: Any = SOLVERS[name]
-    _check_names(name, options, [*(field.name for field in dataclasses.fields(kind)), *_OF_ALL])
+    _check_names(name, options, [*(field.name for field in dataclasses.fields(kind)), *of_all])
     try:
-        solver = build_options(kind, options)
+        return _build_composite(kind, options) if issubclass(kind, CompositeSolver) else build_options(kind, options)
     except ValueError as error:
         raise ValueError(f"solver {name}: {error}") from None
-    if not solver.tol >= 0.0:
-        raise ValueError(f"solver {name}: tol must be at least 0, not {solver.tol}")
-    return SolverEntry(solver, max_steps, repeats, trace)
+
+
+def _build_composite(kind: type[CompositeSolver], options: Mapping[str, Any]) -> CompositeSolver:
+    """A composite solver, whose option ``solver`` is read like an entry: a bare name, or a mapping of any depth."""
+    if "solver" not in options:
+        return build_options(kind, options)
+    name, inner_options = _name_and_options(options["solver"])
+    admitted = [other for other, inner in SOLVERS.items() if kind.admits(inner())]
+    if name not in admitted:
+        raise ValueError(unknown("inner solver", name, admitted))
+    solver = build_options(kind, {**options, "solver": _build_solver(name, inner_options)})
+    if "tol" in inner_options and solver.solver.tol != solver.tol:
+        raise ValueError(
+            f"tol {solver.solver.tol:g} of the inner solver differs from {solver.tol:g}, that of the whole; parts are "
+            "held to the tolerance of the whole"
+        )
+    return solver
 
 
 def _count(value: Any, what: str) -> int | None:
@@ -109,9 +168,19 @@ def labels(entries: Sequence[SolverEntry]) -> list[str]:
         differing = [key for key in entry.options if len({repr(other.options[key]) for other in same}) > 1]
         label = entry.name
         if differing:
-            label += "(" + ", ".join(f"{key}={entry.options[key]}" for key in differing) + ")"
+            label += "(" + ", ".join(f"{key}={_in_short(entry.options[key])}" for key in differing) + ")"
         result.append(label)
     return [label if result.count(label) == 1 else f"{label}#{i}" for i, label in enumerate(result)]
+
+
+def _in_short(option: Any) -> Any:
+    """An option in a label; of an inner solver its name, and those of its options that are not the default."""
+    if not isinstance(option, Mapping):
+        return option
+    name, kind = option["name"], SOLVERS.get(option["name"])
+    usual = {} if kind is None else solver_options(kind().with_tol(option["tol"]))
+    own = [f"{key}={_in_short(value)}" for key, value in option.items() if key != "name" and value != usual.get(key)]
+    return f"{name}({', '.join(own)})" if own else name
 
 
 def parse_entries(value: Any) -> list[SolverEntry]:

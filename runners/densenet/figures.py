@@ -147,6 +147,7 @@ def _styled(curves: Curves, record: Mapping[str, Any]) -> Iterator[tuple[str, di
 def _looks_like(row: Mapping[str, Any]) -> str:
     """The solver whose style a row has: blocks in order, layer by layer, are the cached sequential pass."""
     inner = row["options"].get("solver")
+    inner = inner["name"] if isinstance(inner, Mapping) else inner  # older results have the bare name
     return "cached_sequential" if inner == "cached_sequential" else str(row["solver"])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from data.images.pictures import LabelledImages
+from data.images.dataset import LabelledImages
 from models.weights.checkpoint import Checkpoint
 from runners.densenet.answers import quartiles, top_classes
 from runners.densenet.config import DenseNetRunnerConfig

@@ -12,8 +12,8 @@ from jaxtyping import Array, Float
 from data.images.pictures import load_pictures
 from models.densenet.network import DenseNetNetwork
 from models.densenet.systems import BlockInput, DenseNetSystem
-from runners.config.schema import RunConfig, UsageError
-from runners.config.solvers import labels
+from runners.config.schema import RunConfig
+from runners.config.solvers import fit_entries, labels
 from runners.densenet.config import DenseNetRunnerConfig
 from runners.densenet.findings import Findings
 from runners.densenet.follow import Followed, follow_answers
@@ -24,7 +24,7 @@ from runners.experiment import RunContext, RunFailure
 from runners.measure.comparison import Comparison, compare_solvers
 from runners.measure.job import MISMATCH
 from runners.measure.timing import time_calls
-from solvers import PairingError, Status, check_pairing
+from solvers import Status
 
 
 class DenseNetRunner:
@@ -42,19 +42,19 @@ class DenseNetRunner:
         self.config, self.context = config, context
         self.checkpoint = load_classifier(config)
         model = self.checkpoint.model
-        self.pictures = load_pictures(config.data, model.image_shape, config.num_images)
+        self.pictures = load_pictures(
+            config.data.name,
+            model.image_shape,
+            config.num_images,
+            root=config.data.root,
+            download=config.data.download,
+        )
         self.network: DenseNetNetwork = model.fold()
         self.inputs = model.from_images(jnp.asarray(self.pictures.images))
-        self.entries = dict(zip(labels(config.solvers), config.solvers, strict=True))
         self._begin = jax.jit(_begin)
-        system = self._system(self._batches()[0])
-        for entry in config.solvers:
-            try:
-                check_pairing(system, entry.solver)
-                entry.solver.max_steps(system)
-                jax.eval_shape(entry.solver.init, system, system.initial_guess())  # pairs a solver with segments
-            except (PairingError, ValueError) as error:
-                raise UsageError(f"solver {entry.name}: {error}") from None
+        entries = fit_entries(config.solvers, self._system(self._batches()[0]))
+        self.config = config.model_copy(update={"solvers": entries})
+        self.entries = dict(zip(labels(entries), entries, strict=True))
 
     def run(self) -> None:
         """Measure, follow every solver on all images, write the results and print them. Raises RunFailure."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -43,10 +42,10 @@ def _random(config: DenseNetRunnerConfig, expected: dict[str, Any]) -> Checkpoin
         weights = f"random, as {config.published} is not downloaded"
     architecture = model_config(expected)
     model = model_class(expected["name"])(architecture, rngs=nnx.Rngs(config.seed))
-    images = load_calibration(config.data, model.image_shape)
+    images = load_calibration(config.data.name, model.image_shape, root=config.data.root, download=config.data.download)
     calibrate(model, model.from_images(jnp.asarray(images.images)))
     info = {"weights": f"{weights}; batch-norm statistics calibrated on {images.source}"}
-    return Checkpoint(expected["name"], model, info, Path())
+    return Checkpoint(expected["name"], model, info, trained=False)
 
 
 def describe_weights(config: DenseNetRunnerConfig, checkpoint: Checkpoint) -> str:

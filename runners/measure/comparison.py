@@ -103,6 +103,7 @@ def compare_solvers(
         job: how a solver is measured and followed.
     """
     chosen, skipped = split_entries(system, entries, skip)
+    chosen = {label: entry.resolved(system) for label, entry in chosen.items()}
     guess = system.initial_guess()
     sweep = jax.jit(lambda system, x: system.sweep(x)).lower(system, guess).compile()
     sweep_s = time_calls(lambda: sweep(system, guess), max(50, repeats))

@@ -17,7 +17,7 @@ from models.autoregressive import AutoregressiveSystem, CausalNetwork, Known, No
 from models.weights.checkpoint import Checkpoint, CheckpointError
 from models.weights.load import load_checkpoint
 from runners.config.schema import RunConfig, UsageError
-from runners.config.solvers import SolverList, labels
+from runners.config.solvers import SolverList, fit_entries, labels
 from runners.experiment import RunContext
 from runners.measure.comparison import Comparison, compare_solvers
 from runners.report.report import Report
@@ -25,7 +25,6 @@ from runners.sampling.head import head_options, replace_head
 from runners.sampling.known_pixels import KnownPixels, load_known
 from runners.sampling.noise import load_noise
 from runners.sampling.report import Samples, sampling_report
-from solvers import PairingError, check_pairing
 
 
 class SamplerConfig(RunConfig):
@@ -73,12 +72,7 @@ class SamplerRunner:
         self.noise = self._noise()
         by_equation = {name: jnp.asarray(_by_equation(array, self.grid)) for name, array in self.noise.items()}
         self.system = AutoregressiveSystem(self._network(), self.head, by_equation, self._known())
-        for entry in config.solvers:
-            try:
-                check_pairing(self.system, entry.solver)
-                entry.solver.max_steps(self.system)  # refuses a block size that the system does not allow
-            except (PairingError, ValueError) as error:
-                raise UsageError(f"solver {entry.name}: {error}") from None
+        self.config = config.model_copy(update={"solvers": fit_entries(config.solvers, self.system)})
 
     def run(self) -> Report:
         """Compare the solvers; the report fails where one did not converge."""
@@ -106,7 +100,7 @@ class SamplerRunner:
             model = model_class(name)(architecture, rngs=nnx.Rngs(config.seed))
         except (CheckpointError, ModelError) as error:
             raise UsageError(str(error)) from None
-        return Checkpoint(name, model, {"weights": "random"}, Path())
+        return Checkpoint(name, model, {"weights": "random"}, trained=False)
 
     def _grid(self) -> tuple[int, ...]:
         """How the equations of a sample lie in files; T is their product."""

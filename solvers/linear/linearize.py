@@ -11,8 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from common.blocks import Start
-from common.recurrence import Recurrence
-from solvers.system import LinearizedMarkovSystem
+from solvers.system import LinearizedMarkovSystem, VectorizedMarkovSystem
 
 
 def ravel(x: Any) -> Float[Array, "S B D"]:
@@ -43,14 +42,14 @@ def unravel(flat: Float[Array, "S B D"], like: Any) -> Any:
 
 def transitions(system: Any, previous: Any, start: Start) -> Any:
     """Equations start, start + 1, ... of any MarkovSystem, each from its row of ``previous``, leaves (S, B, ...)."""
-    if isinstance(system, Recurrence | LinearizedMarkovSystem):
+    if isinstance(system, VectorizedMarkovSystem):
         return system.transitions(previous, start)
     size = jax.tree.leaves(previous)[0].shape[0]
     return jax.vmap(system.transition)(previous, start + jnp.arange(size))
 
 
 def jacobians(system: Any, previous: Any, start: Start) -> tuple[Any, Float[Array, "S B D D"]]:
-    """The transitions and their Jacobians, [.., i, j] = d f_i / d x_j: told, or else by D forward derivatives."""
+    """The transitions and their Jacobians, [.., i, j] = d f_i / d x_j, by D forward derivatives unless it has them."""
     if isinstance(system, LinearizedMarkovSystem):
         return system.jacobians(previous, start)
     flat = ravel(previous)
@@ -63,7 +62,7 @@ def jacobians(system: Any, previous: Any, start: Start) -> tuple[Any, Float[Arra
 
 
 def diagonals(system: Any, previous: Any, start: Start) -> tuple[Any, Float[Array, "S B D"]]:
-    """The transitions and the diagonals of their Jacobians, by D forward derivatives in turn unless it tells them."""
+    """The transitions and the diagonals of their Jacobians, by D forward derivatives in turn unless it has them."""
     if isinstance(system, LinearizedMarkovSystem):
         return system.jacobian_diagonals(previous, start)
     flat = ravel(previous)
@@ -81,7 +80,7 @@ def estimated_diagonals(
 ) -> tuple[Any, Float[Array, "S B D"]]:
     """The transitions, and the diagonals of their Jacobians estimated from ``probes`` random directions v.
 
-    The estimate is the mean of v * (J v), v of +1 and -1, so that what is off the diagonal cancels on average (Bekas,
+    The estimate is the mean of v * (J v), v of +1 and -1, so that entries off the diagonal cancel on average (Bekas,
     Kokiopoulou and Saad, 2007). The directions are those of draw number ``draw``, the same for all samples.
     """
     flat = ravel(previous)
@@ -105,7 +104,7 @@ def push(system: Any, previous: Any, start: Start, direction: Float[Array, "S B 
 
 
 def jacobian_sweeps(system: Any) -> int:
-    """What Jacobians cost beside the transitions, in sweeps: 1 where the system tells them, else D derivatives."""
+    """The cost of Jacobians beside the transitions, in sweeps: 1 where the system has them, else D derivatives."""
     if isinstance(system, LinearizedMarkovSystem):
         return 1
     leaves = [leaf for leaf in jax.tree.leaves(system.initial_state) if jnp.issubdtype(leaf.dtype, jnp.inexact)]

@@ -15,15 +15,15 @@ UNROLLED_UP_TO = 8  # features; beyond, a library is as fast at products and fas
 
 
 class Matrices(ABC):
-    """What scans need of a stack of matrices, any number of axes."""
+    """The operations that scans need of a stack of matrices, with any number of leading axes."""
 
     @abstractmethod
     def identity(self, scale: Float[Array, "*N"], features: int) -> Float[Array, "*N ..."]:
-        """Identities, each times its scale."""
+        """Identity matrices, each times its scale."""
 
     @abstractmethod
     def plus_identity(self, a: Float[Array, "*N D"]) -> Float[Array, "*N D"]:
-        """Each plus the identity."""
+        """The matrices a + I."""
 
     @abstractmethod
     def transpose(self, a: Float[Array, "*N D"]) -> Float[Array, "*N ..."]:
@@ -31,50 +31,50 @@ class Matrices(ABC):
 
     @abstractmethod
     def product(self, a: Float[Array, "*N K"], b: Float[Array, "*M D"]) -> Float[Array, "*N D"]:
-        """Matrix times matrix."""
+        """The products of two matrices, a b."""
 
     @abstractmethod
     def apply(self, a: Float[Array, "*N K"], v: Float[Array, "*M K"]) -> Float[Array, "..."]:
-        """Matrix times vector."""
+        """The products of a matrix and a vector, a v."""
 
     @abstractmethod
     def cholesky(self, a: Float[Array, "*N D"]) -> Float[Array, "*N D"]:
-        """The lower factor L of a = L L^T, for matrices no less than the identity: then no pivot is below one."""
+        """The lower factors L of a = L L^T, for matrices no less than the identity, so that no pivot is below one."""
 
     @abstractmethod
     def solve(self, lower: Float[Array, "*N D"], b: Float[Array, "*M E"]) -> Float[Array, "*M E"]:
-        """The matrix x of lower x = b, for a lower-triangular matrix."""
+        """The matrices x of lower x = b, for lower-triangular matrices."""
 
 
 class Diagonals(Matrices):
-    """Diagonal matrices (..., D): all is elementwise."""
+    """Diagonal matrices (..., D), on which every operation is elementwise."""
 
     def identity(self, scale: Float[Array, "*N"], features: int) -> Float[Array, "*N D"]:
-        """The scale, D times."""
+        """Diagonals of D entries that all are the scale."""
         return jnp.broadcast_to(scale[..., None], (*scale.shape, features))
 
     def plus_identity(self, a: Float[Array, "*N D"]) -> Float[Array, "*N D"]:
-        """One more."""
+        """The diagonals with one added to each entry."""
         return a + 1
 
     def transpose(self, a: Float[Array, "*N D"]) -> Float[Array, "*N D"]:
-        """Each is its own."""
+        """The diagonals as they are: diagonal matrices are symmetric."""
         return a
 
     def product(self, a: Float[Array, "*N D"], b: Float[Array, "*N D"]) -> Float[Array, "*N D"]:
-        """Elementwise."""
+        """The entrywise products of two diagonals."""
         return a * b
 
     def apply(self, a: Float[Array, "*N D"], v: Float[Array, "*N D"]) -> Float[Array, "*N D"]:
-        """Elementwise."""
+        """The entrywise products of a diagonal and a vector."""
         return a * v
 
     def cholesky(self, a: Float[Array, "*N D"]) -> Float[Array, "*N D"]:
-        """The square root; what rounding left below one is one."""
+        """The entrywise square roots; entries that rounding left below one count as one."""
         return jnp.sqrt(jnp.maximum(a, 1.0))
 
     def solve(self, lower: Float[Array, "*N D"], b: Float[Array, "*N D"]) -> Float[Array, "*N D"]:
-        """Elementwise."""
+        """The entrywise quotients of two diagonals."""
         return b / lower
 
 
@@ -82,31 +82,31 @@ class Full(Matrices):
     """Matrices (..., D, D), by products and factorizations of a library, in full precision."""
 
     def identity(self, scale: Float[Array, "*N"], features: int) -> Float[Array, "*N D D"]:
-        """Diagonal entries ``scale``."""
+        """Matrices with the scale on the diagonal."""
         return scale[..., None, None] * jnp.eye(features, dtype=scale.dtype)
 
     def plus_identity(self, a: Float[Array, "*N D D"]) -> Float[Array, "*N D D"]:
-        """Diagonal entries one more."""
+        """The matrices with one added to each entry of the diagonal."""
         return a + jnp.eye(a.shape[-1], dtype=a.dtype)
 
     def transpose(self, a: Float[Array, "*N D E"]) -> Float[Array, "*N E D"]:
-        """Entries exchanged."""
+        """The matrices with their last two axes exchanged."""
         return jnp.swapaxes(a, -1, -2)
 
     def product(self, a: Float[Array, "*N D K"], b: Float[Array, "*N K E"]) -> Float[Array, "*N D E"]:
-        """Products that accelerators would round by themselves."""
+        """Products in full precision, which accelerators would round without being told."""
         return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
     def apply(self, a: Float[Array, "*N D K"], v: Float[Array, "*N K"]) -> Float[Array, "*N D"]:
-        """A product of one column."""
+        """Products with vectors, each as a matrix of one column."""
         return self.product(a, v[..., None])[..., 0]
 
     def cholesky(self, a: Float[Array, "*N D D"]) -> Float[Array, "*N D D"]:
-        """Not a number where rounding made a pivot negative."""
+        """The library's factorization, which is not a number where rounding made a pivot negative."""
         return lax.linalg.cholesky(a)
 
     def solve(self, lower: Float[Array, "*N D D"], b: Float[Array, "*N D E"]) -> Float[Array, "*N D E"]:
-        """Forward substitution."""
+        """The library's forward substitution."""
         return lax.linalg.triangular_solve(lower, b, left_side=True, lower=True)
 
 
@@ -114,21 +114,21 @@ class SmallFull(Full):
     """Small matrices (..., D, D), unrolled over D: a library's call for each would take longer than its arithmetic."""
 
     def product(self, a: Float[Array, "*N D K"], b: Float[Array, "*N K E"]) -> Float[Array, "*N D E"]:
-        """A sum of K outer products."""
+        """Products as sums of K outer products."""
         total = a[..., :, 0, None] * b[..., 0, None, :]
         for k in range(1, a.shape[-1]):
             total = total + a[..., :, k, None] * b[..., k, None, :]
         return total
 
     def apply(self, a: Float[Array, "*N D K"], v: Float[Array, "*N K"]) -> Float[Array, "*N D"]:
-        """A sum of K columns."""
+        """Products with vectors as sums of K scaled columns."""
         total = a[..., 0] * v[..., 0, None]
         for k in range(1, a.shape[-1]):
             total = total + a[..., k] * v[..., k, None]
         return total
 
     def cholesky(self, a: Float[Array, "*N D D"]) -> Float[Array, "*N D D"]:
-        """Column by column; a pivot that rounding left below one is one."""
+        """The factorization column by column; a pivot that rounding left below one counts as one."""
         size, columns, remaining = a.shape[-1], [], a
         for k in range(size):
             pivot = jnp.sqrt(jnp.maximum(remaining[..., 0, :1], 1.0))
@@ -138,7 +138,7 @@ class SmallFull(Full):
         return jnp.stack(columns, axis=-1)
 
     def solve(self, lower: Float[Array, "*N D D"], b: Float[Array, "*N D E"]) -> Float[Array, "*N D E"]:
-        """Forward substitution, row by row."""
+        """Forward substitution, unrolled row by row."""
         rows, remaining = [], b
         for k in range(b.shape[-2]):
             rows.append(remaining[..., 0, :] / lower[..., k, k, None])

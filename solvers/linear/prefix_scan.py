@@ -1,4 +1,4 @@
-"""Prefix scans whose steps that must follow one another are few: what parallel solvers of order one rest on.
+"""Prefix scans with few steps that must follow one another, on which parallel solvers of order one rest.
 
 T elements are cut into C chunks of L. Then
 
@@ -44,7 +44,7 @@ def chunk_length(num_elements: int) -> int:
 
 
 def chain_length(num_elements: int) -> int:
-    """How many steps of a scan over T elements follow one another."""
+    """The number of steps of a scan over T elements that follow one another."""
     length = chunk_length(num_elements)
     if length == num_elements:
         return num_elements
@@ -61,8 +61,8 @@ def prefix_scan(
     """All states s_t = act(s_{t-1}, e_t), s_{-1} = initial: leaves (T, B, ...), for elements (T, B, ...).
 
     ``combine(first, second)`` is the element that acts as ``first`` and then ``second``; it is associative. Both
-    functions are also called with many chunks at once, (C, B, ...), and treat whatever axes come before an element's
-    own alike. ``lift`` makes elements out of rows of ``elements``, where these are kept in a smaller form.
+    functions are also called with many chunks at once, (C, B, ...), and treat all axes before an element's own
+    alike. ``lift`` makes elements out of rows of ``elements``, where these are kept in a smaller form.
     """
     num_elements = jax.tree.leaves(elements)[0].shape[0]
     length = chunk_length(num_elements)
@@ -71,7 +71,7 @@ def prefix_scan(
     firsts = jnp.arange(0, num_elements, length)
 
     def at(i: int | Int[Array, ""]) -> Any:
-        """Element i of every chunk. The last chunk repeats its last, as nothing reads what comes of that."""
+        """Element i of every chunk. The last chunk repeats its last element, whose effect nothing reads."""
         return lift(jax.tree.map(lambda leaf: jnp.take(leaf, firsts + i, axis=0, mode="clip"), elements))
 
     def step(i: Int[Array, ""], carry: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -91,8 +91,8 @@ def affine_scan(
 ) -> Float[Array, "T B D"]:
     """All y_t = A_t y_{t-1} + b_t, with y_{-1} = ``initial``. A is full, or diagonal and then without its last axis.
 
-    Samples are independent, and y_t reads nothing past t, so what is not finite spreads neither way. It can arise
-    though where the recurrence has none: products of A overflow sooner than the states that they act on.
+    Samples are independent, and y_t reads nothing past t, so values that are not finite spread neither way. They can
+    arise though where the recurrence has none: products of A overflow sooner than the states that they act on.
     """
     if b.size == 0:
         return b
@@ -179,14 +179,14 @@ class _FilterSteps:
         )
 
     def act(self, predicted: Array, element: _Filter) -> Array:
-        """The covariance that follows."""
+        """The predicted covariance that follows one, by an element."""
         product, transpose = self.algebra.product, self.algebra.transpose
         lower, _, factor = self._factors(predicted, element.information)
         y = self.algebra.solve(factor, transpose(product(element.transition, lower)))
         return product(transpose(y), y) + element.covariance
 
     def _factors(self, covariance: Array, information: Array) -> tuple[Array, Array, Array]:
-        """L, L^T Info and V."""
+        """The factors L, L^T Info and V of the two covariances' combination."""
         lower = self.algebra.cholesky(covariance)
         seen = self.algebra.product(self.algebra.transpose(lower), information)
         return lower, seen, self.algebra.cholesky(self.algebra.plus_identity(self.algebra.product(seen, lower)))

@@ -11,12 +11,12 @@ from jaxtyping import Array, Bool, Float, Int
 
 from solvers.equations import compare, isolated, prefix_mask, select
 from solvers.methods.jacobi import next_frontier
-from solvers.solver import StepInfo
+from solvers.solver import Solver, StepInfo
 from solvers.system import TriangularSystem
 
 
 class AndersonState(NamedTuple):
-    """The last sweeps and their residuals, in ring buffers with a leading axis of length history_size."""
+    """The last sweeps and their residuals, in ring buffers with a leading axis of length ``history_size``."""
 
     sweeps: Any
     residuals: Any
@@ -24,7 +24,7 @@ class AndersonState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Anderson:
+class Anderson(Solver):
     """x <- sum_i a_i (F(x_i) - (1 - mixing) r_i), r_i = F(x_i) - x_i, over the last ``history_size`` iterates.
 
     The weights a (summing to one) minimize ||sum_i a_i r_i||^2 plus ``regularization`` times the mean squared residual
@@ -40,6 +40,7 @@ class Anderson:
     tol: float = 1e-6
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.history_size < 1:
             raise ValueError(f"history_size must be at least 1, not {self.history_size}")
         if self.regularization <= 0.0:
@@ -47,19 +48,15 @@ class Anderson:
         if not 0.0 < self.mixing <= 1.0:
             raise ValueError(f"mixing must be in (0, 1], not {self.mixing}")
 
-    def max_steps(self, system: Any) -> int:
-        """T sweeps and the one that confirms."""
-        return int(system.num_equations) + 1
-
     def init(self, system: Any, x: Any) -> AndersonState:
-        """An empty history."""
+        """A history that holds no sweep yet."""
         empty = jax.tree.map(lambda leaf: jnp.zeros((self.history_size, *leaf.shape), leaf.dtype), x)
         return AndersonState(empty, empty, jnp.int32(0))
 
     def step(
         self, system: Any, x: Any, state: AndersonState, frontier: Int[Array, " B"]
     ) -> tuple[Any, AndersonState, StepInfo]:
-        """One sweep and the best combination of the last ones."""
+        """One sweep, and the best combination of the last ones."""
         num_equations = system.num_equations
         y = isolated(system.sweep, x, x)
         residual, matching = compare(y, x, num_equations)

@@ -16,12 +16,12 @@ from solvers.equations import batch_size, compare, is_segmented, isolated
 from solvers.linear.linearize import ravel, unravel
 from solvers.methods.jacobi import next_frontier
 from solvers.methods.newton import Linearization, accept
-from solvers.solver import StepInfo
+from solvers.solver import Solver, StepInfo
 from solvers.system import TriangularSystem
 
 
 @dataclass(frozen=True)
-class DenseNewton:
+class DenseNewton(Solver):
     """x <- x + d, where (I - J) d = F(x) - x with the dense Jacobian J of the sweep.
 
     J has N = T * D rows and columns for each sample, equations in order, and is strictly lower triangular, so d is one
@@ -37,15 +37,12 @@ class DenseNewton:
     tol: float = 1e-6
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.max_jacobian_mib < 1:
             raise ValueError(f"max_jacobian_mib must be at least 1, not {self.max_jacobian_mib}")
 
-    def max_steps(self, system: Any) -> int:
-        """T steps and the one that confirms."""
-        return int(system.num_equations) + 1
-
     def init(self, system: Any, x: Any) -> None:
-        """Newton's method remembers nothing but x. Raises ValueError where the Jacobian is too large."""
+        """No state: Newton's method remembers nothing but x. Raises ValueError where the Jacobian is too large."""
         flat = jax.eval_shape(lambda x: _flatten(x, system.num_equations), x)
         batch, size = flat.shape
         mebibytes = batch * size**2 * flat.dtype.itemsize / 2**20
@@ -57,7 +54,7 @@ class DenseNewton:
             )
 
     def step(self, system: Any, x: Any, state: None, frontier: Int[Array, " B"]) -> tuple[Any, None, StepInfo]:
-        """One Jacobian and one triangular solve."""
+        """One evaluation with its Jacobian, and one triangular solve."""
         num_equations = system.num_equations
         at = _flatten(x, num_equations)
         blank = (x, jnp.zeros((*at.shape, at.shape[1]), at.dtype))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -15,7 +15,7 @@ from solvers.linear.linearize import jacobian_sweeps, jacobians, ravel, unravel
 from solvers.linear.matrices import matrices
 from solvers.linear.prefix_scan import affine_scan, covariance_scan
 from solvers.methods.newton import Linearize, accept, linearized
-from solvers.solver import StepInfo
+from solvers.solver import Solver, StepInfo
 from solvers.system import MarkovSystem
 
 _LEAST, _LARGEST = 1e-8, 1e8  # weights: beyond these a step is Newton's, or none, to the accuracy of float32
@@ -32,7 +32,7 @@ class TrustState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LevenbergMarquardt(ABC):
+class LevenbergMarquardt(Solver):
     """Newton steps from the last accepted point, damped by a weight that adapts to whether the last step helped.
 
     The step d minimizes sum_t |d_t - A_t d_{t-1} - (F(x)_t - x_t)|^2 + w |d_t|^2 in the filtering sense: d_t is the
@@ -52,6 +52,7 @@ class LevenbergMarquardt(ABC):
     tol: float = 1e-6
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0.0 < self.initial_weight < math.inf:
             raise ValueError(f"initial_weight must be positive, not {self.initial_weight}; without damping use newton")
         if not 1.0 < self.increase < math.inf:
@@ -62,23 +63,19 @@ class LevenbergMarquardt(ABC):
     @property
     @abstractmethod
     def linearize(self) -> Linearize:
-        """What stands for the Jacobians."""
+        """The function that gives the transitions, and the matrices that stand for their Jacobians."""
 
     @property
     @abstractmethod
     def trusted(self) -> float:
-        """How long a step may be that a sample still takes whose x has met the tolerance; see ``accept``."""
+        """The longest step that a sample still takes whose x has met the tolerance; see ``accept``."""
 
     @abstractmethod
     def blank_matrices(self, blank: Float[Array, "T B D"]) -> Array:
         """Zeros laid out as the matrices are."""
 
-    def max_steps(self, system: Any) -> int:
-        """T steps, accepted or not, and the one that confirms."""
-        return int(system.num_equations) + 1
-
     def init(self, system: Any, x: Any) -> TrustState:
-        """No point yet."""
+        """A state in which no point has been accepted yet."""
         blank = jnp.zeros_like(ravel(x))
         weight = jnp.full(blank.shape[1], self.initial_weight, blank.dtype)
         return TrustState(blank, blank, self.blank_matrices(blank), weight, jnp.array(True))
@@ -86,7 +83,7 @@ class LevenbergMarquardt(ABC):
     def step(
         self, system: Any, x: Any, state: TrustState, frontier: Int[Array, " B"]
     ) -> tuple[Any, TrustState, StepInfo]:
-        """One linearization, the verdict on the last step, and two scans."""
+        """One linearization, which judges the last step, and two scans."""
         here = linearized(system, x, frontier, self.linearize)
         exact = prefix_mask(here.frontier, system.num_equations)
         state = self._judged(state, here.matrices, ravel(x), ravel(here.y), exact)
@@ -133,16 +130,16 @@ class ELK(LevenbergMarquardt):
 
     @property
     def linearize(self) -> Linearize:
-        """Full Jacobians."""
+        """The full Jacobians."""
         return jacobians
 
     @property
     def trusted(self) -> float:
-        """Where the damping has faded these are Newton's steps."""
+        """As for Newton's method, whose steps these are where the damping has faded."""
         return math.sqrt(self.tol)
 
     def blank_matrices(self, blank: Float[Array, "T B D"]) -> Float[Array, "T B D D"]:
-        """Full."""
+        """Zeros laid out as full matrices."""
         return jnp.zeros((*blank.shape, blank.shape[-1]), blank.dtype)
 
     def floats_per_equation(self, features: int) -> int:

@@ -3,62 +3,49 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from common.blocks import put_block, take_block
-from solvers.equations import (
-    block_length,
-    compare,
-    count_blocks,
-    isolated,
-    magnitude,
-)
+from solvers.blocks import BlockSolver, count_blocks
+from solvers.equations import compare, isolated, magnitude
 from solvers.methods.jacobi import next_frontier
 from solvers.solver import StepInfo
-from solvers.system import BlockSystem
 
 
 class GSJacobiState(NamedTuple):
-    """The block in work, and the cache of all before it."""
+    """The start of the block in work, and the cache of all before it."""
 
     start: Int[Array, ""]
     cache: Any
 
 
 @dataclass(frozen=True)
-class GSJacobi:
+class GSJacobi(BlockSolver):
     """Blocks in order, each iterated by Jacobi from the cache of the blocks before it.
 
     A step is one evaluation of one block. The block's cache is committed when every sample of the batch has converged
-    in it (Song et al., ICML 2021). ``tol`` decides acceptance of a block.
+    in it (Song et al., ICML 2021). ``tol`` decides acceptance of a block. ``block_size`` None: as the system says, or
+    about sqrt(T); see ``default_block_size``.
     """
 
-    requires: ClassVar[type] = BlockSystem
-    block_size: int = 16
-    tol: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.block_size < 1:
-            raise ValueError(f"block_size must be at least 1, not {self.block_size}")
-
     def max_steps(self, system: Any) -> int:
-        """Each block within its length, and one step that confirms it."""
-        return int(system.num_equations) + count_blocks(system, block_length(system, self.block_size))
+        """T steps, as each block is done within its length, and one for each block that confirms it."""
+        return int(system.num_equations) + count_blocks(system, self.block_length(system))
 
     def init(self, system: Any, x: Any) -> GSJacobiState:
-        """The first block, nothing cached."""
+        """The first block in work, and nothing cached."""
         return GSJacobiState(jnp.int32(0), system.init_cache())
 
     def step(
         self, system: Any, x: Any, state: GSJacobiState, frontier: Int[Array, " B"]
     ) -> tuple[Any, GSJacobiState, StepInfo]:
-        """One Jacobi step on the block in work; move on if all samples agree with it."""
+        """One Jacobi step on the block in work, which moves on if all samples agree with it."""
         start, cache = state
-        num_equations, size = system.num_equations, block_length(system, self.block_size)
+        num_equations, size = system.num_equations, self.block_length(system)
         length = jnp.minimum(size, num_equations - start)  # the last block may be padded
         guess = take_block(x, start, size)
         values, new_cache = isolated(
@@ -86,7 +73,7 @@ class GSJacobi:
 
 
 def _keep_inside(inside: Bool[Array, "S 1"], values: Any, guess: Any) -> Any:
-    """Values of the block's real equations; padding stays as guessed, so that it always counts as settled."""
+    """The values of the block's real equations; padding stays as guessed, so that it always counts as settled."""
 
     def keep(value: Array, old: Array) -> Array:
         return jnp.where(inside.reshape((-1,) + (1,) * (value.ndim - 1)), value, old)

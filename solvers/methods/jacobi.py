@@ -10,12 +10,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from solvers.equations import compare, isolated, prefix_mask, select
-from solvers.solver import StepInfo
+from solvers.solver import Solver, StepInfo
 from solvers.system import TriangularSystem
 
 
 @dataclass(frozen=True)
-class Jacobi:
+class Jacobi(Solver):
     """x <- F(x), or with damping w < 1: x <- (1 - w) x + w F(x) beyond the exact prefix.
 
     After k sweeps the first k equations are exact, so T sweeps always suffice and one more confirms (Song et al.,
@@ -28,18 +28,12 @@ class Jacobi:
     tol: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0.0 < self.damping <= 1.0:
             raise ValueError(f"damping must be in (0, 1], where 1 is plain Jacobi, not {self.damping}")
 
-    def max_steps(self, system: Any) -> int:
-        """T sweeps and the one that confirms."""
-        return int(system.num_equations) + 1
-
-    def init(self, system: Any, x: Any) -> None:
-        """Jacobi remembers nothing but x."""
-
     def step(self, system: Any, x: Any, state: None, frontier: Int[Array, " B"]) -> tuple[Any, None, StepInfo]:
-        """One sweep."""
+        """One sweep, damped beyond the exact prefix."""
         num_equations = system.num_equations
         y = isolated(system.sweep, x, x)
         residual, matching = compare(y, x, num_equations)
@@ -51,7 +45,7 @@ class Jacobi:
 
 
 def next_frontier(frontier: Int[Array, " B"], matching: Int[Array, " B"], num_equations: int) -> Int[Array, " B"]:
-    """The exact prefix of F(x): one more equation than x and F(x) agree on, and one more than before."""
+    """The length of the exact prefix of F(x): one more than x and F(x) agree on, and one more than before."""
     return jnp.minimum(jnp.maximum(frontier, matching) + 1, num_equations).astype(jnp.int32)
 
 

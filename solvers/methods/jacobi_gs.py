@@ -3,44 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from solvers.equations import block_length, compare, count_blocks, isolated
+from solvers.blocks import BlockSolver, count_blocks
+from solvers.equations import compare, isolated
 from solvers.methods.sequential import substitute_forward
 from solvers.solver import StepInfo
-from solvers.system import BlockSystem
 
 
 @dataclass(frozen=True)
-class JacobiGS:
+class JacobiGS(BlockSolver):
     """All blocks in parallel, each by forward substitution from the cache that the last guess gives it.
 
     A step is one sweep for the caches and then ``block_size`` cached evaluations, side by side in all blocks (Song et
-    al., ICML 2021). Block k is exact after k + 1 steps.
+    al., ICML 2021). Block k is exact after k + 1 steps. ``block_size`` None: as the system says, or about sqrt(T); see
+    ``default_block_size``.
     """
 
-    requires: ClassVar[type] = BlockSystem
-    block_size: int = 16
-    tol: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.block_size < 1:
-            raise ValueError(f"block_size must be at least 1, not {self.block_size}")
-
     def max_steps(self, system: Any) -> int:
-        """One step a block and the one that confirms."""
-        return count_blocks(system, block_length(system, self.block_size)) + 1
-
-    def init(self, system: Any, x: Any) -> None:
-        """Jacobi-GS remembers nothing but x."""
+        """One step for each block, and one that confirms."""
+        return count_blocks(system, self.block_length(system)) + 1
 
     def step(self, system: Any, x: Any, state: None, frontier: Int[Array, " B"]) -> tuple[Any, None, StepInfo]:
-        """One round over all blocks."""
-        num_equations, size = system.num_equations, block_length(system, self.block_size)
+        """One round over all blocks at once."""
+        num_equations, size = system.num_equations, self.block_length(system)
         y = isolated(lambda system, x: _all_blocks(system, x, size), x, system, x)
         residual, matching = compare(y, x, num_equations)
         # The block that holds the first disagreement started from an exact prefix, so all of it is exact now.

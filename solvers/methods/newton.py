@@ -16,7 +16,7 @@ from solvers.equations import compare, isolated, magnitude, prefix_mask, select
 from solvers.linear.linearize import jacobian_sweeps, jacobians, ravel, unravel
 from solvers.linear.prefix_scan import affine_scan
 from solvers.methods.jacobi import next_frontier
-from solvers.solver import StepInfo
+from solvers.solver import Solver, StepInfo
 from solvers.system import MarkovSystem
 
 # (system, previous, start) -> the transitions and matrices (S, B, D, D), or diagonals (S, B, D), that stand for their
@@ -25,7 +25,7 @@ Linearize: TypeAlias = Callable[[Any, Any, int], tuple[Any, Array]]
 
 
 class Linearization(NamedTuple):
-    """F near x: F(x + d)_t is about y_t + A_t d_{t-1}; with what the comparison of y and x tells."""
+    """F near x, where F(x + d)_t is about y_t + A_t d_{t-1}, and the comparison of y and x."""
 
     y: Any
     matrices: Array  # A: (T, B, D, D), or diagonals (T, B, D)
@@ -34,7 +34,7 @@ class Linearization(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Newton:
+class Newton(Solver):
     """x <- x + d, where d solves the equations linearized at x: d_t = (F(x)_t - x_t) + J_t d_{t-1}, d_{-1} = 0.
 
     The Jacobians J are full, and d is one affine prefix scan (Lim et al., "Parallelizing non-linear sequential models
@@ -46,15 +46,8 @@ class Newton:
     requires: ClassVar[type] = MarkovSystem
     tol: float = 1e-6
 
-    def max_steps(self, system: Any) -> int:
-        """T steps and the one that confirms."""
-        return int(system.num_equations) + 1
-
-    def init(self, system: Any, x: Any) -> None:
-        """Newton's method remembers nothing but x."""
-
     def step(self, system: Any, x: Any, state: None, frontier: Int[Array, " B"]) -> tuple[Any, None, StepInfo]:
-        """One linearization and one scan."""
+        """One linearization, and one scan."""
         new, here = scan_step(system, x, frontier, jacobians, self.tol, trusted=math.sqrt(self.tol))
         return new, None, StepInfo(here.residual, here.frontier, 1, 1.0 + jacobian_sweeps(system))
 
@@ -68,7 +61,7 @@ def scan_step(
 ) -> tuple[Any, Linearization]:
     """The step of the family: x + d with d_t = (F(x)_t - x_t) + A_t d_{t-1}, made safe by ``accept``.
 
-    A is what ``linearize`` says: the full Jacobian, an approximation of it, or the identity (a view of these methods
+    A comes from ``linearize``: the full Jacobian, an approximation of it, or the identity (a view of these methods
     as one scan: Gonzalez et al., "A unifying framework for parallelizing sequential models with linear dynamical
     systems", arXiv 2509.21716).
     """
@@ -79,7 +72,7 @@ def scan_step(
 
 
 def linearized(system: Any, x: Any, frontier: Int[Array, " B"], linearize: Linearize) -> Linearization:
-    """F(x) and the matrices, evaluated once and apart from what is done with them."""
+    """F(x) and the matrices that stand for its Jacobians, evaluated once and apart from all that reads them."""
 
     def evaluate(system: Any, x: Any) -> tuple[Any, Array]:
         return linearize(system, shifted(system.initial_state, x), 0)
@@ -91,7 +84,7 @@ def linearized(system: Any, x: Any, frontier: Int[Array, " B"], linearize: Linea
 
 
 def accept(system: Any, x: Any, proposal: Any, here: Linearization, tol: float, trusted: float) -> Any:
-    """``proposal``, with F(x) where that is known to be as good or better.
+    """``proposal``, but F(x) where that is known to be as good or better.
 
     That is in the exact prefix; and in a sample whose x has met the tolerance, unless it is a step of at most
     ``trusted`` * max(1, |x|) away. The driver takes such a sample for solved, and a step may be anything: where small

@@ -13,12 +13,12 @@ from solvers.equations import compare, isolated, magnitude, prefix_mask, select
 from solvers.linear.linearize import ravel, unravel
 from solvers.linear.prefix_scan import affine_scan
 from solvers.methods.jacobi import next_frontier
-from solvers.solver import StepInfo
+from solvers.solver import Solver, StepInfo
 from solvers.system import AffineMarkovSystem
 
 
 @dataclass(frozen=True)
-class ParallelScan:
+class ParallelScan(Solver):
     """All of x_t = A_t x_{t-1} + b_t by one affine prefix scan (Blelloch, "Prefix sums and their applications", 1990).
 
     A step scans what the equations lack at x, x <- x + d with d_t = A_t d_{t-1} + (A_t x_{t-1} + b_t - x_t), and holds
@@ -29,15 +29,8 @@ class ParallelScan:
     requires: ClassVar[type] = AffineMarkovSystem
     tol: float = 1e-6
 
-    def max_steps(self, system: Any) -> int:
-        """T steps and the one that confirms."""
-        return int(system.num_equations) + 1
-
-    def init(self, system: Any, x: Any) -> None:
-        """A scan remembers nothing but x."""
-
     def step(self, system: Any, x: Any, state: None, frontier: Int[Array, " B"]) -> tuple[Any, None, StepInfo]:
-        """One scan and the sweep that checks it."""
+        """One scan, and the sweep that checks it."""
         num_equations = system.num_equations
         matrices, offsets = system.affine()
         at = ravel(x)
@@ -48,5 +41,5 @@ class ParallelScan:
         residual, matching = compare(y, new, num_equations)
         frontier = next_frontier(frontier, matching, num_equations)
         new = select(prefix_mask(frontier, num_equations), y, new)
-        # What A and b cost is counted as a sweep.
+        # The evaluation of A and b is counted as a sweep.
         return new, None, StepInfo(residual, frontier, 1, 2.0, magnitude(new))

@@ -11,12 +11,12 @@ from jaxtyping import Array, Float, Int
 from common.blocks import Start
 from solvers.linear.linearize import ravel, transitions
 from solvers.methods.newton import scan_step
-from solvers.solver import StepInfo
+from solvers.solver import Solver, StepInfo
 from solvers.system import MarkovSystem
 
 
 @dataclass(frozen=True)
-class Picard:
+class Picard(Solver):
     """x <- x + d, d_t = (F(x)_t - x_t) + d_{t-1}: increments F(x)_t - x_{t-1} summed up from the initial state.
 
     This is Picard's iteration of an ordinary differential equation in its integral form, taken over to difference
@@ -28,15 +28,8 @@ class Picard:
     requires: ClassVar[type] = MarkovSystem
     tol: float = 1e-6
 
-    def max_steps(self, system: Any) -> int:
-        """T steps and the one that confirms."""
-        return int(system.num_equations) + 1
-
-    def init(self, system: Any, x: Any) -> None:
-        """Picard iteration remembers nothing but x."""
-
     def step(self, system: Any, x: Any, state: None, frontier: Int[Array, " B"]) -> tuple[Any, None, StepInfo]:
-        """One sweep and one scan."""
+        """One sweep, and one scan that sums up the increments."""
         new, here = scan_step(system, x, frontier, _identities, self.tol, trusted=0.0)
         return new, None, StepInfo(here.residual, here.frontier, 1, 1.0)
 

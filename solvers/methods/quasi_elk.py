@@ -21,16 +21,16 @@ class QuasiELK(LevenbergMarquardt):
 
     @property
     def linearize(self) -> Linearize:
-        """Diagonals, as the system tells them, or by D forward derivatives in turn."""
+        """The diagonals of the Jacobians, from the system or by D forward derivatives in turn."""
         return diagonals
 
     @property
     def trusted(self) -> float:
-        """Diagonals are not Jacobians: a step from a point that has met the tolerance may lead away from it."""
+        """No step: diagonals are not Jacobians, so a step from a point that meets the tolerance may lead away."""
         return 0.0
 
     def blank_matrices(self, blank: Float[Array, "T B D"]) -> Float[Array, "T B D"]:
-        """Diagonals."""
+        """Zeros laid out as diagonals."""
         return blank
 
     def floats_per_equation(self, features: int) -> int:

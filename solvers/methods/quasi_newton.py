@@ -11,21 +11,21 @@ from jaxtyping import Array, Int
 
 from solvers.linear.linearize import diagonals, estimated_diagonals, jacobian_sweeps
 from solvers.methods.newton import scan_step
-from solvers.solver import StepInfo
+from solvers.solver import Solver, StepInfo
 from solvers.system import MarkovSystem
 
 
 @dataclass(frozen=True)
-class QuasiNewton:
+class QuasiNewton(Solver):
     """x <- x + d, d_t = (F(x)_t - x_t) + diag(J_t) d_{t-1}: one diagonal scan.
 
     More steps than Newton's method, each with O(T D) memory and arithmetic (Gonzalez et al., "Towards scalable and
     stable parallelization of nonlinear RNNs", NeurIPS 2024, arXiv 2407.19115: quasi-DEER). T steps always suffice.
 
-    ``probes`` 0: exact diagonals, as the system tells them, or by D forward derivatives in turn. n > 0: the mean of
-    v * (J v) over n random directions v of +1 and -1 (Bekas, Kokiopoulou and Saad, "An estimator for the diagonal of a
-    matrix", 2007), new ones in each step and the same for all samples: n forward derivatives, for systems with many
-    features that do not tell their diagonals.
+    ``probes`` 0: exact diagonals, from the system or by D forward derivatives in turn. n > 0: the mean of v * (J v)
+    over n random directions v of +1 and -1 (Bekas, Kokiopoulou and Saad, "An estimator for the diagonal of a matrix",
+    2007), new ones in each step and the same for all samples. That takes n forward derivatives, for systems with many
+    features and without diagonals of their own.
     """
 
     requires: ClassVar[type] = MarkovSystem
@@ -33,12 +33,9 @@ class QuasiNewton:
     tol: float = 1e-6
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.probes < 0:
             raise ValueError(f"probes must be positive, or 0 for exact diagonals, not {self.probes}")
-
-    def max_steps(self, system: Any) -> int:
-        """T steps and the one that confirms."""
-        return int(system.num_equations) + 1
 
     def init(self, system: Any, x: Any) -> Int[Array, ""]:
         """The number of steps taken, from which directions are drawn."""
@@ -47,7 +44,7 @@ class QuasiNewton:
     def step(
         self, system: Any, x: Any, state: Int[Array, ""], frontier: Int[Array, " B"]
     ) -> tuple[Any, Int[Array, ""], StepInfo]:
-        """One linearization and one scan."""
+        """One linearization by diagonals, and one scan."""
         linearize = partial(estimated_diagonals, probes=self.probes, draw=state) if self.probes else diagonals
         new, here = scan_step(system, x, frontier, linearize, self.tol, trusted=0.0)
         sweeps = 1.0 + (self.probes or jacobian_sweeps(system))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -12,15 +11,15 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int
 
-from common.names import unknown
+from solvers.composite import CompositeSolver
 from solvers.equations import magnitude
-from solvers.pairing import check_pairing
+from solvers.methods.jacobi import Jacobi
 from solvers.solver import Solver, StepInfo
 from solvers.system import SegmentedSystem
 
 
 class SegmentedState(NamedTuple):
-    """The segment in work; for every segment what it reads of those before it, and the inner solver's state."""
+    """The segment in work, and for every segment its inputs from those before it and the inner solver's state."""
 
     current: Int[Array, ""]
     inputs: tuple[Any, ...]  # zeros for segments to come
@@ -28,56 +27,50 @@ class SegmentedState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Segmented:
+class Segmented(CompositeSolver):
     """Gauss-Seidel over segments, each solved by an inner solver from the values of the segments before it.
 
-    A step is one step of the inner solver on one segment. The next segment begins, and what it reads is computed, when
+    A step is one step of the inner solver on one segment. The next segment begins, and its inputs are computed, when
     every sample of the batch has met ``tol`` in this one. With Jacobi inside this is GS-Jacobi with a block for each
     segment (Song et al., ICML 2021); with cached_sequential, forward substitution.
 
-    ``solver``: a name in SOLVERS, with that solver's default options, or an instance.
+    ``solver`` is the inner solver, any one that goes with the segments.
     """
 
     requires: ClassVar[type] = SegmentedSystem
-    solver: Any = "jacobi"
+    admitted: ClassVar[str] = "any other solver"
+    solver: Solver = Jacobi()
     tol: float = 0.0
 
-    def __post_init__(self) -> None:
-        from solvers import SOLVERS  # the table imports this module
+    @classmethod
+    def admits(cls, solver: Solver) -> bool:
+        """Any solver but this one, as segments have no segments."""
+        return not isinstance(solver, Segmented)
 
-        names = {name: kind for name, kind in SOLVERS.items() if kind is not Segmented}
-        if isinstance(self.solver, str):
-            if self.solver not in names:
-                raise ValueError(unknown("solver", self.solver, names) + " (of segments)")
-        elif type(self.solver) not in names.values():
-            raise ValueError(f"solver should be one of {', '.join(names)}, or an instance of one, not {self.solver!r}")
+    def parts(self, system: Any) -> list[tuple[Any, Solver]]:
+        """Every segment, solved by the inner solver."""
+        return [(segment, self.inner) for segment in jax.eval_shape(_all_segments, system)]
 
-    @property
-    def inner(self) -> Solver:
-        """The solver of the segments."""
-        from solvers import SOLVERS
-
-        solver: Any = SOLVERS[self.solver]() if isinstance(self.solver, str) else self.solver
-        replaced: Solver = dataclasses.replace(solver, tol=self.tol)
-        return replaced
+    def resolved(self, system: Any) -> Segmented:
+        """The inner solver resolved where all segments agree on its options; else each segment has its own."""
+        found = {inner.resolved(segment) for segment, inner in self.parts(system)}
+        return replace(self, solver=found.pop()) if len(found) == 1 else self
 
     def max_steps(self, system: Any) -> int:
-        """The inner solver's bound for each segment, and one step to see that a sample in it is not finite."""
+        """The inner solver's bound for each segment, and one step more to see that a sample in it is not finite."""
         return sum(self.inner.max_steps(segment) + 1 for segment in jax.eval_shape(_all_segments, system))
 
     def init(self, system: Any, x: Any) -> SegmentedState:
-        """The first segment. Raises PairingError where the inner solver does not go with the segments."""
+        """The first segment in work, and zeros for those to come."""
         first = system.first_inputs()
         inputs = (first, *_zeros(jax.eval_shape(_all_inputs, system)[1:]))
-        for index in range(system.num_segments):
-            check_pairing(system.segment(index, inputs[index]), self.inner)
         blank = _zeros(jax.eval_shape(self._all_states, system, x)[1:])
         return SegmentedState(jnp.int32(0), inputs, (self.inner.init(system.segment(0, first), x[0]), *blank))
 
     def step(
         self, system: Any, x: Any, state: SegmentedState, frontier: Int[Array, " B"]
     ) -> tuple[Any, SegmentedState, StepInfo]:
-        """One inner step on the segment in work; move on if all samples have met the tolerance in it."""
+        """One inner step on the segment in work, which moves on if all samples have met the tolerance in it."""
         begin, branches = 0, []
         for index, segment in enumerate(jax.eval_shape(_all_segments, system)):
             branches.append(self._in_segment(index, begin, int(segment.num_equations)))
@@ -99,7 +92,7 @@ class Segmented:
             scale = jnp.maximum(1.0, magnitude(x[index])) if self.tol else 1.0
             move = jnp.all((info.residual <= self.tol * scale) | failed)
             new = (*x[:index], values, *x[index + 1 :])
-            # What the next segment builds on is never touched again, so it counts as exact.
+            # The values that the next segment builds on are never touched again, so they count as exact.
             exact = begin + jnp.where(move, length, jnp.minimum(info.frontier, length))
             last = begin + length == num_equations
             following = state._replace(inner=(*state.inner[:index], inner, *state.inner[index + 1 :]))
@@ -136,7 +129,7 @@ class Segmented:
 
 
 def _all_inputs(system: Any) -> list[Any]:
-    """What every segment reads, were the initial guess the solution: what matters is its shapes."""
+    """The inputs of every segment, were the initial guess the solution; only their shapes matter."""
     x, inputs = system.initial_guess(), [system.first_inputs()]
     for index in range(system.num_segments - 1):
         inputs.append(system.next_inputs(index, inputs[-1], x[index]))
@@ -144,7 +137,7 @@ def _all_inputs(system: Any) -> list[Any]:
 
 
 def _all_segments(system: Any) -> list[Any]:
-    """The system of every segment, for its shapes."""
+    """The system of every segment, of which only shapes matter."""
     return [system.segment(index, inputs) for index, inputs in enumerate(_all_inputs(system))]
 
 

@@ -14,41 +14,34 @@ from jax import lax
 from jaxtyping import Array, Int
 
 from common.blocks import Start, put_block, take_block
-from solvers.equations import (
-    batch_size,
-    block_length,
-    compare,
-    count_blocks,
-    isolated,
-    prefix_mask,
-    select,
-)
-from solvers.solver import StepInfo
+from solvers.blocks import block_length, count_blocks
+from solvers.equations import batch_size, compare, isolated, prefix_mask, select
+from solvers.solver import Solver, StepInfo
 from solvers.system import BlockSystem, ForwardSubstitution, TriangularSystem
 
 
 @dataclass(frozen=True)
-class Sequential:
+class Sequential(Solver):
     """Naive forward substitution: T full sweeps, of which each keeps one equation.
 
-    Step t: x_t = F(x)_t. This is what sampling without a cache does.
+    Step t: x_t = F(x)_t. Sampling without a cache does this.
     """
 
     requires: ClassVar[type] = TriangularSystem
     tol: float = 0.0
 
     def max_steps(self, system: Any) -> int:
-        """T."""
+        """T steps, one for each equation."""
         return max(1, int(system.num_equations))
 
     def init(self, system: Any, x: Any) -> Int[Array, ""]:
-        """The next equation."""
+        """The number of the next equation, 0."""
         return jnp.zeros((), jnp.int32)
 
     def step(
         self, system: Any, x: Any, state: Int[Array, ""], frontier: Int[Array, " B"]
     ) -> tuple[Any, Int[Array, ""], StepInfo]:
-        """Evaluate everything, keep equation ``state``."""
+        """One sweep, of which equation ``state`` is kept."""
         num_equations, batch = system.num_equations, batch_size(x)
         y = isolated(system.sweep, x, x)
         here = jnp.broadcast_to(jnp.arange(num_equations)[:, None] == state, (num_equations, batch))
@@ -59,7 +52,7 @@ class Sequential:
 
 
 @dataclass(frozen=True)
-class CachedSequential:
+class CachedSequential(Solver):
     """Forward substitution with the system's cache: nothing is computed twice.
 
     A step passes ``chunk_size`` equations (rounded to what the system allows; 0: an eighth of the system), by the
@@ -71,6 +64,7 @@ class CachedSequential:
     tol: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.chunk_size < 0:
             raise ValueError(f"chunk_size must be positive, or 0 for the default, not {self.chunk_size}")
 
@@ -81,7 +75,7 @@ class CachedSequential:
         return block_length(system, self.chunk_size or max(unit, default))
 
     def max_steps(self, system: Any) -> int:
-        """The number of chunks."""
+        """One step for each chunk."""
         return max(1, count_blocks(system, self.chunk(system)))
 
     def init(self, system: Any, x: Any) -> tuple[Any, Int[Array, ""]]:
@@ -91,7 +85,7 @@ class CachedSequential:
     def step(
         self, system: Any, x: Any, state: tuple[Any, Int[Array, ""]], frontier: Int[Array, " B"]
     ) -> tuple[Any, tuple[Any, Int[Array, ""]], StepInfo]:
-        """Pass one chunk."""
+        """Forward substitution through one chunk."""
         cache, start = state
         size, num_equations = self.chunk(system), system.num_equations
         block, cache = substitute_forward(system, cache, start, size)
@@ -110,7 +104,7 @@ def substitute_forward(system: Any, cache: Any, start: Start, size: int) -> tupl
 
 
 def substitute_by_updates(system: Any, cache: Any, start: Start, size: int) -> tuple[Any, Any]:
-    """Forward substitution by ``size`` updates of one equation: what any block system can do."""
+    """Forward substitution by ``size`` updates of one equation each, as any block system can do it."""
     guess = system.initial_guess()
     block = take_block(guess, 0, size)
 

@@ -9,53 +9,48 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from common.blocks import put_block, take_block
-from solvers.equations import block_length, compare, count_blocks, isolated
+from solvers.blocks import BlockSolver, count_blocks
+from solvers.equations import compare, isolated
 from solvers.methods.jacobi import next_frontier
 from solvers.solver import StepInfo
 from solvers.system import SlidingBlockSystem
 
 
 class SlidingState(NamedTuple):
-    """Where the window begins, and the cache of all before it."""
+    """The start of the window, and the cache of all before it."""
 
     start: Int[Array, ""]
     cache: Any
 
 
 @dataclass(frozen=True)
-class SlidingGSJacobi:
+class SlidingGSJacobi(BlockSolver):
     """Jacobi on a window of ``block_size`` equations behind the exact prefix.
 
     A step is one evaluation of the window, which then moves on by the block units that are exact in all samples, as in
     the code published with Song et al. (ICML 2021), where rows that no longer change leave the window. Against blocks
     in order (``gs_jacobi``), equations are iterated as soon as the window reaches them, not only when all blocks before
-    theirs are done: fewer steps for the same window.
+    theirs are done: fewer steps for the same window. ``block_size`` None: as the system says, or about sqrt(T); see
+    ``default_block_size``.
     """
 
     requires: ClassVar[type] = SlidingBlockSystem
-    block_size: int = 16
-    tol: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.block_size < 1:
-            raise ValueError(f"block_size must be at least 1, not {self.block_size}")
 
     def max_steps(self, system: Any) -> int:
         """T steps, one for each time that the whole window was exact, and the one that confirms."""
-        size = block_length(system, self.block_size)
-        return int(system.num_equations) + count_blocks(system, size) + 1
+        return int(system.num_equations) + count_blocks(system, self.block_length(system)) + 1
 
     def init(self, system: Any, x: Any) -> SlidingState:
-        """At the first equation, nothing cached."""
+        """The window at the first equation, and nothing cached."""
         return SlidingState(jnp.int32(0), system.init_cache())
 
     def step(
         self, system: Any, x: Any, state: SlidingState, frontier: Int[Array, " B"]
     ) -> tuple[Any, SlidingState, StepInfo]:
-        """Evaluate the window once; what was exact in it before is left behind."""
+        """One evaluation of the window, which leaves behind the units that were exact in it before."""
         start, cache = state
         num_equations, unit = system.num_equations, system.block_unit
-        size = min(block_length(system, self.block_size), num_equations)
+        size = min(self.block_length(system), num_equations)
         failed = frontier < 0  # such a sample must not hold up the others
         done = jnp.min(jnp.where(failed, num_equations, frontier))
         keep = jnp.clip(done - start, 0, num_equations - size - start) // unit * unit

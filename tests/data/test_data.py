@@ -22,6 +22,7 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
+from common.errors import UserError
 from common.paths import ROOT
 from data import DATASETS, Dataset, DatasetError, load_dataset
 
@@ -299,14 +300,14 @@ print(sorted({"skimage", "sklearn", "pooch"} & set(sys.modules)))
     [("mnst", "mnist"), ("MNIST5K", "mnist5k"), ("cifar-10", "cifar10"), ("fashion", "fashion_mnist")],
 )
 def test_unknown_name_gets_the_nearest_and_all_valid_names(name: str, nearest: str) -> None:
-    with pytest.raises(DatasetError) as caught:
+    with pytest.raises(UserError) as caught:
         load_dataset(name)
     assert f"unknown dataset {name!r}; did you mean {nearest!r}? valid: {nearest}, " in str(caught.value)
     assert all(valid in str(caught.value) for valid in DATASETS)
 
 
-def test_unknown_name_like_nothing_is_still_a_dataset_error() -> None:
-    with pytest.raises(DatasetError, match="^unknown dataset ''; valid: mnist5k, mnist, "):
+def test_unknown_name_like_nothing_is_a_users_mistake_too() -> None:
+    with pytest.raises(UserError, match="^unknown dataset ''; valid: mnist5k, mnist, "):
         load_dataset("")
 
 

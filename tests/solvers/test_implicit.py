@@ -201,7 +201,7 @@ def test_shortest_systems(num_equations):
 
 
 def test_an_adjoint_that_does_not_fit_is_refused():
-    with pytest.raises(PairingError, match="adjoint: ParallelScan needs a AffineMarkovSystem"):
+    with pytest.raises(PairingError, match="adjoint: ParallelScan needs an AffineMarkovSystem"):
         solve(tiny_made(4, 1, 0), Jacobi(), adjoint=ParallelScan())
 
 

@@ -16,6 +16,7 @@ from solvers import (
     CachedSequential,
     GSJacobi,
     Jacobi,
+    Newton,
     PairingError,
     Segmented,
     SegmentedSystem,
@@ -25,6 +26,7 @@ from solvers import (
     solve,
 )
 from tests.kit.bank import Chain, chain, contractive_link, counting_link, linear_link
+from tests.kit.untyped import untyped
 
 LENGTHS = (3, 5, 2)
 TOTAL = sum(LENGTHS)
@@ -147,11 +149,11 @@ def test_same_answer_within_the_bound_and_no_promise_too_many(name, link):
 
 def test_steps_are_counted_by_segment():
     system, _ = segments(counting_link, 0, guess=-1.0)
-    stats = solve(system, Segmented("jacobi")).stats
+    stats = solve(system, Segmented(Jacobi())).stats
     assert int(stats.num_steps) == TOTAL + len(LENGTHS)  # the worst case, and a check for each segment
     expected = sum((n + 1) * n for n in LENGTHS) / TOTAL
     assert float(stats.sweep_equivalents) == pytest.approx(expected)
-    assert float(solve(system, Segmented("cached_sequential")).stats.sweep_equivalents) == pytest.approx(1.0)
+    assert float(solve(system, Segmented(CachedSequential())).stats.sweep_equivalents) == pytest.approx(1.0)
 
 
 @everywhere
@@ -199,14 +201,15 @@ def test_under_jit_and_vmap():
 
 def test_wrong_pairings_are_refused():
     system, whole = segments(linear_link, 0)
-    with pytest.raises(ValueError, match=r"unknown solver 'jacoby'; did you mean 'jacobi'\? .*\(of segments\)"):
-        Segmented("jacoby")
-    with pytest.raises(ValueError, match="solver should be one of sequential, .*, or an instance of one, not 3"):
-        Segmented(3)
-    with pytest.raises(ValueError, match="unknown solver 'segmented'"):
-        Segmented("segmented")
+    with (
+        pytest.raises(ValueError, match="solver must be an instance of a solver, for example .*, not 'jacobi'"),
+        untyped(),
+    ):
+        Segmented("jacobi")
+    with pytest.raises(ValueError, match="Segmented cannot stand inside Segmented, which takes any other solver"):
+        Segmented(Segmented())
     with pytest.raises(PairingError, match="newton needs a MarkovSystem; Segment is a BlockSystem; use sequential"):
-        solve(system, Segmented("newton"))
+        solve(system, Segmented(Newton()))
     with pytest.raises(
         PairingError, match="segmented needs a SegmentedSystem; Chain is a MarkovSystem and a BlockSystem"
     ):

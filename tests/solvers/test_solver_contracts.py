@@ -11,6 +11,7 @@ from solvers import (
     SOLVERS,
     AffineMarkovSystem,
     MarkovSystem,
+    QuasiNewton,
     SegmentedSystem,
     Sequential,
     Status,
@@ -42,7 +43,7 @@ OPTIONS = {
     "sliding_gs_jacobi": {"block_size": 3},
     "jacobi_gs": {"block_size": 3},
     "cached_sequential": {"chunk_size": 3},
-    "windowed": {"solver": "quasi_newton", "memory_mib": 0.0015},
+    "windowed": {"solver": QuasiNewton(), "memory_mib": 0.0015},
 }
 
 

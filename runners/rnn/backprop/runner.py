@@ -17,7 +17,7 @@ from data.images.sequences import pixel_sequences
 from models.rnn.model import RNN
 from models.rnn.network import RNNNetwork
 from runners.config.schema import RunConfig, UsageError
-from runners.config.solvers import SolverEntry, labels
+from runners.config.solvers import SolverEntry, fit_entries, labels
 from runners.experiment import RunContext, RunFailure
 from runners.measure.comparison import compare_solvers
 from runners.measure.skip import Skipped, split_entries, too_long
@@ -29,7 +29,7 @@ from runners.rnn.backprop.gradients import backward_pass
 from runners.rnn.backprop.report import BackpropFindings, backprop_report
 from runners.rnn.backprop.summary import Phase, TrainingTable
 from runners.rnn.backprop.training import Method, SolverTraining, Task, train_all
-from solvers import PairingError, Status, check_pairing
+from solvers import Status
 
 
 class BackpropRunner:
@@ -53,8 +53,12 @@ class BackpropRunner:
         self.watched = jnp.asarray(pixel_sequences(self.dataset.held_out[: config.num_sequences], config.image_size))
         self.skipped: dict[str, list[Skipped]] = {}
         system = self._system(self._model(0))
-        self.solvers = self._runnable("solvers", config.solvers, system)
-        self.methods = self._runnable("methods", config.methods, system)
+        fitted = {
+            "solvers": fit_entries(config.solvers, system, "solvers: "),
+            "methods": fit_entries(config.methods, system, "methods: "),
+        }
+        self.config = config.model_copy(update=fitted)
+        self.solvers, self.methods = (self._runnable(key, fitted[key], system) for key in fitted)
 
     def run(self) -> Report:
         """Follow the gradient, train, follow it again; RunFailure where a gradient or a loss is not finite."""
@@ -68,13 +72,7 @@ class BackpropRunner:
         return backprop_report(self.context.name, found)
 
     def _runnable(self, key: str, entries: list[SolverEntry], system: Any) -> dict[str, SolverEntry]:
-        """The entries by label, without those that would take too long. Raises UsageError where one does not fit."""
-        for entry in entries:
-            try:
-                check_pairing(system, entry.solver)
-                entry.solver.max_steps(system)  # refuses a block size that the system does not allow
-            except (PairingError, ValueError) as error:
-                raise UsageError(f"{key}: solver {entry.name}: {error}") from None
+        """The entries by label, without those that would take too long. Raises UsageError where none is left."""
         by_label = dict(zip(labels(entries), entries, strict=True))
         skip = partial(too_long, max_length=self.config.sequential_max_length)
         runnable, self.skipped[key] = split_entries(system, by_label, skip)

@@ -11,13 +11,12 @@ from data import load_dataset
 from models.rnn.model import RNN, RNNConfig
 from models.rnn.systems import ForwardRNN
 from runners.config.schema import RunConfig, UsageError
-from runners.config.solvers import labels
+from runners.config.solvers import fit_entries, labels
 from runners.experiment import RunContext, RunFailure
 from runners.report.report import Report
 from runners.rnn.classifier.config import RNNClassifierConfig
 from runners.rnn.classifier.report import classifier_report
 from runners.rnn.classifier.training import ClassifierTask, LabelledRows, train_classifier
-from solvers import PairingError, check_pairing
 
 
 class RNNClassifierRunner:
@@ -31,15 +30,10 @@ class RNNClassifierRunner:
 
     def __init__(self, config: RNNClassifierConfig, context: RunContext) -> None:
         """Load the data and draw the weights; everything that can be refused is refused here."""
-        self.config, self.context = config, context
-        self.task = _task(config)
-        system = ForwardRNN.of(self.task.first.cell, self.task.train.rows[:, :1])
-        for entry in config.solvers:
-            try:
-                check_pairing(system, entry.solver)
-                entry.solver.max_steps(system)
-            except (PairingError, ValueError) as error:
-                raise UsageError(f"solver {entry.name}: {error}") from None
+        self.context = context
+        task = _task(config)
+        system = ForwardRNN.of(task.first.cell, task.train.rows[:, :1])
+        self.task, self.config = task, config.model_copy(update={"solvers": fit_entries(config.solvers, system)})
 
     def run(self) -> Report:
         """Train with every solver; the report fails with those that did, and RunFailure is raised where all did."""

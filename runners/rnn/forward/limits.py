@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from runners.config.solvers import SolverEntry
+from runners.config.solvers import SolverEntry, refusal
 from runners.measure.skip import too_long
 from runners.report.units import format_bytes
 from solvers.equations import batch_size
@@ -26,7 +26,7 @@ class Limits:
         """Why a solver is not run on a system; None where it is."""
         return (
             too_long(system, entry, self.sequential_length)
-            or _unfit(system, entry)
+            or refusal(entry, system)
             or self._too_large(working_bytes(system, entry))
         )
 
@@ -38,17 +38,6 @@ class Limits:
 
 def working_bytes(system: Any, entry: SolverEntry) -> float:
     """About what a solver holds at once, as it says itself; 0 where it does not: a few states."""
-    floats = getattr(entry.solver, "floats_per_equation", None)
-    if floats is None:
-        return 0.0
     guess = system.initial_guess()
-    return float(_FLOAT_BYTES * system.num_equations * batch_size(guess) * floats(ravel(guess).shape[-1]))
-
-
-def _unfit(system: Any, entry: SolverEntry) -> str | None:
-    """Why a solver refuses a system of this size."""
-    try:
-        entry.solver.max_steps(system)
-    except ValueError as error:
-        return str(error)
-    return None
+    floats = entry.solver.floats_per_equation(ravel(guess).shape[-1]) or 0
+    return float(_FLOAT_BYTES * system.num_equations * batch_size(guess) * floats)

@@ -197,7 +197,7 @@ NETWORK_SOLVERS = {
     TOTAL: Sequential(),
     TOTAL + len(LAYERS): Segmented(),
     TOTAL + 0.5: Segmented(CachedSequential(99)),
-    TOTAL + len(LAYERS) + 0.5: Segmented("gs_jacobi"),
+    TOTAL + len(LAYERS) + 0.5: Segmented(GSJacobi()),
 }
 
 
@@ -215,7 +215,7 @@ def test_every_solver_gives_the_sequential_pass(bound, solver):
     np.testing.assert_array_equal(np.argsort(-found)[:, :3], np.argsort(-logits)[:, :3])
 
 
-@pytest.mark.parametrize("solver", [Jacobi(), Segmented(), Segmented("cached_sequential")], ids=repr)
+@pytest.mark.parametrize("solver", [Jacobi(), Segmented(), Segmented(CachedSequential())], ids=repr)
 def test_nan_is_never_success_and_holds_up_no_one(solver):
     spoiled = images(4)
     spoiled[0, 3, 3, 0] = np.nan

@@ -14,16 +14,10 @@ import numpy as np
 import pytest
 import yaml
 from flax import nnx
-from PIL import Image
 
-from data.images.dataset import DatasetError
-from data.images.imagenet import has_imagenet, load_imagenet
-from data.images.photographs import PHOTOGRAPHS, SIDES, crop_photographs
-from data.images.pictures import load_pictures
 from models import model_class, model_config
 from models.densenet.calibration import calibrate
 from runners.cli.main import main
-from runners.config.schema import DataConfig
 from runners.config.solvers import parse_entry
 from runners.densenet.answers import Answers, top_classes
 from runners.densenet.config import DenseNetRunnerConfig
@@ -292,48 +286,3 @@ def test_calibrated_statistics_are_those_of_the_images() -> None:
     np.testing.assert_allclose(norm.mean[...], features.mean(axis=(0, 1, 2)), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(norm.var[...], features.var(axis=(0, 1, 2), ddof=1), rtol=1e-4)
     assert norm.use_running_average
-
-
-def test_photographs_are_cropped_where_asked() -> None:
-    crops = crop_photographs(24, 32, SIDES)
-    assert crops.shape == (2 * len(PHOTOGRAPHS), 24, 32, 3)
-    assert crops.dtype == np.uint8
-    assert (crops[: len(PHOTOGRAPHS)] != crops[len(PHOTOGRAPHS) :]).any(axis=(1, 2, 3)).all()
-
-
-@pytest.fixture
-def imagenet(tmp_path: Path) -> Path:
-    """A folder as torchvision leaves it: two classes of two pictures."""
-    torch = pytest.importorskip("torch")
-    classes = {"n01": ("a cat",), "n02": ("a dog",)}
-    torch.save((classes, ["n01", "n01", "n02", "n02"]), tmp_path / "meta.bin")
-    for shade, name in ((40, "n01"), (200, "n02")):
-        (tmp_path / "val" / name).mkdir(parents=True)
-        for i in range(2):
-            Image.new("RGB", (90, 60), (shade, 0, i)).save(tmp_path / "val" / name / f"{i}.JPEG")
-    return tmp_path
-
-
-def test_imagenet_is_read_where_its_folder_is(imagenet: Path) -> None:
-    images, labels = load_imagenet(imagenet, 2, 32, 32)
-    assert images.shape == (2, 32, 32, 3)
-    assert labels.tolist() == [0, 1]
-    assert images[0, ..., 0].mean() == pytest.approx(40, abs=3)
-    pictures = load_pictures(DataConfig(name="imagenet", root=str(imagenet)), (32, 32, 3), 4)
-    assert pictures.source == "ImageNet validation images"
-    with pytest.raises(DatasetError, match="has 4 images, fewer than 5"):
-        load_imagenet(imagenet, 5, 32, 32)
-
-
-def test_damaged_imagenet_is_a_dataset_error(imagenet: Path) -> None:
-    (imagenet / "val" / "n01" / "0.JPEG").write_bytes(b"no picture")
-    with pytest.raises(DatasetError, match="cannot be read"):
-        load_imagenet(imagenet, 4, 32, 32)
-
-
-def test_without_imagenet_there_are_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert not has_imagenet(tmp_path)
-    pictures = load_pictures(DataConfig(name="imagenet"), (32, 32, 3), 3)
-    assert pictures.source == "photographs of scikit-image and scikit-learn"
-    assert pictures.labels is None

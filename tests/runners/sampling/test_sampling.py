@@ -29,7 +29,7 @@ from models.weights.native import save_checkpoint
 from runners import RUNNERS
 from runners.cli.main import main
 from runners.measure.timing import CompiledSolve, time_calls
-from solvers import Jacobi
+from solvers import Jacobi, Solver
 from solvers.solver import StepInfo
 from tests.kit.bank import SAMPLING
 
@@ -459,18 +459,12 @@ def test_kill_leaves_old_results_whole(tmp_path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class TwoSweeps:
+class TwoSweeps(Solver):
     """Two Jacobi sweeps a step: a solver of somebody else's."""
 
     requires: ClassVar[type] = Jacobi.requires
     damping: float = 1.0
     tol: float = 0.0
-
-    def max_steps(self, system: Any) -> int:
-        return int(system.num_equations) + 1
-
-    def init(self, system: Any, x: Any) -> None:
-        return None
 
     def step(self, system: Any, x: Any, state: None, frontier: Any) -> tuple[Any, None, StepInfo]:
         y, _, first = Jacobi(self.damping).step(system, x, None, frontier)
@@ -481,7 +475,7 @@ class TwoSweeps:
 def test_a_solver_needs_its_own_file_and_a_line_in_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(solvers.SOLVERS, "two_sweeps", TwoSweeps)
+    monkeypatch.setitem(solvers.SOLVERS.places, "two_sweeps", f"{__name__}:TwoSweeps")
     assert sample(tmp_path, solvers=["sequential", "jacobi", {"name": "two_sweeps", "damping": 1}]) == 0
     first, jacobi, mine = results(tmp_path)["rows"]
     assert mine["solver"] == mine["label"] == "two_sweeps"

@@ -16,12 +16,12 @@ from PIL import Image
 from scipy.io import wavfile
 
 from data.audio.stream import SoundStream
+from data.audio.wave_file import AudioError
 from models import model_class, model_config
 from models.autoregressive import log_likelihood
 from models.weights.native import save_checkpoint
 from models.weights.stream_state import save_state
 from runners.cli.main import main
-from runners.config.schema import UsageError
 from runners.stream.listener import Predictor
 
 RATE, T, CHUNK = 1000, 60, 7
@@ -121,7 +121,7 @@ def test_random_weights_of_a_stream_are_marked(files: Path, capsys: pytest.Captu
 def test_another_rate_is_resampled_if_asked_for(tmp_path: Path) -> None:
     path = str(tmp_path / "b.wav")
     wavfile.write(path, 2 * RATE, sound(2 * T))
-    with pytest.raises(UsageError, match="b.wav' has 2000 samples a second, the model wants 1000; with resample: true"):
+    with pytest.raises(AudioError, match="b.wav' has 2000 samples a second, the model wants 1000; with resample: true"):
         SoundStream.open(path, RATE, may_resample=False, repeat=1)
     chunks = list(SoundStream.open(path, RATE, may_resample=True, repeat=2).chunks(25))
     assert [len(chunk) for chunk in chunks] == [25, 25, 10] * 2

@@ -258,7 +258,7 @@ def test_a_run_that_fails_says_why(
     changes: dict[str, Any],
     sentence: str,
 ) -> None:
-    monkeypatch.setitem(solvers.SOLVERS, "hasty", Hasty)
+    monkeypatch.setitem(solvers.SOLVERS.places, "hasty", f"{__name__}:Hasty")
     assert backprop(tmp_path, **{"solvers": ["jacobi"], "methods": ["jacobi"], "trainings": 1, **changes}) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert re.match(f"error: {sentence}", error), error
@@ -305,7 +305,7 @@ def test_mistakes_get_a_sentence(
     changes: dict[str, Any],
     sentence: str,
 ) -> None:
-    monkeypatch.setitem(solvers.SOLVERS, "picky", Picky)
+    monkeypatch.setitem(solvers.SOLVERS.places, "picky", f"{__name__}:Picky")
     assert backprop(tmp_path, **changes) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from solvers.linear import prefix_scan as parallel_scan
 from solvers.linear.matrices import UNROLLED_UP_TO, Diagonals, Full, SmallFull, matrices
 from solvers.linear.prefix_scan import affine_scan, chain_length, chunk_length, covariance_scan, prefix_scan
 from tests.kit.compiled_text import while_bodies
@@ -269,7 +268,7 @@ def test_any_associative_combination_can_be_scanned():
 
 def test_lengths_at_every_level(monkeypatch):
     """Short chunks make many levels, each with a last chunk that is not full."""
-    monkeypatch.setattr(parallel_scan, "SEQUENTIAL_UP_TO", 2)
-    monkeypatch.setattr(parallel_scan, "LONGEST_CHUNK", 3)
+    monkeypatch.setattr("solvers.linear.prefix_scan.SEQUENTIAL_UP_TO", 2)
+    monkeypatch.setattr("solvers.linear.prefix_scan.LONGEST_CHUNK", 3)
     system = affine_system(250, 2, 2)
     close(jax.jit(lambda *s: affine_scan(*s))(*system), affine_loop(*system), 2e-6)

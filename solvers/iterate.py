@@ -1,0 +1,218 @@
+"""The one loop: steps, finiteness, limits, status and trace. Solvers only step; derivatives are implicit.py's."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Int
+
+from solvers.equations import (
+    batch_size,
+    by_equation,
+    check_layout,
+    finite_equations,
+    magnitude,
+    prefix_mask,
+    select,
+)
+from solvers.pairing import require_fit
+from solvers.progress import RUNNING, Progress, TraceOptions, empty_trace, grow_trace, record
+from solvers.solution import Solution, Stats, Status
+from solvers.solver import Solver, StepInfo
+
+DIVERGENCE_FACTOR = 1e6
+
+
+def iterate(
+    system: Any,
+    solver: Solver,
+    *,
+    x0: Any = None,
+    max_steps: int | None = None,
+    trace: TraceOptions | None = None,
+    state: Progress | None = None,
+) -> Solution[Any]:
+    """Repeat the solver's step until every sample is done, from the first guess or from where ``state`` stands.
+
+    Arguments are those of ``solve``. No derivative goes through the loop: implicit.py gives the solution one.
+
+    Raises:
+        PairingError: the system does not satisfy what the solver requires.
+        ValueError: a limit below 1, or a state laid out wrongly.
+    """
+    if max_steps is not None and max_steps < 1:
+        raise ValueError(f"max_steps must be at least 1, not {max_steps}")
+    if state is not None and (x0 is not None or trace is not None):
+        raise ValueError("a resumed solve goes on from its state: x0 and trace cannot be given with it")
+    system, x0, state = lax.stop_gradient((system, x0, state))
+    if state is None:
+        trace = None if trace is None else TraceOptions(lax.stop_gradient(trace.reference))
+        progress = start(system, solver, x0=x0, max_steps=max_steps, trace=trace)
+    else:
+        progress = _resume(system, solver, state, max_steps)
+    return finish(system, advance(system, solver, progress, progress.limit))
+
+
+def start(
+    system: Any,
+    solver: Solver,
+    *,
+    x0: Any = None,
+    max_steps: int | None = None,
+    trace: TraceOptions | None = None,
+) -> Progress:
+    """A solve before its first step. With ``advance`` and ``finish`` this is ``solve`` in slices."""
+    require_fit(system, solver)
+    x = system.initial_guess()
+    check_layout(x, system.num_equations)
+    if x0 is not None:
+        _check_alike("x0", x0, x)
+        x = x0
+    if trace is not None and trace.reference is not None:
+        _check_alike("the trace's reference", trace.reference, x)
+    limit = solver.max_steps(system) if max_steps is None else max_steps
+    batch = batch_size(x)
+    unknown = jnp.full(batch, jnp.inf)
+    return Progress(
+        x=x,
+        guess=x,
+        solver_state=solver.init(system, x),
+        iteration=jnp.int32(0),
+        limit=jnp.int32(limit),
+        num_steps=jnp.int32(0),
+        sweeps=jnp.float32(0),
+        status=jnp.full(batch, RUNNING if system.num_equations else Status.CONVERGED, jnp.int32),
+        residual=unknown,
+        first_residual=unknown,
+        frontier=jnp.zeros(batch, jnp.int32),
+        steps_to_convergence=jnp.full(batch, -1 if system.num_equations else 0, jnp.int32),
+        resets=jnp.int32(0),
+        trace=None if trace is None else empty_trace(limit, batch),
+        reference=None if trace is None else trace.reference,
+    )
+
+
+def _check_alike(name: str, given: Any, expected: Any) -> None:
+    """Raise ValueError unless ``given`` has the structure, shapes and dtypes of ``expected``."""
+    found, wanted = (jax.tree.map(lambda a: f"{jnp.result_type(a)}{jnp.shape(a)}", tree) for tree in (given, expected))
+    if found != wanted:
+        raise ValueError(f"{name} must be laid out as {wanted}, not {found}")
+
+
+def _resume(system: Any, solver: Solver, state: Progress, max_steps: int | None) -> Progress:
+    """``state`` under another limit. Raises ValueError unless it is of a solve of this system by this solver."""
+    fresh = jax.eval_shape(lambda: start(system, solver))
+    _check_alike("the state's x", state.x, fresh.x)
+    if str(jax.tree.structure(state.solver_state)) != str(jax.tree.structure(fresh.solver_state)):
+        raise ValueError(f"the state is of another solver, not of {type(solver).__name__}")
+    limit = solver.max_steps(system) if max_steps is None else max_steps
+    return dataclasses.replace(state, limit=jnp.asarray(limit, jnp.int32), trace=grow_trace(state.trace, limit))
+
+
+@partial(jax.jit, static_argnames=("solver",))
+def advance(system: Any, solver: Solver, progress: Progress, until: int | Int[Array, ""]) -> Progress:
+    """Take steps until all samples are done, the limit is reached, or ``until`` steps have been taken in all."""
+    if system.num_equations == 0:
+        return progress
+    return lax.while_loop(
+        lambda p: p.unfinished & (p.iteration < until),
+        lambda p: _step(system, solver, p),
+        progress,
+    )
+
+
+def finish(system: Any, progress: Progress, unfinished: Status = Status.MAX_STEPS_REACHED) -> Solution[Any]:
+    """The solution as it stands; ``unfinished`` is the status of samples that are not done."""
+    sample_status = jnp.where(progress.active, int(unfinished), progress.status)
+    stats = Stats(
+        num_steps=progress.num_steps,
+        num_iterations=progress.iteration,
+        sweep_equivalents=progress.sweeps,
+        function_evaluations=progress.sweeps * system.num_equations,
+        residual=progress.residual,
+        frontier=progress.frontier,
+        steps_to_convergence=progress.steps_to_convergence,
+        guess_resets=progress.resets,
+    )
+    return Solution(progress.x, jnp.max(sample_status), sample_status, stats, progress.trace, progress)
+
+
+def _step(system: Any, solver: Solver, progress: Progress) -> Progress:
+    """One step of the solver, made safe against overflow, judged and recorded."""
+    num_equations = system.num_equations
+    known = jnp.where(progress.status == Status.NONFINITE, -1, progress.frontier)
+    x, solver_state, info = solver.step(system, progress.x, progress.solver_state, known)
+    info = info._replace(
+        residual=info.residual.astype(progress.residual.dtype), frontier=jnp.maximum(info.frontier, progress.frontier)
+    )
+    exact = prefix_mask(info.frontier, num_equations)
+    broken = ~finite_equations(x, num_equations)
+    # An overflow in a guess times a masked zero is NaN, in exact equations too. So an exact equation that is not finite
+    # is believed only if no guess was in play; else the sample goes back to its prefix and begins anew behind it.
+    spoiled = progress.active & jnp.any(broken & exact, axis=0)
+    failed = spoiled & _unguessed(progress, num_equations)
+    spoiled = spoiled & ~failed
+    frontier = jnp.where(progress.active & ~spoiled, info.frontier, progress.frontier)
+    beyond = ~prefix_mask(frontier, num_equations)
+    x = select(jnp.broadcast_to(progress.active & ~spoiled, exact.shape), x, progress.x)
+    reset = beyond & progress.active & (spoiled | broken)
+    x = select(reset, progress.guess, x)
+    status = _judge(system, solver, progress, info, failed, spoiled)
+    num_steps = progress.num_steps + info.num_steps
+    updated = dataclasses.replace(
+        progress,
+        x=x,
+        solver_state=solver_state,
+        # A step that was spoiled gained nothing, and does not count against finite termination.
+        iteration=progress.iteration + jnp.where(jnp.any(spoiled), 0, 1),
+        num_steps=num_steps,
+        sweeps=progress.sweeps + info.sweeps,
+        status=status,
+        residual=jnp.where(progress.active, info.residual, progress.residual),
+        first_residual=jnp.where(jnp.isfinite(progress.first_residual), progress.first_residual, info.residual),
+        frontier=frontier,
+        steps_to_convergence=jnp.where(
+            progress.active & (status == Status.CONVERGED), num_steps, progress.steps_to_convergence
+        ),
+        resets=progress.resets + jnp.sum(reset, dtype=jnp.int32),
+    )
+    return dataclasses.replace(updated, trace=record(updated, num_equations))
+
+
+def _unguessed(progress: Progress, num_equations: int) -> Bool[Array, " B"]:
+    """Whether everything beyond the frontier is as the solve began."""
+
+    def same(x: Array, guess: Array) -> Array:
+        return jnp.all((x == guess) | (jnp.isnan(x) & jnp.isnan(guess)), axis=-1)
+
+    untouched = by_equation(same, jnp.logical_and, num_equations, progress.x, progress.guess)
+    return jnp.all(untouched | prefix_mask(progress.frontier, num_equations), axis=0)
+
+
+def _judge(
+    system: Any,
+    solver: Solver,
+    progress: Progress,
+    info: StepInfo,
+    failed: Bool[Array, " B"],
+    spoiled: Bool[Array, " B"],
+) -> Int[Array, " B"]:
+    """The status of every sample after a step; samples that were done keep theirs."""
+    # Not the new x: a step that overshoots would make its own yardstick.
+    taken_at = magnitude(progress.x) if info.scale is None else info.scale
+    scale = jnp.maximum(1.0, taken_at) if solver.tol else 1.0
+    converged = jnp.isfinite(info.residual) & (info.residual <= solver.tol * scale) & ~spoiled
+    # Within its bound of steps a solver terminates however large the residual grows on the way.
+    out_of_reach = progress.limit < solver.max_steps(system)
+    diverged = out_of_reach & (info.residual > DIVERGENCE_FACTOR * progress.first_residual)
+    verdict = jnp.select(
+        [failed, converged, diverged],
+        [int(Status.NONFINITE), int(Status.CONVERGED), int(Status.DIVERGED)],
+        int(RUNNING),
+    )
+    return jnp.where(progress.active, verdict, progress.status).astype(jnp.int32)

@@ -1,0 +1,156 @@
+"""The documentation: short where it should be, links that lead somewhere, commands and programs that work."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import runners
+from common.paths import ROOT
+from runners import RUNNERS
+from runners.cli.main import main
+from runners.config.files import apply_overrides, find_config, read_config
+from runners.config.schema import check_config
+
+README = ROOT / "README.md"
+OWN_EXPERIMENT = ROOT / "docs" / "your-own-experiment.md"
+PAGES = [README, ROOT / "data" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def prose(page: Path) -> str:
+    """A page without its blocks of code, fenced or indented."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return "\n".join(line for line in text.split("\n") if not line.startswith("    "))
+
+
+def links(page: Path) -> list[str]:
+    """The targets of a page's links and pictures, but for those on the web."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", prose(page))
+    return [target for target in targets if not target.startswith(("http://", "https://"))]
+
+
+def anchors(page: Path) -> set[str]:
+    """What the headings of a page are called in links, as GitHub makes it of them."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def programs(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """The arguments of every run that a page shows."""
+    for line in page.read_text().replace("\\\n", " ").split("\n"):
+        if line.startswith("    python main.py --runner "):
+            yield shlex.split(line, comments=True)[2:]
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_and_pictures_lead_somewhere(page: Path) -> None:
+    for target in links(page):
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), target
+        assert there.is_relative_to(ROOT), target
+        assert not anchor or anchor in anchors(there), target
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    reached, ahead = set(), [README]
+    while ahead:
+        page = ahead.pop()
+        reached.add(page)
+        targets = ((page.parent / target.partition("#")[0]).resolve() for target in links(page))
+        ahead += [there for there in targets if there.suffix == ".md" and there not in reached]
+    assert set(PAGES) <= reached
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if list(commands(page))], ids=name)
+def test_commands_are_valid(page: Path) -> None:
+    for arguments in commands(page):
+        options: dict[str, list[str]] = {}
+        for argument in arguments:
+            if argument.startswith("--"):
+                values = options.setdefault(argument, [])
+            else:
+                values.append(argument)
+        assert set(options) <= {"--runner", "--config", "--set", "--seed", "--out", "--device", "--verbose"}
+        if options["--runner"] == ["PendulumRunner"]:  # of the page that tells how to write it
+            continue
+        path = find_config(options["--config"][0])
+        config = apply_overrides(read_config(path), options.get("--set", []))
+        check_config(RUNNERS[options["--runner"][0]].Config, config, path.name)
+
+
+def test_the_program_in_the_readme_runs_as_it_stands() -> None:
+    (program,) = programs(README)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("The solver converged.")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES[2:] if programs(page) and page != OWN_EXPERIMENT], ids=name)
+def test_programs_run(page: Path) -> None:
+    """A page is one program: later blocks go on where earlier ones ended."""
+    names = {"__name__": "documentation"}
+    for program in programs(page):
+        exec(program, names)
+
+
+@pytest.fixture
+def own_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Path]]:
+    """The files of the page as they stand there, by their places, in a folder where the package ``runners`` goes on."""
+    blocks = re.findall(r"^`(\S+)`\n\n```\w+\n(.*?)^```$", OWN_EXPERIMENT.read_text(), re.DOTALL | re.MULTILINE)
+    files = {place: tmp_path / place for place, _ in blocks}
+    for place, content in blocks:
+        files[place].parent.mkdir(parents=True, exist_ok=True)
+        files[place].write_text(content)
+    monkeypatch.setattr(runners, "__path__", [*runners.__path__, str(tmp_path / "runners")])
+    monkeypatch.setitem(RUNNERS.places, "PendulumRunner", "runners.pendulum.runner:PendulumRunner")
+    yield files
+    for module in [module for module in sys.modules if module.startswith("runners.pendulum")]:
+        del sys.modules[module]
+
+
+def test_an_experiment_of_ones_own_is_short_and_runs(own_experiment: dict[str, Path], tmp_path: Path) -> None:
+    code = [own_experiment[f"runners/pendulum/{name}.py"].read_text() for name in ("runner", "report")]
+    assert sum(len(text.splitlines()) for text in code) <= 120
+    config, out = own_experiment["configs/pendulum.yml"], tmp_path / "out"
+    smaller = ["num_steps=60", "batch_size=3", "repeats=1"]
+    arguments = ["--runner", "PendulumRunner", "--config", str(config), "--out", str(out), "--set", *smaller]
+    assert main(arguments) == 0
+    results = json.loads((out / "results.json").read_text())
+    assert (results["kind"], results["name"], results["config"]["num_steps"]) == ("pendulum", "pendulum", 60)
+    rows = results["rows"]
+    assert [row["solver"] for row in rows] == ["cached_sequential", "jacobi", "gs_jacobi", "newton", "picard"]
+    assert all(row["status"] == "converged" and row["max_abs_error"] < 1e-4 for row in rows)
+    with np.load(out / "angles.npz") as arrays:
+        np.testing.assert_allclose(arrays["angles"], swing(60, 3), atol=1e-4)
+    assert {"traces.npz", "angles.png", "convergence_by_step.png"} <= {path.name for path in out.iterdir()}
+
+
+def swing(num_steps: int, batch_size: int) -> np.ndarray:
+    """The angles by a loop."""
+    angle, velocity = np.linspace(0.0, 3.0, batch_size), np.zeros(batch_size)
+    angles = np.zeros((num_steps, batch_size))
+    for t in range(num_steps):
+        velocity = velocity - 0.05 * (np.sin(angle) + 0.3 * velocity)
+        angles[t] = angle = angle + 0.05 * velocity
+    return angles
