@@ -257,7 +257,7 @@ def test_circles_and_wrong_parts_are_seen() -> None:
 
 
 def test_tables_lead_to_what_they_name() -> None:
-    for places, inside in ((RUNNERS.places, "runners"), (MODELS, "models"), (DATASETS.places, "data")):
+    for places, inside in ((RUNNERS.places, "runners"), (MODELS.places, "models"), (DATASETS.places, "data")):
         for path in places.values():
             assert path.startswith(f"{inside}.")
             assert callable(resolve(path))

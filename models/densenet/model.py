@@ -57,8 +57,7 @@ class DenseNetConfig:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not self.block_layers or min(self.block_layers) < 1:
             raise ValueError(f"block_layers must hold one or more positive counts, not {list(self.block_layers)}")
-        if self.stem not in STEMS:
-            raise ValueError(unknown("stem", self.stem, STEMS))
+        STEMS.check(self.stem)
         if min(self.image_shape) < 1:
             raise ValueError(f"image_shape must hold three positive sizes, not {list(self.image_shape)}")
         for name in ("pixel_mean", "pixel_std"):
@@ -182,6 +181,11 @@ class DenseNet(nnx.Module):
     def image_shape(self) -> tuple[int, int, int]:
         """(height, width, channels)."""
         return self.config.image_shape
+
+    @property
+    def num_classes(self) -> int:
+        """The number of logits."""
+        return self.config.num_classes
 
     def from_images(self, images: UInt8[Array, "N H W C"]) -> Float[Array, "N H W C"]:
         """Pixels in [0, 1], less their mean, in units of their standard deviation.

@@ -6,6 +6,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
+from common.table import Table
 from models.densenet.batch_norm import BatchNorm
 from models.densenet.conv import Conv
 from models.densenet.convolution import max_pool
@@ -55,4 +56,6 @@ class SmallStem(nnx.Module):
 
 
 # Names in configs.
-STEMS: dict[str, type[ImageNetStem] | type[SmallStem]] = {"imagenet": ImageNetStem, "small": SmallStem}
+STEMS: Table[type[ImageNetStem] | type[SmallStem]] = Table(
+    "stem", {"imagenet": "models.densenet.stems:ImageNetStem", "small": "models.densenet.stems:SmallStem"}
+)

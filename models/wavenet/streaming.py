@@ -125,6 +125,10 @@ class StreamingConvNet(nnx.Module):
         self.layers = nnx.List([block(width, channels, config.num_skip, normal) for _ in config.dilations])
         self.readout = block.readout(channels, config.num_skip, config.num_outputs, normal)
 
+    def stream(self) -> StreamingNetwork:
+        """The inference form, which reads a stream as it is."""
+        return self.fold()
+
     def fold(self) -> StreamingNetwork:
         """The network in the inference form."""
         block = BLOCKS[self.config.block]

@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 from pydantic import Field, field_validator, model_validator
 
-from models import MODELS, SAMPLERS, ModelError, describe_config, model_class, model_config
+from models import MODELS, SAMPLERS, ModelError, describe_config, model_config
 from models.autoregressive import AutoregressiveSystem, CausalNetwork, Known, Noise
 from models.weights.checkpoint import Checkpoint, CheckpointError
 from models.weights.load import load_checkpoint
@@ -97,7 +97,7 @@ class SamplerRunner:
             if config.checkpoint is not None:
                 return load_checkpoint(config.checkpoint, expected)
             name, architecture = str(expected.get("name")), model_config(expected)
-            model = model_class(name)(architecture, rngs=nnx.Rngs(config.seed))
+            model = MODELS[name](architecture, rngs=nnx.Rngs(config.seed))
         except (CheckpointError, ModelError) as error:
             raise UsageError(str(error)) from None
         return Checkpoint(name, model, {"weights": "random"}, trained=False)

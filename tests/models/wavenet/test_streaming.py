@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from models import ModelError, model_class, model_config
+from models import MODELS, ModelError, model_config
 from models.wavenet.generation import begin, generate
 from models.wavenet.model import WaveNet, WaveNetConfig
 from models.weights.stream_state import FORMAT, StateError, digest, load_state, save_state
@@ -39,7 +39,7 @@ def build(block, width, seed=0, **options):
         "num_hidden": 4,
         "num_skip": 3,
     }
-    model = model_class("streaming")(model_config({"name": "streaming", **chosen, **options}), rngs=nnx.Rngs(seed))
+    model = MODELS["streaming"](model_config({"name": "streaming", **chosen, **options}), rngs=nnx.Rngs(seed))
     model.readout.kernel[...] = 30.0 * model.readout.kernel[...]  # so that outputs are of the order of 1
     return model
 
