@@ -21,6 +21,7 @@ from runners import RUNNERS
 from runners.cli.main import main
 from runners.config.files import apply_overrides, find_config, read_config
 from runners.config.schema import check_config
+from runners.measure import table as comparison
 
 README = ROOT / "README.md"
 OWN_EXPERIMENT = ROOT / "docs" / "your-own-experiment.md"
@@ -170,3 +171,9 @@ def swing(num_steps: int, batch_size: int) -> np.ndarray:
         velocity = velocity - 0.05 * (np.sin(angle) + 0.3 * velocity)
         angles[t] = angle = angle + 0.05 * velocity
     return angles
+
+
+def test_the_order_in_which_columns_make_room_is_documented() -> None:
+    dropped = sorted((column for column in comparison._COLUMNS if column.drop), key=lambda column: column.drop)
+    text = " ".join((ROOT / "docs" / "results.md").read_text().split())
+    assert f"drops, in this order: {', '.join(column.name for column in dropped)}." in text
