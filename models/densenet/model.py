@@ -17,7 +17,6 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
-from common.names import unknown
 from models.densenet.batch_norm import BatchNorm, Seen
 from models.densenet.conv import NarrowConv, PointwiseConv
 from models.densenet.convolution import halve
@@ -27,14 +26,6 @@ from models.densenet.stems import STEMS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-# growth rate, layers of each block, features of the stem: the published networks, 224 x 224 x 3 to 1000 classes.
-VARIANTS: dict[str, tuple[int, tuple[int, ...], int]] = {
-    "densenet121": (32, (6, 12, 24, 16), 64),
-    "densenet161": (48, (6, 12, 36, 24), 96),
-    "densenet169": (32, (6, 12, 32, 32), 64),
-    "densenet201": (32, (6, 12, 48, 32), 64),
-}
 
 
 @dataclass(frozen=True)
@@ -73,14 +64,6 @@ class DenseNetConfig:
                 f"image_shape {list(self.image_shape)} is too small for {len(self.block_layers)} blocks; "
                 f"height and width must be at least {self._smallest_side}"
             )
-
-    @classmethod
-    def published(cls, name: str) -> DenseNetConfig:
-        """The published network of that name in VARIANTS. Raises ValueError, naming the nearest."""
-        if name not in VARIANTS:
-            raise ValueError(unknown("DenseNet", name, VARIANTS))
-        growth_rate, block_layers, num_init_features = VARIANTS[name]
-        return cls(growth_rate, block_layers, num_init_features)
 
     @property
     def grids(self) -> tuple[tuple[int, int], ...]:

@@ -1,4 +1,4 @@
-"""What a DenseNet begins with: from pixels to the first block's input. Each has a form with its norm folded in."""
+"""Stems of a DenseNet, from pixels to the first block's input, as modules; their inference forms are in network.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from common.table import Table
 from models.densenet.batch_norm import BatchNorm
 from models.densenet.conv import Conv
 from models.densenet.convolution import max_pool
-from models.densenet.folded_stems import FoldedImageNetStem, FoldedSmallStem
+from models.densenet.network import FoldedImageNetStem, FoldedSmallStem
 
 
 class ImageNetStem(nnx.Module):

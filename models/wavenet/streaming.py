@@ -105,10 +105,6 @@ class StreamingNetwork:
         time = rings.wrapped(state.time + keep)
         return self.readout(h, skip), replace(state, recent=recent, queues=queues, time=time)
 
-    def full(self, x: Float[Array, "T B F"]) -> Float[Array, "T B O"]:
-        """A whole sequence at once."""
-        return self(x, self.init_state(x.shape[1]))[0]
-
 
 class StreamingConvNet(nnx.Module):
     """The network's parameters; ``fold`` gives the inference form."""

@@ -24,7 +24,14 @@ NETS = [("plain", 2), ("plain", 3), ("gated", 2), ("gated", 3)]
 each_net = pytest.mark.parametrize(("block", "width"), NETS, ids=[f"{block}-{width}" for block, width in NETS])
 
 fold = jax.jit(lambda model: model.fold())
-full = jax.jit(lambda net, x: net.full(x))
+
+
+@jax.jit
+def full(net, x):
+    """A whole sequence at once."""
+    return net(x, net.init_state(x.shape[1]))[0]
+
+
 whole_chunk = jax.jit(lambda net, x, state: net(x, state))
 counted_chunk = jax.jit(lambda net, x, state, count: net(x, state, count))
 
@@ -222,7 +229,7 @@ def fit(graph, params, x, y, loss, steps):
     optimizer = optax.adam(0.02)
 
     def objective(params):
-        return loss(nnx.merge(graph, params).fold().full(x), y)
+        return loss(full(nnx.merge(graph, params).fold(), x), y)
 
     def step(carry, _):
         params, state = carry
