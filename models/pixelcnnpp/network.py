@@ -23,19 +23,10 @@ from common.blocks import Start
 from models.pixelcnnpp.dense import Dense
 from models.pixelcnnpp.gated_block import elu
 from models.pixelcnnpp.pixel_conv import PixelConv
+from models.pixelcnnpp.pixel_walk import Neighbours, PixelWalk, row_shares
 from models.pixelcnnpp.row_conv import RowConv
-from models.pixelcnnpp.stack import (
-    LEVELS,
-    PERIOD,
-    Lines,
-    Neighbours,
-    PixelWalk,
-    RowsWalk,
-    Stack,
-    row_shares,
-    rows_between,
-    spans,
-)
+from models.pixelcnnpp.rows_walk import PERIOD, RowsWalk, rows_between, spans
+from models.pixelcnnpp.stack import LEVELS, Lines, Stack
 
 
 class RowScratch(NamedTuple):

@@ -11,7 +11,8 @@ from models.pixelcnnpp.gated_block import GatedBlock, concat_elu, elu
 from models.pixelcnnpp.network import OpenRow, PixelCNNPPNetwork
 from models.pixelcnnpp.pixel_conv import PixelConv, PixelGrow
 from models.pixelcnnpp.row_conv import RowConv, RowGrow
-from models.pixelcnnpp.stack import LEVELS, RowsWalk, Stack, spans
+from models.pixelcnnpp.rows_walk import RowsWalk, spans
+from models.pixelcnnpp.stack import LEVELS, Stack
 from models.pixelcnnpp.weight_norm import WeightNorm
 
 H, W, B, C, F = 6, 8, 2, 3, 4
