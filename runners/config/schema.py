@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -36,6 +36,8 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    successors: ClassVar[Mapping[str, str]] = {}  # of keys that this schema had once
+
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1234
 
 
@@ -49,7 +51,8 @@ class DataConfig(BaseModel):
     download: bool = False
 
 
-C = TypeVar("C", bound=RunConfig)
+C = TypeVar("C", bound=BaseModel)
+Count = Annotated[int, Field(ge=1)]
 
 
 def check_config(schema: type[C], config: Mapping[str, Any], source: str) -> C:
@@ -67,8 +70,9 @@ def _explain(schema: type[BaseModel], error: ValidationError) -> str:
         return explain(error)
     location = [str(part) for part in extra[0]["loc"]]
     key, fields = location[-1], _fields_at(schema, location[:-1])
-    if key in SUCCESSORS:
-        return f"config key {'.'.join(location)!r} belongs to an older code base; its successor is {SUCCESSORS[key]}"
+    successors = {**SUCCESSORS, **(schema.successors if issubclass(schema, RunConfig) else {})}
+    if key in successors:
+        return f"config key {'.'.join(location)!r} belongs to an older code base; its successor is {successors[key]}"
     inside = f" in {'.'.join(location[:-1])}" if location[:-1] else ""
     return unknown(f"config key{inside}", key, fields)
 

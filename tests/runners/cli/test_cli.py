@@ -892,7 +892,7 @@ COMPLETING = [
     sampling("known_number", "c.yml: known_pixels should be a mapping of keys to values, not 3", known_pixels=3),
     known(
         "dataset_shape",
-        "known_pixels: model made draws images of shape [6, 6, 1], the dataset mnist5k has [28, 28, 1]",
+        "known_pixels: the model draws images of shape [6, 6, 1], the dataset mnist5k has [28, 28, 1]",
         data=DIGITS,
         rows=3,
     ),
@@ -907,7 +907,7 @@ COMPLETING = [
     ),
     known(
         "file_shape",
-        "known_pixels: model made draws images of shape [6, 6, 1], the file '{here}/k.npz' has [8, 8, 1]",
+        "known_pixels: the model draws images of shape [6, 6, 1], the file '{here}/k.npz' has [8, 8, 1]",
         npz(images=np.zeros((4, 8, 8, 1), np.uint8)),
     ),
     known(
