@@ -40,23 +40,23 @@ class Head(Protocol):
         """Raise ValueError unless noise from elsewhere is such as ``draw_noise`` might give."""
 
     def initial_guess(self, noise: Noise) -> Array:
-        """What parallel solvers begin with, (T, batch, ...)."""
+        """The values that parallel solvers begin with, (T, batch, ...)."""
 
 
 @runtime_checkable
 class CausalNetwork(Protocol):
-    """A network ready for solving: parameters folded, one definition for all block sizes.
+    """An autoregressive network in the inference form, with one definition for all block sizes.
 
     Its cache stands for a prefix x_0 .. x_{start-1}. It reads x_{t-1} and before, and gives the parameters of x_t.
     """
 
     @property
     def num_equations(self) -> int:
-        """T."""
+        """The number of equations, T."""
 
     @property
     def block_unit(self) -> int:
-        """Blocks start at multiples of this."""
+        """The number of equations that every start of a block is a multiple of."""
 
     def init_cache(self, batch_size: int, dtype: Any) -> Any:
         """The cache of the empty prefix."""
@@ -120,16 +120,16 @@ class AutoregressiveSystem:
 
     @property
     def num_equations(self) -> int:
-        """T."""
+        """The number of equations, T."""
         return int(self.network.num_equations)
 
     @property
     def block_unit(self) -> int:
-        """The network's."""
+        """The block unit of the network."""
         return int(self.network.block_unit)
 
     def initial_guess(self) -> Array:
-        """The head's, and what is known."""
+        """The first guess of the head, with the known values in their places."""
         guess: Array = self.head.initial_guess(self.noise)
         return guess if self.known is None else self.known.instead(guess, 0)
 

@@ -1,4 +1,4 @@
-"""What models can do, as protocols: a runner requires a capability and never looks for single methods.
+"""Capabilities of models, as protocols: a runner requires one and never looks for single methods.
 
 No model inherits from these. A model has a capability if it has all of its members, and so has the model's class, which
 is how the valid models are named where one lacks what is required.
@@ -26,7 +26,7 @@ class ImageModel(Protocol):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels)."""
+        """The shape of an image, (height, width, channels)."""
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -37,7 +37,7 @@ class ImageModel(Protocol):
         """The output distribution."""
 
     def fold(self) -> CausalNetwork:
-        """The inference form."""
+        """The module in the inference form."""
 
     def draw_noise(self, key: Array, batch_size: int) -> Noise:
         """Noise in the order of equations, leaves (T, batch, ...)."""
@@ -58,11 +58,11 @@ class SoundModel(Protocol):
 
     @property
     def sample_rate(self) -> int:
-        """In Hz, of the sound that it is a model of."""
+        """The sample rate, in Hz, of the sound that it is a model of."""
 
     @property
     def quantizer(self) -> Quantizer:
-        """Which sounds the classes stand for."""
+        """The quantizer, which says what sounds the classes stand for."""
 
     @property
     def head(self) -> Gumbel:
@@ -70,7 +70,7 @@ class SoundModel(Protocol):
 
     @property
     def greedy(self) -> Argmax:
-        """The likeliest class, always."""
+        """The head that always takes the likeliest class."""
 
     def fold(
         self, num_samples: int = 1, *, initial_value: float = 0.0, conditioning: Conditioning | None = None
@@ -93,11 +93,11 @@ class Classifier(Protocol):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels)."""
+        """The shape of an image, (height, width, channels)."""
 
     @property
     def num_classes(self) -> int:
-        """K."""
+        """The number of classes, K."""
 
     def from_images(self, images: UInt8[Array, "N H W C"]) -> Float[Array, "N H W C"]:
         """Pixels as the network reads them."""

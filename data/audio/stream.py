@@ -23,7 +23,7 @@ class SoundStream:
 
     @classmethod
     def open(cls, wav: str | None, sample_rate: int | None, *, may_resample: bool, repeat: int) -> SoundStream:
-        """Look at a file.
+        """Open a file: its rate is looked at, and nothing else is read unless it has to be resampled.
 
         Args:
             wav: a path, or ``None`` for the spoken sentence that comes with the project.

@@ -57,7 +57,7 @@ class Waveform:
 
     @property
     def duration_s(self) -> float:
-        """Its length in seconds."""
+        """The length of the sound in seconds."""
         return len(self.samples) / self.sample_rate
 
 
@@ -127,7 +127,7 @@ def _check(samples: np.ndarray, sample_rate: int) -> None:
 
 @dataclass(frozen=True)
 class _Format:
-    """What the header says of a sample."""
+    """The format of a sample, as the header declares it."""
 
     tag: int
     channels: int
@@ -136,7 +136,7 @@ class _Format:
 
     @property
     def frame(self) -> int:
-        """Bytes of all channels' samples of one time."""
+        """The size in bytes of all channels' samples of one time."""
         return self.channels * self.width
 
     def decode(self, content: bytes) -> Float32[np.ndarray, " N"]:
@@ -174,7 +174,7 @@ def _chunks(path: Path, chunk_size: int) -> Iterator[Waveform]:
 
 
 def _header(file: BinaryIO, name: str) -> tuple[_Format, int]:
-    """What a sample is and how many bytes of whole frames follow; the file is then at their first."""
+    """Read the format of a sample and the number of bytes of whole frames; the file is then at their first."""
     riff = file.read(12)
     if riff[:4] != b"RIFF" or riff[8:] != b"WAVE":
         begins = "is empty" if not riff else f"begins with {riff[:4]!r}"

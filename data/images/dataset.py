@@ -27,7 +27,7 @@ class LabelledImages:
     source: str
 
     def first(self, count: int) -> LabelledImages:
-        """The first ``count`` of them. Raises DatasetError where there are fewer."""
+        """The first ``count`` images with their classes. Raises DatasetError where there are fewer."""
         if count > len(self.images):
             raise DatasetError(f"num_images {count} is more than the {len(self.images)} {self.source}")
         labels = None if self.labels is None else self.labels[:count]
@@ -115,5 +115,5 @@ class Dataset:
 
 
 def size_of(shape: tuple[int, ...]) -> str:
-    """A shape as people write it: 28 x 28 x 1."""
+    """The sizes of a shape as messages say them: 28 x 28 x 1."""
     return " x ".join(map(str, shape))

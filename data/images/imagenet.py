@@ -18,7 +18,7 @@ _IMAGES = ("val", "ILSVRC2012_img_val.tar")
 
 
 class LabelledFiles(NamedTuple):
-    """Images and their classes."""
+    """Images of ImageNet and their classes."""
 
     images: UInt8[np.ndarray, "N h w 3"]
     labels: Int32[np.ndarray, " N"]

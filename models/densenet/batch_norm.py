@@ -34,7 +34,7 @@ class Seen(NamedTuple):
 
     @classmethod
     def of(cls, x: Float[Array, "*S C"], *, training: bool) -> Seen:
-        """What norms need to know of x."""
+        """The features x with the moments that norms in training need."""
         if not training:
             return cls(x, None)
         axes = tuple(range(x.ndim - 1))
@@ -44,7 +44,7 @@ class Seen(NamedTuple):
         return cls((x - mean) * lax.rsqrt(var + EPSILON), Moments(mean, var, var * (count / max(1, count - 1))))
 
     def beside(self, other: Seen) -> Seen:
-        """These channels and then the other's."""
+        """The channels of both, these before the other's."""
         joined: Seen = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=-1), self, other)
         return joined
 
@@ -66,7 +66,7 @@ class BatchNorm(nnx.Module):
         self.var = nnx.BatchStat(jnp.asarray(np.ones(channels, np.float32)))
 
     def __call__(self, x: Float[Array, "*S C"]) -> Float[Array, "*S C"]:
-        """x, normalized."""
+        """Normalize x, by channel."""
         return self.read(Seen.of(x, training=not self.use_running_average))
 
     def read(self, seen: Seen) -> Float[Array, "*S C"]:

@@ -42,7 +42,7 @@ class Reader:
         return part
 
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "n B H W N"]:
-        """The products, one batched one over layers."""
+        """The layers' products, as one that is batched over layers."""
         rows = x.reshape(1, -1, x.shape[-1])
         seen = jax.nn.relu(rows * self.scale[:, None] + self.shift[:, None])
         products = jnp.einsum("npc,ncf->npf", seen, self.kernel)
@@ -61,7 +61,7 @@ class FoldedBlock:
 
     @property
     def num_layers(self) -> int:
-        """L."""
+        """The number of layers, L."""
         return int(self.taps.shape[0])
 
     @property
@@ -70,7 +70,7 @@ class FoldedBlock:
         return int(self.taps.shape[-1]) // 9
 
     def open(self, x: Float[Array, "B H W C"]) -> Float[Array, "L B H W N"]:
-        """What the input contributes to all h."""
+        """The contributions of the block's input to the sums h of all layers."""
         return self.input(x) + self.bias[:, None, None, None]
 
     def add(self, h: Float[Array, "L B H W N"], x: Float[Array, "S B H W G"], start: int) -> Float[Array, "L B H W N"]:

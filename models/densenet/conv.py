@@ -20,7 +20,7 @@ class Conv(nnx.Module):
         self.kernel = nnx.Param(_first_kernel((side, side, features_in, features), rngs))
 
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B _ _ F"]:
-        """The image of features."""
+        """Convolve an image of features."""
         return convolve(x, self.kernel[...], self.stride)
 
 
@@ -31,7 +31,7 @@ class NarrowConv(nnx.Module):
         self.kernel = nnx.Param(_first_kernel((3, 3, features_in, features), rngs))
 
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W F"]:
-        """The image of features."""
+        """Convolve an image of features."""
         return convolve_narrowly(x, self.kernel[...])
 
 
@@ -42,7 +42,7 @@ class PointwiseConv(nnx.Module):
         self.kernel = nnx.Param(_first_kernel((features_in, features), rngs))
 
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W F"]:
-        """The image of features."""
+        """Convolve an image of features."""
         return matmul(x, self.kernel[...])
 
 

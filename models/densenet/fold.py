@@ -1,4 +1,4 @@
-"""From a DenseNet's parameters and running statistics to the inference form.
+"""The way from a DenseNet's parameters and running statistics to the inference form.
 
 On the host, by numpy: jax would compile a program for every layer's width.
 """
@@ -31,7 +31,7 @@ class _Layer(NamedTuple):
 
 
 def fold_densenet(model: Any, group_size: int) -> DenseNetNetwork:
-    """The folded form of a DenseNet; layers are padded to a common width by groups of ``group_size``."""
+    """The inference form of a DenseNet; layers are padded to a common width by groups of ``group_size``."""
     blocks = [[_fold_layer(layer) for layer in layers] for layers in model.blocks]
     scale, shift = _fold_norm(model.norm)
     return DenseNetNetwork(
@@ -80,7 +80,7 @@ def _fold_block(layers: Sequence[_Layer], group_size: int) -> FoldedBlock:
 
 
 def _stacked(layers: Sequence[_Layer], begin: int, end: int) -> Reader:
-    """How layers read features [begin, end); a layer that has fewer is padded with zeros."""
+    """The readers of features [begin, end), one above the other; a layer that has fewer is padded with zeros."""
 
     def stack(arrays: Sequence[np.ndarray]) -> Any:
         result = np.zeros((len(arrays), end - begin, *arrays[0].shape[1:]), np.float32)

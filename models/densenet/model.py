@@ -81,7 +81,7 @@ class DenseNetConfig:
 
     @property
     def num_features(self) -> int:
-        """Of the last block's end, which the classes are told from."""
+        """The number of features at the end of the last block, from which the classes are told."""
         return self.widths[-1] + self.block_layers[-1] * self.growth_rate
 
     @property
@@ -106,7 +106,7 @@ class DenseLayer(nnx.Module):
 
 
 class Transition(nnx.Module):
-    """Between blocks: norm, relu, 1x1 convolution to half of the features, means of 2x2 pixels."""
+    """The layer between two blocks: norm, relu, 1x1 convolution to half of the features, means of 2x2 pixels."""
 
     def __init__(self, features_in: int, *, rngs: nnx.Rngs) -> None:
         self.norm = BatchNorm(features_in)
@@ -126,7 +126,7 @@ class DenseNet(nnx.Module):
     Config = DenseNetConfig
 
     def __init__(self, config: DenseNetConfig, *, rngs: nnx.Rngs) -> None:
-        """Random weights."""
+        """Draw random weights."""
         self.config = config
         growth, bottleneck = config.growth_rate, config.bn_size * config.growth_rate
         self.stem = STEMS[config.stem](config.image_shape[-1], config.num_init_features, rngs=rngs)
@@ -162,7 +162,7 @@ class DenseNet(nnx.Module):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels)."""
+        """The shape of an image, (height, width, channels)."""
         return self.config.image_shape
 
     @property

@@ -42,7 +42,7 @@ class FoldedSmallStem:
 @pytree
 @dataclass(frozen=True)
 class FoldedTransition:
-    """Between blocks: relu(scale * x + shift), means of 2x2 pixels, a 1x1 convolution."""
+    """The layer between two blocks: relu(scale * x + shift), means of 2x2 pixels, a 1x1 convolution."""
 
     scale: Float[Array, " C"]
     shift: Float[Array, " C"]

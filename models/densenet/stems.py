@@ -25,7 +25,7 @@ class ImageNetStem(nnx.Module):
         return max_pool(jax.nn.relu(self.norm(self.conv(x))))
 
     def fold(self) -> FoldedImageNetStem:
-        """The inference form."""
+        """The module in the inference form."""
         scale, shift = self.norm.folded()
         return FoldedImageNetStem(self.conv.kernel[...] * scale, shift)
 
@@ -46,7 +46,7 @@ class SmallStem(nnx.Module):
         return self.conv(x)
 
     def fold(self) -> FoldedSmallStem:
-        """The inference form."""
+        """The module in the inference form."""
         return FoldedSmallStem(self.conv.kernel[...])
 
     @staticmethod

@@ -49,7 +49,7 @@ class DenseBlockSystem:
 
     @property
     def num_equations(self) -> int:
-        """L."""
+        """The number of layers, L."""
         return self.block.num_layers
 
     @property
@@ -58,7 +58,7 @@ class DenseBlockSystem:
         return 1
 
     def initial_guess(self) -> Float[Array, "L B H W G"]:
-        """Zeros."""
+        """Zeros in every equation."""
         return jnp.zeros((*self.opened.shape[:-1], self.block.growth_rate), self.opened.dtype)
 
     def sweep(self, x: Float[Array, "L B H W G"]) -> Float[Array, "L B H W G"]:
@@ -115,7 +115,7 @@ class DenseBlockSystem:
 @pytree
 @dataclass(frozen=True)
 class BlockInput:
-    """What the equations of a block read of those before it."""
+    """The features that the equations of a block read of those before it, and their contributions."""
 
     features: Float[Array, "B H W C"]
     opened: Float[Array, "L B H W N"]  # what they contribute to the layers' sums
@@ -154,7 +154,7 @@ class DenseNetSystem:
         return len(self.network.blocks)
 
     def initial_guess(self) -> Segments:
-        """Zeros."""
+        """Zeros in every equation."""
         batch, height, width, _ = self.first.features.shape
         return tuple(
             jnp.zeros((block.num_layers, batch, height >> i, width >> i, block.growth_rate), self.first.features.dtype)
@@ -171,11 +171,11 @@ class DenseNetSystem:
         return tuple(result)
 
     def first_inputs(self) -> BlockInput:
-        """The stem's features."""
+        """The input of the first block: the features of the stem."""
         return self.first
 
     def next_inputs(self, index: int, inputs: BlockInput, values: Float[Array, "L B H W G"]) -> BlockInput:
-        """What block ``index + 1`` reads, from what block ``index`` reads and its layers' values: the transition."""
+        """The input of block ``index + 1``, from that of block ``index`` and its layers' values: the transition."""
         features = self.network.following(index, inputs.features, values)
         return BlockInput(features, self.network.blocks[index + 1].open(features))
 
@@ -192,5 +192,5 @@ class DenseNetSystem:
 
 
 def _padded(values: Float[Array, "_ B H W G"], size: int) -> Float[Array, "S B H W G"]:
-    """``size`` rows: the values and zeros behind them."""
+    """The values with rows of zeros behind them, ``size`` rows in all."""
     return jnp.pad(values, ((0, size - values.shape[0]), *[(0, 0)] * (values.ndim - 1)))

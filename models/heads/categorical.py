@@ -32,11 +32,11 @@ class Argmax:
         return _log_prob(params, values)
 
     def draw_noise(self, key: Array, num_equations: int, batch_size: int) -> Noise:
-        """{"gumbel_noise": (T, batch, 0)}."""
+        """The noise of T equations, {"gumbel_noise": (T, batch, 0)}: no numbers."""
         return self.noise_at(key, jnp.arange(num_equations), batch_size)
 
     def noise_at(self, key: Array, times: Int[Array, " S"], batch_size: int) -> Noise:
-        """No noise for these equations."""
+        """The noise of these equations: no numbers."""
         return {_NAME: jnp.zeros((times.shape[0], batch_size, 0))}
 
     def check_noise(self, noise: Noise) -> None:
@@ -59,7 +59,7 @@ class Gumbel:
             raise ValueError(f"temperature must be more than 0 (argmax is a head of its own), not {self.temperature}")
 
     def sample(self, params: Float[Array, "S B K"], noise: Noise) -> Int[Array, "S B"]:
-        """Class ids from logits."""
+        """Class ids (size, batch) from logits, drawn by the noise."""
         return jnp.argmax(params + self.temperature * noise[_NAME], axis=-1).astype(jnp.int32)
 
     def log_prob(self, params: Float[Array, "S B K"], values: Int[Array, "S B"]) -> Float[Array, "S B"]:
@@ -67,7 +67,7 @@ class Gumbel:
         return _log_prob(params / self.temperature, values)
 
     def draw_noise(self, key: Array, num_equations: int, batch_size: int) -> Noise:
-        """{"gumbel_noise": (T, batch, classes)}."""
+        """Draw the noise of T equations, {"gumbel_noise": (T, batch, classes)}."""
         return self.noise_at(key, jnp.arange(num_equations), batch_size)
 
     def noise_at(self, key: Array, times: Int[Array, " S"], batch_size: int) -> Noise:

@@ -1,4 +1,4 @@
-"""Output distributions: log-likelihood and sampling from given noise."""
+"""The logistic distribution as an output distribution: log-likelihood, and sampling from given noise."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from models.autoregressive import Noise, check_finite
 
 
 class LocationScale(NamedTuple):
-    """Parameters of a location-scale family."""
+    """Parameters of a location-scale family, one distribution a value."""
 
     mean: Float[Array, "S B"]
     log_scale: Float[Array, "S B"]
@@ -34,7 +34,7 @@ class Logistic:
             raise ValueError(f"bound must be more than 0, not {self.bound}")
 
     def sample(self, params: LocationScale, noise: Noise) -> Float[Array, "S B"]:
-        """Values (size, batch)."""
+        """Values (size, batch), clamped."""
         return jnp.clip(params.mean + jnp.exp(params.log_scale) * noise["logistic_noise"], -self.bound, self.bound)
 
     def log_prob(self, params: LocationScale, values: Float[Array, "S B"]) -> Float[Array, "S B"]:
@@ -43,7 +43,7 @@ class Logistic:
         return -z - params.log_scale - 2.0 * jax.nn.softplus(-z)
 
     def draw_noise(self, key: Array, num_equations: int, batch_size: int) -> Noise:
-        """{"logistic_noise": (T, batch)}."""
+        """Draw the noise of T equations, {"logistic_noise": (T, batch)}."""
         return {"logistic_noise": jax.random.logistic(key, (num_equations, batch_size))}
 
     def check_noise(self, noise: Noise) -> None:
@@ -51,5 +51,5 @@ class Logistic:
         check_finite(noise)
 
     def initial_guess(self, noise: Noise) -> Float[Array, "T B"]:
-        """Zeros: mid-gray for images in logit space."""
+        """Zeros in every equation: mid-gray for images in logit space."""
         return jnp.zeros_like(noise["logistic_noise"])

@@ -68,7 +68,7 @@ class DiscretizedLogisticMixture:
 
     @property
     def num_params(self) -> int:
-        """K, the network's outputs for a pixel."""
+        """The number of the network's outputs for a pixel, K."""
         return (3 if self.num_channels == 1 else 10) * self.num_mixtures
 
     def log_prob(self, params: Float[Array, "S B K"], values: Float[Array, "S B C"]) -> Float[Array, "S B"]:
@@ -110,7 +110,7 @@ class DiscretizedLogisticMixture:
         return jnp.concatenate(x, axis=-1)
 
     def draw_noise(self, key: Array, num_equations: int, batch_size: int) -> Noise:
-        """{"mixture_u": (T, batch, M), "logistic_u": (T, batch, C)}, uniform in [1e-5, 1 - 1e-5].
+        """Draw {"mixture_u": (T, batch, M), "logistic_u": (T, batch, C)}, uniform in [1e-5, 1 - 1e-5].
 
         ``inverse_cdf`` has ``logistic_u`` alone.
         """
@@ -134,12 +134,12 @@ class DiscretizedLogisticMixture:
                 raise ValueError(f"noise {name!r} must lie between 0 and 1, both excluded; it holds {outside[0]}")
 
     def initial_guess(self, noise: Noise) -> Float[Array, "T B C"]:
-        """Zeros: mid-gray."""
+        """Zeros in every equation: mid-gray."""
         return jnp.zeros_like(noise["logistic_u"])
 
     @property
     def _noise_sizes(self) -> dict[str, int]:
-        """Numbers a pixel of each noise array."""
+        """How many numbers each array of noise holds for a pixel."""
         logistic = {"logistic_u": self.num_channels}
         return logistic if self.component == "inverse_cdf" else {"mixture_u": self.num_mixtures, **logistic}
 
@@ -174,7 +174,7 @@ def _one_hot(index: Int[Array, "S B"], size: int) -> Bool[Array, "S B M"]:
 
 
 def _select(chosen: Bool[Array, "S B M"], a: Float[Array, "S B *C M"]) -> Float[Array, "S B *C"]:
-    """What belongs to the chosen component: a masked sum, which costs less than a gather."""
+    """The entries of the chosen component, by a masked sum, which costs less than a gather."""
     mask = chosen if a.ndim == chosen.ndim else chosen[..., None, :]
     return jnp.sum(jnp.where(mask, a, 0.0), axis=-1)
 

@@ -1,1 +1,1 @@
-"""Layers that the networks are built from."""
+"""Parts that two networks or more are built from."""

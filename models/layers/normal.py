@@ -1,4 +1,4 @@
-"""Normal random weights."""
+"""Normal random weights, drawn by numpy."""
 
 from __future__ import annotations
 

@@ -21,5 +21,5 @@ class MaskedDense(nnx.Module):
         self.mask = nnx.Variable(jnp.asarray(mask))
 
     def folded(self) -> tuple[Float[Array, "O I"], Float[Array, " O"]]:
-        """The weights that compute: mask and kernel in one, and the bias."""
+        """The layer in the inference form: mask and kernel in one, and the bias."""
         return jnp.where(self.mask[...], self.kernel[...], 0.0), self.bias[...]

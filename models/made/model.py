@@ -88,7 +88,7 @@ class MADE(nnx.Module):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels)."""
+        """The shape of an image, (height, width, channels)."""
         return self.config.shape
 
     @property
@@ -97,7 +97,7 @@ class MADE(nnx.Module):
         return (self.config.num_inputs,)
 
     def fold(self) -> MADENetwork:
-        """Masks multiplied into the weights, and the outputs of a pixel side by side."""
+        """The network in the inference form: masks multiplied into the weights, a pixel's outputs side by side."""
         *hidden, output = [layer.folded() for layer in self.layers]
         weight, bias = output
         pairs = weight.reshape(2, self.config.num_inputs, -1).transpose(1, 0, 2)

@@ -56,7 +56,7 @@ class MADENetwork:
 
     @property
     def num_equations(self) -> int:
-        """T, one a pixel and channel."""
+        """The number of equations, T: one a pixel and channel."""
         return int(self.output[0].shape[0])
 
     @property
@@ -65,7 +65,7 @@ class MADENetwork:
         return 1
 
     def init_cache(self, batch_size: int, dtype: Any) -> MADECache:
-        """Nothing is known yet."""
+        """The cache of the empty prefix: zeros."""
         units = tuple(jnp.zeros((len(bias), batch_size), dtype) for _, bias in self.hidden)
         return MADECache(jnp.zeros((self.num_equations, batch_size), dtype), units)
 
@@ -143,7 +143,7 @@ class MADENetwork:
         return LocationScale(params[None, 0], params[None, 1]), block._replace(hidden=tuple(hidden))
 
     def record_step(self, block: MADEBlock, value: Float[Array, "1 B"], i: Int[Array, ""]) -> MADEBlock:
-        """Add one value."""
+        """Add the value of the block's equation i."""
         return block._replace(x=lax.dynamic_update_slice_in_dim(block.x, value.astype(block.x.dtype), i, 0))
 
     def close_block(self, cache: MADECache, block: MADEBlock) -> tuple[Float[Array, "S B"], MADECache]:

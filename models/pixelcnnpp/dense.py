@@ -1,4 +1,4 @@
-"""A product with every pixel's channels."""
+"""A product of every pixel's channels with one matrix."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ class Dense(nnx.Module):
         self.weight = WeightNorm((features_in, features), init_scale=init_scale, rngs=rngs)
 
     def __call__(self, x: Float[Array, "*S C"]) -> Float[Array, "*S F"]:
-        """Every pixel."""
+        """Apply the product to every pixel."""
         weight = self.weight.folded()
         return matmul(x, weight.kernel[...]) + weight.bias[...]

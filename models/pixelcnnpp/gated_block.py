@@ -71,7 +71,7 @@ class GatedBlock(nnx.Module):
     def shares(
         self, above: tuple[Float[Array, "W B C"], Float[Array, "W B C"]], side: Float[Array, "W B F"]
     ) -> tuple[Float[Array, "W B F"], Float[Array, "W B G"]]:
-        """Of a row of the horizontal stack, what the row above and the vertical stack contribute to h and (a, b)."""
+        """The shares of the row above and of the vertical stack in h and (a, b), for a row of the horizontal stack."""
         assert isinstance(self.first, PixelConv)
         assert isinstance(self.second, PixelConv)
         assert self.skip is not None

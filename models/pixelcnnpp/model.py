@@ -56,7 +56,7 @@ class PixelCNNPP(nnx.Module):
     Config = PixelCNNPPConfig
 
     def __init__(self, config: PixelCNNPPConfig, *, rngs: nnx.Rngs) -> None:
-        """Random weights."""
+        """Draw random weights."""
         self.config = config
         self.deterministic = True  # no dropout; flax's train() and eval() set it
         self.network = PixelCNNPPNetwork(
@@ -70,7 +70,7 @@ class PixelCNNPP(nnx.Module):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels)."""
+        """The shape of an image, (height, width, channels)."""
         return self.config.image_shape
 
     @property
@@ -122,7 +122,7 @@ class Dropout:
         self.threshold, self.key, self.calls = round(256 * rate), key, 0
 
     def __call__(self, x: Float[Array, "*S"]) -> Float[Array, "*S"]:
-        """x, or x with some features dropped."""
+        """Drop features of x, unless the rate is 0."""
         if not self.threshold:
             return x
         self.calls += 1

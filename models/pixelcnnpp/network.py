@@ -30,7 +30,7 @@ from models.pixelcnnpp.stack import LEVELS, Lines, Stack
 
 
 class RowScratch(NamedTuple):
-    """A row in work, pixel by pixel. Of no meaning at the start of a row."""
+    """A row in work, pixel by pixel. It has no meaning at the start of a row."""
 
     entry: Float[Array, "W B F"]  # the horizontal stack's input, as far as the rows above give it
     shares: tuple[Float[Array, "_ B _"], ...]  # see row_shares
@@ -77,16 +77,16 @@ class PixelCNNPPNetwork(nnx.Module):
 
     @property
     def num_equations(self) -> int:
-        """H * W: one a pixel, with all its channels."""
+        """The number of equations, H * W: one a pixel, with all its channels."""
         return self.image_shape[0] * self.image_shape[1]
 
     @property
     def block_unit(self) -> int:
-        """A row."""
+        """Blocks start with a row."""
         return self.image_shape[1]
 
     def init_cache(self, batch_size: int, dtype: Any) -> PixelCNNPPCache:
-        """Nothing above the image but zeros."""
+        """The cache of the empty prefix: above the image there are zeros."""
         _, width, channels = self.image_shape
         vertical, horizontal = (s.empty_lines(width, batch_size, dtype) for s in (self.vertical, self.horizontal))
         features = self.output.weight.folded().kernel.shape[0]
@@ -163,7 +163,7 @@ class PixelCNNPPNetwork(nnx.Module):
     def _strips(
         self, x: Float[Array, "h W B C"], cache: PixelCNNPPCache, first: Start, *, aligned: bool
     ) -> tuple[Float[Array, "h W B K"], PixelCNNPPCache]:
-        """What ``rows`` gives, on a CPU a few rows at a time: its caches hold the features of these, not of all."""
+        """The result of ``rows``, on a CPU a few rows at a time: its caches hold the features of these, not of all."""
         if not aligned or len(x) <= PERIOD or jax.default_backend() != "cpu":
             return self.rows(x, cache, first, aligned=aligned)
 
@@ -188,7 +188,7 @@ class PixelCNNPPNetwork(nnx.Module):
         return cache._replace(pixels=pixels[starts[:, None] + np.arange(2)], row=scratch)
 
     def stretch(self, size: int, batch_size: int) -> int:
-        """A row."""
+        """Rows are opened one after the other."""
         return self.image_shape[1]
 
     def open_block(self, cache: PixelCNNPPCache, start: Start, size: int) -> OpenRow:
@@ -228,7 +228,7 @@ class PixelCNNPPNetwork(nnx.Module):
         return params[None], OpenRow(number, cache._replace(horizontal=lines, row=row._replace(left=inputs)))
 
     def record_step(self, block: OpenRow, value: Float[Array, "1 B C"], i: Int[Array, ""]) -> OpenRow:
-        """Add one pixel."""
+        """Add the value of pixel i of the row."""
         row = block.cache.row
         values = lax.dynamic_update_slice_in_dim(row.values, value.astype(row.values.dtype), i, 0)
         return block._replace(cache=block.cache._replace(row=row._replace(values=values)))

@@ -53,7 +53,7 @@ class PixelGrow(nnx.Module):
         self.weight = WeightNorm((2, 2, features, features), axis=2, rngs=rngs)
 
     def __call__(self, x: Float[Array, "h W B F"]) -> Float[Array, "_ _ B F"]:
-        """(h, W) -> (2h, 2W)."""
+        """Grow (h, W) pixels to (2h, 2W)."""
         weight = self.weight.folded()
         return interleave([[matmul(x, k) for k in row] for row in weight.kernel[...]]) + weight.bias[...]
 

@@ -58,13 +58,13 @@ def _level_shares(
 
 
 def _if_there(row: Int[Array, ""], level: int, compute: Callable[[], Array]) -> Array:
-    """What ``compute`` gives if the level has the image row, else zeros."""
+    """The result of ``compute`` if the level has the image row, else zeros."""
     shape = jax.eval_shape(compute)
     return lax.cond(row % 2**level == 0, compute, lambda: jnp.zeros(shape.shape, shape.dtype))
 
 
 class Neighbours(NamedTuple):
-    """What a pixel's walk reads, by level, at the level's column: arrays (batch, channels)."""
+    """The neighbours that a pixel's walk reads, by level, at the level's column: arrays (batch, channels)."""
 
     shares: tuple[Array, ...]  # see row_shares
     left: tuple[Array, ...]  # the layers' inputs one column to the left
@@ -83,12 +83,12 @@ class PixelWalk:
         self._below: tuple[tuple[Array, ...], tuple[Array, ...]] = (), ()
 
     def kept(self) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        """By level from this one on: this column of ``Lines.inputs`` and ``Lines.low``."""
+        """The results of the walk, from this level on: this column of ``Lines.inputs`` and ``Lines.low``."""
         inputs, low = self._below
         return (jnp.concatenate(self._inputs, -1), *inputs), low
 
     def block(self, block: GatedBlock, x: Array, skip: Array | None) -> Array:
-        """See Walk."""
+        """Walk the pixel through a block; see Walk."""
         features = x.shape[-1]
         shares = self.shares.take(features), self.shares.take(2 * features)
         x, inputs = block.step(x, skip, shares, self.left.pair(2 * features))
@@ -96,7 +96,7 @@ class PixelWalk:
         return x
 
     def below(self, shrink: Any, grow: Any, x: Array, run: Callable[[Array, Any], Array]) -> Array:
-        """See Walk. The levels below change where row and column are even; else they stand as they are."""
+        """Walk the pixel through the levels below, which change where row and column are even; see Walk."""
         level, now = self.level, self.neighbours
         left = self.left.take(x.shape[-1])
         self._inputs.append(x)

@@ -41,7 +41,7 @@ class RowGrow(nnx.Module):
         self.weight = WeightNorm((2, 3, features, features), axis=2, rngs=rngs)
 
     def __call__(self, x: Float[Array, "h W B F"]) -> Float[Array, "_ _ B F"]:
-        """(h, W) -> (2h, 2W)."""
+        """Grow (h, W) pixels to (2h, 2W)."""
         weight = self.weight.folded()
         kernel = weight.kernel[...]
         right = jnp.pad(x[:, 1:], ((0, 0), (0, 1), (0, 0), (0, 0)))
@@ -50,7 +50,7 @@ class RowGrow(nnx.Module):
 
 
 def interleave(quarters: Sequence[Sequence[Float[Array, "h W B F"]]]) -> Float[Array, "_ _ B F"]:
-    """(2h, 2W) from quarters[a][b], which holds rows a, a + 2, ... and columns b, b + 2, ..."""
+    """Interleave quarters into (2h, 2W) pixels: quarters[a][b] holds rows a, a + 2, ... and columns b, b + 2, ..."""
     together = jnp.stack([jnp.stack(list(row), axis=2) for row in quarters], axis=1)  # (h, 2, W, 2, B, F)
     h, _, w, _, *rest = together.shape
     return together.reshape(2 * h, 2 * w, *rest)

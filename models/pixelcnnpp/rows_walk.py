@@ -62,7 +62,7 @@ def _rows(frame: Float[Array, "h W B C"], first: Start, count: int) -> Float[Arr
 
 
 class Kept(NamedTuple):
-    """What a walk by rows leaves behind, by level from some level on."""
+    """The results of a walk by rows, by level from some level on."""
 
     outputs: tuple[list[Array], ...]  # of the blocks
     inputs: tuple[Array, ...]  # as in Lines
@@ -81,7 +81,7 @@ class RowsWalk:
         cuts: Sequence[Any] | None = None,
         level: int = 0,
     ) -> None:
-        """Begin a level.
+        """Begin the walk through a level.
 
         Args:
             tile: the tile's spans in all levels.
@@ -99,12 +99,12 @@ class RowsWalk:
         self._below = Kept((), (), ())
 
     def kept(self) -> Kept:
-        """From this level on, once it has been walked."""
+        """The results of the walk, from this level on, once it has been walked."""
         outputs, inputs, low = self._below
         return Kept((self._outputs, *outputs), (jnp.concatenate(self._inputs, -1), *inputs), low)
 
     def block(self, block: GatedBlock, x: Array, skip: Array | None) -> Array:
-        """See Walk."""
+        """Walk the tile through a block; see Walk."""
         above = self._above.pair(2 * x.shape[-1])
         side = None if self.sides is None else self.sides[self.level][len(self._outputs)]
         sources = [source for source in (side, skip) if source is not None]
@@ -114,7 +114,10 @@ class RowsWalk:
         return x
 
     def below(self, shrink: Any, grow: Any, x: Array, run: Callable[[Array, Any], Array]) -> Array:
-        """See Walk. Row i of the level below reads rows 2i - 1 and 2i of this one, and gives rows 2i and 2i + 1."""
+        """Walk the tile through the levels below; see Walk.
+
+        Row i of the level below reads rows 2i - 1 and 2i of this one, and gives rows 2i and 2i + 1.
+        """
         here, lower = self.tile[self.level], self.tile[self.level + 1]
         frame = jnp.concatenate([self._above.take(x.shape[-1])[None], x])
         self._inputs.append(frame[self.cuts[self.level]])
@@ -140,5 +143,5 @@ class RowsWalk:
         return _rows(grow(both), 2 - here.odd, here.height)
 
     def _untouched(self, outputs: tuple[list[Array], ...]) -> Kept:
-        """What the levels below leave where the tile has no row of theirs."""
+        """The results of the levels below where the tile has no row of theirs."""
         return Kept(outputs, self.lines.inputs[self.level + 1 :], self.lines.low[self.level + 1 :])

@@ -69,7 +69,7 @@ class Stack(nnx.Module):
         return [*self.up[level], *self.down[level]]
 
     def empty_lines(self, width: int, batch_size: int, dtype: Any) -> Lines:
-        """What the rows above the image hold: zeros."""
+        """The lines above the image: zeros."""
         features = self.grow[0].weight.folded().bias.shape[0]
 
         def inputs(level: int) -> Array:
@@ -92,16 +92,16 @@ class Lines(NamedTuple):
 
 
 class Channels:
-    """Takes an array's channels from the first to the last, in the order in which they were put side by side."""
+    """An array's channels, to be taken from the first to the last, in the order in which they were put side by side."""
 
     def __init__(self, array: Float[Array, "*S C"]) -> None:
         self.array, self.taken = array, 0
 
     def take(self, count: int) -> Float[Array, "*S _"]:
-        """The next ``count`` of them."""
+        """Take the next ``count`` channels."""
         self.taken += count
         return self.array[..., self.taken - count : self.taken]
 
     def pair(self, count: int) -> tuple[Float[Array, "*S _"], Float[Array, "*S _"]]:
-        """The next ``count`` of them, and as many behind those."""
+        """Take the next ``count`` channels, and as many behind those."""
         return self.take(count), self.take(count)

@@ -28,7 +28,7 @@ class WeightNorm(nnx.Module):
         self.bias = nnx.Param(jnp.asarray(np.zeros(shape[-1], np.float32)))
 
     def folded(self) -> FoldedWeight:
-        """The kernel itself."""
+        """The weight in the inference form: the kernel, computed once."""
         return FoldedWeight(_kernel(self.v[...], self.scale[...], self.axis), self.bias[...])
 
 
@@ -40,11 +40,11 @@ def _kernel(v: Float[Array, "..."], scale: Float[Array, " S"], axis: int) -> Flo
 
 
 class FoldedWeight(nnx.Module):
-    """A kernel, whatever it was made of, and its bias: what layers compute with."""
+    """A weight in the inference form: a kernel, whatever it was made of, and its bias."""
 
     def __init__(self, kernel: Float[Array, "..."], bias: Float[Array, " F"]) -> None:
         self.kernel, self.bias = nnx.Param(kernel), nnx.Param(bias)
 
     def folded(self) -> FoldedWeight:
-        """Itself."""
+        """The weight as it is, which is folded already."""
         return self

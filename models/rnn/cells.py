@@ -94,7 +94,7 @@ class RecurrentCell(ABC):
         return jnp.zeros((batch, self.hidden_size), self.kernel.dtype)
 
     def step(self, state: Any, drive: Float[Array, "*S _"]) -> Any:
-        """The next state."""
+        """The state after one step from ``state``."""
         return self.linearize(state, drive)[0]
 
     @abstractmethod
@@ -102,7 +102,7 @@ class RecurrentCell(ABC):
         """The next state and its derivatives with respect to the last one."""
 
     def output(self, state: Any) -> Float[Array, "*S H"]:
-        """What a layer above reads: the part h."""
+        """The part h of a state, which a layer above reads."""
         return state
 
     def ravel(self, state: Any) -> Float[Array, "*S _"]:
@@ -178,7 +178,7 @@ class LSTMCell(RecurrentCell):
     num_gates: ClassVar[int] = 4
 
     def initial_state(self, batch: int) -> dict[str, Float[Array, "B H"]]:
-        """Zeros."""
+        """Zeros, (batch, H) in each part."""
         return {"c": super().initial_state(batch), "h": super().initial_state(batch)}
 
     def linearize(
@@ -197,10 +197,10 @@ class LSTMCell(RecurrentCell):
         return {"c": c, "h": o * squashed}, jacobian
 
     def output(self, state: dict[str, Float[Array, "*S H"]]) -> Float[Array, "*S H"]:
-        """The part h."""
+        """The part h of a state, which a layer above reads."""
         return state["h"]
 
     def unravel(self, features: Float[Array, "*S _"]) -> dict[str, Float[Array, "*S H"]]:
-        """The part c comes before h."""
+        """The inverse of ``ravel``: the part c comes before h."""
         c, h = jnp.split(features, 2, axis=-1)
         return {"c": c, "h": h}

@@ -1,4 +1,4 @@
-"""The gradient of a recurrent network's loss by way of its states' gradients: what parallel backpropagation needs.
+"""The gradient of a recurrent network's loss by way of its states' gradients, for parallel backpropagation.
 
 With the forward pass h_t = cell(h_{t-1}, x_t; w) and a loss L(h_0 .. h_{T-1}), the total derivatives g_t = dL/dh_t obey
 
@@ -23,7 +23,7 @@ from models.rnn.systems import BackwardRNN
 
 
 def output_gradients(model: RNNNetwork, states: Any, targets: Float[Array, "T B O"]) -> Any:
-    """b: the loss's partial derivatives with respect to the states, laid out like them."""
+    """The loss's partial derivatives b with respect to the states, laid out like them."""
     return jax.grad(lambda states: model.loss(states, targets))(states)
 
 

@@ -33,7 +33,7 @@ class CellJacobian:
     gates: tuple[tuple[Float[Array, "*S H"], ...], ...]  # by part and gate
 
     def matrix(self) -> Float[Array, "*S _ _"]:
-        """J, [.., i, j] = d new_i / d old_j."""
+        """The matrices J, [.., i, j] = d new_i / d old_j."""
         width, num_gates = self.kernel.shape[0], len(self.gates[0])
         kernels = self.kernel.reshape(width, num_gates, width).transpose(1, 2, 0)
         blocks = []
@@ -52,7 +52,7 @@ class CellJacobian:
         return self._joined(self.direct[0], read)
 
     def pull(self, w: Float[Array, "*S _"]) -> Float[Array, "*S _"]:
-        """J^T w, the gradient with respect to the old state from that with respect to the new one."""
+        """The products J^T w: the gradient with respect to the old state from that with respect to the new one."""
         parts = jnp.split(w, len(self.direct), axis=-1)
         carry = _total(direct * part for direct, part in zip(self.direct, parts, strict=True))
         by_gate = zip(*self.gates, strict=True)
@@ -65,7 +65,7 @@ class CellJacobian:
         return CellJacobian(self.kernel, direct, gates)
 
     def _joined(self, first: Array, last: Array) -> Array:
-        """What belongs to the first and to the last part, along the last axis; their sum where there is but one."""
+        """The first and the last part side by side, along the last axis; their sum where there is but one part."""
         return first + last if len(self.direct) == 1 else jnp.concatenate([first, last], axis=-1)
 
 

@@ -1,6 +1,6 @@
 """Recurrent networks: Elman's, GRU and LSTM cells with a linear output, as NNX modules.
 
-``fold`` gives the inference forms and that state the systems: models/rnn/cells.py, models/rnn/network.py.
+``fold`` gives the inference form, with which the systems are stated: models/rnn/cells.py, models/rnn/network.py.
 """
 
 from __future__ import annotations
@@ -71,13 +71,13 @@ class RNNConfig:
 
     @property
     def scale(self) -> float | None:
-        """The standard deviation of all weights alike, if they are."""
+        """The standard deviation of all weights, where they are drawn alike; else None."""
         published = self.cell == "elman" and self.gain is None and self.recurrent is None
         return _PUBLISHED_SCALE if self.init_scale is None and published else self.init_scale
 
     @property
     def outputs(self) -> int:
-        """O."""
+        """The number of outputs, O."""
         return self.num_inputs if self.num_outputs is None else self.num_outputs
 
 
@@ -95,7 +95,7 @@ class CellModule(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(wide))
 
     def _recurrent_weights(self, config: RNNConfig, rngs: nnx.Rngs) -> Float[Array, "H F"]:
-        """W_1 .. W_G side by side."""
+        """The recurrent weights of all gates, W_1 .. W_G side by side."""
         width, num_gates = config.hidden_size, self.folded.num_gates
         if config.scale is not None:
             return config.scale * jax.random.normal(rngs.params(), (width, num_gates * width))
@@ -110,12 +110,12 @@ class CellModule(nnx.Module):
         return jnp.concatenate([draw(rngs.params(), (width, width)) for _ in range(self.folded.num_gates)], axis=-1)
 
     def fold(self) -> RecurrentCell:
-        """The inference form."""
+        """The module in the inference form."""
         return self.folded(self.input_kernel[...], self.kernel[...], self.bias[...])
 
 
 class Elman(CellModule):
-    """h' = act(x U + b + h W)."""
+    """The parameters of Elman's cell, ElmanCell."""
 
     folded = ElmanCell
     _default_recurrent = "normal"
@@ -125,12 +125,12 @@ class Elman(CellModule):
         self.activation = config.activation or "softplus"
 
     def fold(self) -> RecurrentCell:
-        """The inference form."""
+        """The module in the inference form."""
         return ElmanCell(self.input_kernel[...], self.kernel[...], self.bias[...], self.activation)
 
 
 class GRU(CellModule):
-    """The gated recurrent unit."""
+    """The parameters of a gated recurrent unit, GRUCell."""
 
     folded = GRUCell
 
@@ -140,7 +140,7 @@ class GRU(CellModule):
 
 
 class LSTM(CellModule):
-    """Long short-term memory."""
+    """The parameters of long short-term memory, LSTMCell."""
 
     folded = LSTMCell
 
@@ -163,12 +163,12 @@ class RNN(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(config.outputs))
 
     def fold(self) -> RNNNetwork:
-        """The inference form."""
+        """The module in the inference form."""
         return RNNNetwork(self.cell.fold(), self.kernel[...], self.bias[...])
 
 
 def _forward_weights(shape: tuple[int, int], config: RNNConfig, rngs: nnx.Rngs) -> Float[Array, "I O"]:
-    """Weights from inputs or to outputs."""
+    """Random weights from inputs or to outputs."""
     if config.scale is not None:
         return config.scale * jax.random.normal(rngs.params(), shape)
     return nnx.initializers.lecun_normal()(rngs.params(), shape)

@@ -24,14 +24,14 @@ class RNNNetwork:
     bias: Float[Array, " O"]
 
     def states(self, inputs: Any) -> Any:
-        """h_0 .. h_{T-1} for inputs (T, batch, I), one after the other: leaves (T, batch, H)."""
+        """The states h_0 .. h_{T-1} for inputs (T, batch, I), one after the other: leaves (T, batch, H)."""
         system = ForwardRNN.of(self.cell, inputs)
         if not system.num_equations:
             return system.initial_guess()
         return system.forward_substitution(system.init_cache(), 0, system.num_equations)[0]
 
     def predict(self, states: Any) -> Float[Array, "*S O"]:
-        """y, from states with any leading axes."""
+        """The outputs y, from states with any leading axes."""
         return matmul(self.cell.output(states), self.kernel) + self.bias
 
     def loss(self, states: Any, targets: Float[Array, "T B O"]) -> Float[Array, ""]:

@@ -54,7 +54,7 @@ class ForwardRNN(Recurrence):
 
     @property
     def num_equations(self) -> int:
-        """T."""
+        """The number of equations, T."""
         return int(self.drive.shape[0])
 
     def transitions(self, previous: Any, start: Start) -> Any:
@@ -131,7 +131,7 @@ class BackwardRNN(Recurrence):
 
     @property
     def num_equations(self) -> int:
-        """T."""
+        """The number of equations, T."""
         return int(self.source.shape[0])
 
     def affine(self) -> tuple[Float[Array, "T B D D"], Float[Array, "T B D"]]:

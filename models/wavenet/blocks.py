@@ -1,4 +1,4 @@
-"""Parameters of the two kinds of WaveNet, plain and gated, by layer; ``folded`` gives the forms that compute.
+"""Parameters of the two kinds of WaveNet, plain and gated, by layer; ``folded`` gives the inference form.
 
 A filter's kernel is (width, in, out): tap j is applied to the input j * dilation steps ago.
 """
@@ -31,7 +31,7 @@ class PlainReadoutWeights(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(outputs))
 
     def folded(self) -> PlainReadout:
-        """The form that computes."""
+        """The layer in the inference form."""
         return PlainReadout(self.kernel[...], self.bias[...])
 
 
@@ -45,7 +45,7 @@ class SkipReadoutWeights(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(outputs))
 
     def folded(self) -> SkipReadout:
-        """The form that computes."""
+        """The layer in the inference form."""
         return SkipReadout(self.hidden[...], self.hidden_bias[...], self.kernel[...], self.bias[...])
 
 
@@ -67,7 +67,7 @@ class PlainDilated(nnx.Module):
 
     @staticmethod
     def num_sums(channels: int) -> int:
-        """Sums that a filter gives."""
+        """The number of sums that a filter gives."""
         return channels
 
     def folded(self) -> tuple[PlainLayer, Float[Array, "taps C Z"], Float[Array, " Z"]]:
@@ -93,7 +93,7 @@ class GatedDilated(nnx.Module):
 
     @staticmethod
     def num_sums(channels: int) -> int:
-        """Sums that a filter gives: signal and gate."""
+        """The number of sums that a filter gives, for signal and gate."""
         return 2 * channels
 
     def folded(self) -> tuple[GatedLayer, Float[Array, "taps C Z"], Float[Array, " Z"]]:

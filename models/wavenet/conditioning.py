@@ -22,7 +22,7 @@ from models.wavenet.stack import Shares
 @pytree
 @dataclass(frozen=True)
 class Conditioning:
-    """What a batch of samples is conditioned on; each part is there if the architecture asks for it."""
+    """Conditions of a batch of samples; each part is there if the architecture asks for it."""
 
     classes: Int[Array, " _"] | None = None  # of whole samples, from 0
     vectors: Float[Array, "_ G"] | None = None  # of whole samples
@@ -43,7 +43,7 @@ class ConditioningWeights(nnx.Module):
         self.local = nnx.Param(normal((local_size, num_layers, width), local_size**-0.5)) if local_size else None
 
     def shares(self, biases: Float[Array, "n Z"], given: Conditioning | None, num_samples: int) -> Shares:
-        """What is added to each layer's sums, for ``num_samples`` samples. Raises ValueError where something is off."""
+        """The shares in each layer's sums, for ``num_samples`` samples. Raises ValueError where they do not fit."""
         given = Conditioning() if given is None else given
         self._check(given, num_samples)
         constant = biases[:, None]

@@ -21,7 +21,7 @@ _CHUNK = 1024  # samples whose noise is drawn at once
 @pytree
 @dataclass(frozen=True)
 class Generation:
-    """Where a generation stands: all that the samples to come depend on, besides weights and conditioning."""
+    """The state of a generation: all that the samples to come depend on, besides weights and conditioning."""
 
     cache: WaveNetCache
     time: Int[Array, ""]  # samples so far, the prompt's included, less whole periods of the queues

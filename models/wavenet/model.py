@@ -60,7 +60,7 @@ class WaveNetConfig:
 
     @property
     def receptive_field(self) -> int:
-        """How many samples the next one depends on."""
+        """The number of samples that the next one depends on."""
         return 1 + (self.filter_width - 1) * (sum(self.dilations) + BLOCKS[self.block].has_input_layer)
 
 
@@ -73,7 +73,7 @@ class WaveNet(nnx.Module):
     Config = WaveNetConfig
 
     def __init__(self, config: WaveNetConfig, *, rngs: nnx.Rngs) -> None:
-        """Random weights."""
+        """Draw random weights."""
         self.config = config
         block, normal = BLOCKS[config.block], Normal(rngs)
         width, channels = config.filter_width, config.num_hidden
@@ -96,12 +96,12 @@ class WaveNet(nnx.Module):
 
     @property
     def sample_rate(self) -> int:
-        """In Hz, of the sound that it is a model of."""
+        """The sample rate, in Hz, of the sound that it is a model of."""
         return self.config.sample_rate
 
     @property
     def quantizer(self) -> Quantizer:
-        """Which sounds the classes stand for."""
+        """The quantizer, which says what sounds the classes stand for."""
         return QUANTIZERS[self.config.quantization](self.config.num_classes)
 
     @property
@@ -111,7 +111,7 @@ class WaveNet(nnx.Module):
 
     @property
     def greedy(self) -> Argmax:
-        """The likeliest class, always."""
+        """The head that always takes the likeliest class."""
         return Argmax(self.config.num_classes)
 
     def draw_noise(self, key: Array, num_samples: int, batch_size: int) -> Noise:
@@ -180,7 +180,7 @@ class WaveNet(nnx.Module):
         return self.config.dilations[0 if BLOCKS[self.config.block].has_input_layer else 1 :]
 
     def _tables(self, initial_value: float) -> Float[Array, "width I C"]:
-        """What each id contributes at each tap of the first layer."""
+        """The contribution of each id at each tap of the first layer."""
         num_classes = self.config.num_classes
         if self.config.input == "scalar":
             features = jnp.linspace(-1.0, 1.0, num_classes)[:, None]

@@ -58,7 +58,7 @@ class FirstLayer:
 
     @property
     def history(self) -> int:
-        """Ids that one step reads from, the newest included."""
+        """The number of ids that one step reads from, the newest included."""
         return 1 + self.dilation * (self.tables.shape[0] - 1)
 
     def __call__(self, ids: Int[Array, "_ *B"], start: Start, size: int) -> Float[Array, "S *B C"]:
@@ -94,7 +94,7 @@ class WaveNetNetwork:
 
     @property
     def receptive_field(self) -> int:
-        """How many samples an equation depends on."""
+        """The number of samples that an equation depends on."""
         return self.first.history + sum(self.stack.rings.lengths)
 
     def init_cache(self, batch_size: int, dtype: Any) -> WaveNetCache:
@@ -110,12 +110,12 @@ class WaveNetNetwork:
         return replace(self, begin=cache, origin=jnp.asarray(time, jnp.int32), num_equations=num_equations)
 
     def from_now(self, time: Start) -> WaveNetNetwork:
-        """With frames of local conditioning that begin at ``time``."""
+        """The network with frames of local conditioning that begin at ``time``."""
         shares = replace(self.stack.shares, begin=jnp.asarray(time, jnp.int32))
         return replace(self, stack=replace(self.stack, shares=shares))
 
     def from_frame(self, frame: int) -> WaveNetNetwork:
-        """With frames of local conditioning that are numbered from ``frame`` on; as many, the last one repeated."""
+        """The network with as many frames of local conditioning, from number ``frame`` on; the last one is repeated."""
         shares = self.stack.shares
         if shares.local is None:
             return self
@@ -164,7 +164,7 @@ class WaveNetNetwork:
         return self.readout(h, skip).reshape(1, -1, self.num_classes), block._replace(stretch=stretch)
 
     def record_step(self, block: WaveNetBlock, value: Int[Array, "1 B"], i: Int[Array, ""]) -> WaveNetBlock:
-        """The id of the stretch's equation i."""
+        """Add the id of the stretch's equation i."""
         value = value.reshape(1, *block.ids.shape[1:]).astype(block.ids.dtype)
         return block._replace(ids=lax.dynamic_update_slice_in_dim(block.ids, value, i + self.first.history, 0))
 
@@ -187,5 +187,5 @@ class WaveNetNetwork:
 
 
 def _lean(array: Array) -> Array:
-    """Without a batch axis of one sample; see Stretch."""
+    """The array without a batch axis of one sample; see Stretch."""
     return array[:, 0] if array.shape[1] == 1 else array

@@ -1,4 +1,4 @@
-"""What a stack of dilated convolutions ends with, in the inference form."""
+"""Output layers behind a stack of dilated convolutions, in the inference form."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class PlainReadout:
     bias: Float[Array, " O"]
 
     def __call__(self, h: Float[Array, "*S C"], skip: None) -> Float[Array, "*S O"]:
-        """Outputs; there are no skip connections."""
+        """The outputs; there are no skip connections."""
         return product(h, self.kernel) + self.bias
 
 
@@ -36,7 +36,7 @@ class SkipReadout:
     bias: Float[Array, " O"]
 
     def __call__(self, h: Float[Array, "*S C"], skip: Float[Array, "*S K"]) -> Float[Array, "*S O"]:
-        """Outputs, which the last layer's own output has no part in."""
+        """The outputs, in which the last layer's own output has no part."""
         hidden = jax.nn.relu(product(jax.nn.relu(skip), self.hidden) + self.hidden_bias)
         return product(hidden, self.kernel) + self.bias
 

@@ -25,14 +25,14 @@ _LATEST = 2**30
 
 @dataclass(frozen=True)
 class Rings:
-    """Where each layer's queue lies in a buffer (total, batch, channels). Static."""
+    """The places of all layers' queues in a buffer (total, batch, channels). Static under jit."""
 
     dilations: tuple[int, ...]
     taps: int  # the filter's width less one
 
     @cached_property
     def lengths(self) -> tuple[int, ...]:
-        """Inputs that each layer's queue holds."""
+        """The number of inputs that each layer's queue holds."""
         return tuple(self.taps * dilation for dilation in self.dilations)
 
     @cached_property
@@ -42,7 +42,7 @@ class Rings:
 
     @property
     def total(self) -> int:
-        """Rows of the buffer."""
+        """The number of rows of the buffer."""
         return sum(self.lengths)
 
     def wrapped(self, time: Start) -> Int[Array, ""]:

@@ -27,7 +27,7 @@ from models.wavenet.rings import Rings, delayed
 @pytree
 @dataclass(frozen=True)
 class Shares:
-    """What biases and conditioning add to each layer's sums. Frame f of ``local`` serves ``hop`` steps."""
+    """The shares of biases and conditioning in each layer's sums. Frame f of ``local`` serves ``hop`` steps."""
 
     constant: Float[Array, "n _ Z"]  # of every step: (n, 1, Z), or (n, batch, Z)
     local: Float[Array, "F n B Z"] | None = None
@@ -41,7 +41,7 @@ class Shares:
         return self.constant[None, layer] + jnp.take(self.local[:, layer], self._frames(time, size), 0, mode="clip")
 
     def table(self, time: Start, size: int) -> Float[Array, "_ n _ Z"]:
-        """All layers' shares."""
+        """The shares of all layers at times time, time + 1, ..., or a single row that holds for all of them."""
         if self.local is None:
             return self.constant[None]
         return self.constant[None] + jnp.take(self.local, self._frames(time, size), 0, mode="clip")
@@ -70,7 +70,7 @@ class CausalStack:
 
     @property
     def num_channels(self) -> int:
-        """Of the layers' inputs."""
+        """The number of channels of the layers' inputs."""
         return int(self.older.shape[2])
 
     def init_queues(self, batch_size: int) -> Float[Array, "D B C"]:

@@ -68,7 +68,7 @@ class StreamState:
 @pytree
 @dataclass(frozen=True)
 class StreamingNetwork:
-    """The network in the inference form."""
+    """The streaming network in the inference form."""
 
     first: Float[Array, "width F C"]  # a filter of the input: tap j reads j * dilation steps ago
     stack: CausalStack
@@ -112,7 +112,7 @@ class StreamingConvNet(nnx.Module):
     Config = StreamingConfig
 
     def __init__(self, config: StreamingConfig, *, rngs: nnx.Rngs) -> None:
-        """Random weights."""
+        """Draw random weights."""
         self.config = config
         block, normal = BLOCKS[config.block], Normal(rngs)
         width, channels = config.filter_width, config.num_hidden
@@ -126,7 +126,7 @@ class StreamingConvNet(nnx.Module):
         return self.fold()
 
     def fold(self) -> StreamingNetwork:
-        """The network in the inference form."""
+        """The streaming network in the inference form."""
         block = BLOCKS[self.config.block]
         layers, older, biases = zip(*(layer.folded() for layer in self.layers), strict=True)
         stack = CausalStack(

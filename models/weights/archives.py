@@ -34,7 +34,7 @@ class ArchiveError(ValueError):
 
 @dataclass(frozen=True)
 class ArchiveLimits:
-    """What an archive may hold at most."""
+    """Limits on what an archive may hold."""
 
     members: int = 100_000
     member_bytes: int = 2**33
@@ -146,19 +146,19 @@ class _Bounded:
         self._stream, self._largest = stream, largest
 
     def read(self, size: int) -> bytes:
-        """As a file's."""
+        """Read ``size`` bytes, which tarfile always says."""
         if not 0 <= size <= _LARGEST_READ:
             raise ArchiveError("a member's header in the archive is longer than any honest one")
         self._check(self._stream.tell())
         return self._stream.read(size)
 
     def seek(self, position: int) -> int:
-        """As a file's."""
+        """Go to a position from the beginning, which is returned."""
         self._check(position)
         return self._stream.seek(position)
 
     def tell(self) -> int:
-        """As a file's."""
+        """Tell the position from the beginning."""
         return self._stream.tell()
 
     def _check(self, position: int) -> None:

@@ -1,4 +1,4 @@
-"""A model with weights, and a model's variables by name: what formats and importers have in common."""
+"""A model with weights, and its variables by name, which all formats and importers deal in."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class DownloadError(RuntimeError):
 
 @dataclass(frozen=True)
 class Download:
-    """An entry of the registry."""
+    """Published weights as the registry has them: where they are, and of what architecture."""
 
     name: str
     urls: tuple[str, ...]  # mirrors; gdrive:<id> and torchvision:<weights> as in models.weights.fetching
@@ -59,7 +59,7 @@ class Download:
 
 @dataclass(frozen=True)
 class Fetched:
-    """Downloaded weights."""
+    """Weights that have been downloaded, and how that went."""
 
     path: Path
     sha256: str
@@ -70,7 +70,7 @@ class Fetched:
 
 @dataclass(frozen=True)
 class _Record:
-    """What is known of a download, in a JSON file beside it."""
+    """The record of a download, in a JSON file beside it."""
 
     sha256: str  # of the weights
     source_sha256: str  # of the file that they came in
@@ -79,13 +79,13 @@ class _Record:
 
 
 def downloads() -> dict[str, Download]:
-    """The registry by name."""
+    """The registry of published weights by name."""
     entries: dict[str, dict[str, Any]] = json.loads(REGISTRY.read_text(encoding="utf-8"))
     return {name: build_options(Download, {"name": name, **entry}) for name, entry in entries.items()}
 
 
 def cache_folder() -> Path:
-    """Where downloads go: ``$TRISOLVE_CACHE``, or a folder of the platform's cache for this user."""
+    """The folder that downloads go to: ``$TRISOLVE_CACHE``, or one in the platform's cache for this user."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
         return Path(chosen).expanduser().absolute()
@@ -199,7 +199,7 @@ def _install(entry: Download, folder: Path, weights: Path, record: _Record) -> F
 
 
 def _objection(entry: Download, digest: str) -> str | None:
-    """What the published hash has against a file at the address, if anything."""
+    """The objection of the published hash to a file at the address, as a sentence, if there is one."""
     if not digest.startswith(entry.sha256 or entry.sha256_prefix or ""):
         published = entry.sha256 or f"{entry.sha256_prefix}..."
         return f"what came is not the published file: its sha256 is {digest}, expected {published}"

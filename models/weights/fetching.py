@@ -28,18 +28,18 @@ class FetchError(RuntimeError):
 
 @runtime_checkable
 class Observer(Protocol):
-    """Who is told how far a download is."""
+    """An observer, which is told how far a download is."""
 
     def at(self, received: int, total: int | None) -> None:
-        """So many bytes are here, of ``total`` where that is known. What this raises ends the download."""
+        """Note that so many bytes are here, of ``total`` where that is known. What this raises ends the download."""
 
     def say(self, message: str) -> None:
-        """Something that a person should know."""
+        """Say something that a person should know."""
 
 
 @dataclass(frozen=True)
 class FetchSettings:
-    """How patient to be."""
+    """Settings of a download: how often, how long and how much."""
 
     attempts: int = 4
     backoff_s: float = 1.0  # before the second attempt; doubled before each further one
@@ -187,14 +187,14 @@ def _from_gdrive(url: str, target: Path, observer: Observer, settings: FetchSett
 
 
 class _Meter:
-    """What pooch takes for a progress bar."""
+    """A meter that pooch takes for its progress bar."""
 
     def __init__(self, observer: Observer, max_bytes: int) -> None:
         self.total = 0  # pooch sets it; 0: unknown
         self._received, self._observer, self._max_bytes = 0, observer, max_bytes
 
     def update(self, size: int) -> None:
-        """A chunk came; the last one may be shorter than ``size``."""
+        """Take note of a chunk; the last one may be shorter than ``size``."""
         self._received += size
         _check_size(max(self._received - _CHUNK, self.total), self._max_bytes)
         received = min(self._received, self.total) if self.total else self._received
@@ -202,11 +202,11 @@ class _Meter:
             self._observer.at(received, self.total or None)
 
     def reset(self) -> None:
-        """Pooch does so at the end, to add the total once more."""
+        """Forget what came: pooch adds the total once more at the end."""
         self._received = 0
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing, as there is nothing to close."""
 
 
 def _check_size(size: int, max_bytes: int) -> None:

@@ -1,4 +1,4 @@
-"""Our own format of weights.
+"""The native format of weights.
 
 It is safetensors: one array for each variable of the module, named by its path; metadata holds the architecture (what
 ``model_config`` reads) and facts about the training, both as JSON. Masks and other booleans are stored eight to a byte.

@@ -51,7 +51,7 @@ def locate(reference: str) -> Path:
 
 
 def with_published(reference: str, expected: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a config says, and with it what the registry of downloads knows of the architecture."""
+    """The options of a config together with those that the registry of downloads knows of the architecture."""
     entry = None if reference in registry() else downloads().get(reference)
     if entry is None:
         return expected

@@ -52,7 +52,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:
-    """What is wrong, and where."""
+    """Say in a part of a sentence where a YAML file goes wrong, and how."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return str(error)
     mark = error.problem_mark

@@ -32,7 +32,7 @@ class UsageError(UserError):
 
 
 class RunConfig(BaseModel):
-    """What every config has."""
+    """The keys that every config has."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -42,7 +42,7 @@ class RunConfig(BaseModel):
 
 
 class DataConfig(BaseModel):
-    """Which dataset, and where its files are."""
+    """The dataset that a config names, and where its files are."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

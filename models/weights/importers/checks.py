@@ -1,4 +1,4 @@
-"""What every importer checks: that the architecture is the one asked for, that each entry is there and fits."""
+"""Checks of every importer: the architecture is the one asked for, each entry is there and fits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.weights.checkpoint import CheckpointError, check_agreement
 
 
 def agreed_config(source: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> Any:
-    """The model's config: what a file tells, the rest from ``expected``. Raises CheckpointError if they conflict."""
+    """The model's config as a file tells it, the rest from ``expected``. Raises CheckpointError if they conflict."""
     check_agreement(source, found, expected)
     try:
         return model_config({**expected, **found})

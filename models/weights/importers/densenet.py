@@ -46,7 +46,7 @@ def import_densenet(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
 
 
 class _Layout(NamedTuple):
-    """How the file holds an array of ours."""
+    """The layout of an array of ours in the file."""
 
     shape: Callable[[tuple[int, ...]], tuple[int, ...]]  # in the file, from that of ours
     read: Callable[[np.ndarray], np.ndarray]  # ours, from the file's
@@ -87,7 +87,7 @@ def _entries(block_layers: tuple[int, ...]) -> Iterator[_Entry]:
 
 
 def _norm(ours: str, theirs: str) -> Iterator[_Entry]:
-    """The arrays of a norm."""
+    """The entries of a batch norm."""
     for name, their_name in _NORM.items():
         yield _Entry(f"{ours}.{name}", f"{theirs}.{their_name}", _VECTOR)
 
@@ -99,7 +99,7 @@ def _with_newer_names(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _architecture(state: Mapping[str, np.ndarray], size: list[int], source: str) -> dict[str, Any]:
-    """What the names and shapes tell, each option from all entries that show it: see ``common_length``."""
+    """The architecture that names and shapes tell, each option from all entries that show it: see ``common_length``."""
     last: dict[int, int] = {}
     for key in state:
         if found := re.match(r"features\.denseblock(\d+)\.denselayer(\d+)\.", key):

@@ -124,7 +124,7 @@ def _source_by_source(kernel: Float[np.ndarray, "I F"]) -> Float[np.ndarray, "I 
 
 
 def _architecture(state: Mapping[str, np.ndarray], image_shape: list[int] | None) -> dict[str, Any]:
-    """What the shapes tell, each option from all the entries that show it.
+    """The architecture that the shapes tell, each option from all the entries that show it.
 
     The most common length counts: an entry of a wrong shape is then one among many right ones, and is found as such.
     """
