@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -36,6 +36,8 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    successors: ClassVar[Mapping[str, str]] = {}  # of keys that this schema had once
+
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1234
 
 
@@ -50,6 +52,7 @@ class DataConfig(BaseModel):
 
 
 C = TypeVar("C", bound=RunConfig)
+Count = Annotated[int, Field(ge=1)]
 
 
 def check_config(schema: type[C], config: Mapping[str, Any], source: str) -> C:
@@ -60,15 +63,16 @@ def check_config(schema: type[C], config: Mapping[str, Any], source: str) -> C:
         raise UsageError(f"{source}: {_explain(schema, error)}") from None
 
 
-def _explain(schema: type[BaseModel], error: ValidationError) -> str:
+def _explain(schema: type[RunConfig], error: ValidationError) -> str:
     problems = error.errors()
     extra = [problem for problem in problems if problem["type"] == "extra_forbidden"]
     if not extra:
         return explain(error)
     location = [str(part) for part in extra[0]["loc"]]
     key, fields = location[-1], _fields_at(schema, location[:-1])
-    if key in SUCCESSORS:
-        return f"config key {'.'.join(location)!r} belongs to an older code base; its successor is {SUCCESSORS[key]}"
+    successors = {**SUCCESSORS, **schema.successors}
+    if key in successors:
+        return f"config key {'.'.join(location)!r} belongs to an older code base; its successor is {successors[key]}"
     inside = f" in {'.'.join(location[:-1])}" if location[:-1] else ""
     return unknown(f"config key{inside}", key, fields)
 

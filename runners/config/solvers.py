@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
 import jax
-from pydantic import BeforeValidator, InstanceOf
+from pydantic import BeforeValidator, InstanceOf, PlainSerializer
 
 from common.names import unknown
 from common.options import build_options
@@ -190,5 +190,9 @@ def parse_entries(value: Any) -> list[SolverEntry]:
     return [entry if isinstance(entry, SolverEntry) else parse_entry(entry) for entry in value]
 
 
-# The type of a config's list of solvers.
-SolverList: TypeAlias = Annotated[list[InstanceOf[SolverEntry]], BeforeValidator(parse_entries)]
+# The type of a config's list of solvers; the dump of a config has it with every option filled in.
+SolverList: TypeAlias = Annotated[
+    list[InstanceOf[SolverEntry]],
+    BeforeValidator(parse_entries),
+    PlainSerializer(lambda entries: [entry.record for entry in entries]),
+]

@@ -79,7 +79,7 @@ def _draw(axes: Axes, traces: Traces, rows: Rows, x: XAxis, y: str, label: str, 
     points = [(row, _points(row["label"], traces[row["label"]], x, y, shade or y)) for row in traced]
     points = [(row, found) for row, found in points if len(found)]
     values = np.concatenate([found[:, 1] for _, found in points]) if points else np.zeros(0)
-    floor = _floor(values)
+    floor = zero_floor(values)
     _style(axes, values, floor, x, label)
     if not points:
         axes.text(0.5, 0.5, "not known for these solvers", transform=axes.transAxes, ha="center", color=FAINT)
@@ -118,7 +118,7 @@ def _points(label: str, trace: Arrays, x: str, y: str, shade: str) -> Float[np.n
     return known
 
 
-def _floor(values: Float[np.ndarray, " S"]) -> float:
+def zero_floor(values: Float[np.ndarray, " S"]) -> float:
     """The power of ten on which exact zeros are drawn: one or more below all other values; 0 where there is none."""
     if not (values == 0).any():
         return 0.0
@@ -140,8 +140,13 @@ def _style(axes: Axes, values: Float[np.ndarray, " S"], floor: float, x: XAxis, 
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x_, _: format_seconds(x_) if x == "time_s" else f"{x_:g}"))
     axes.set_ylim(10.0 ** (low - 0.4), 2 * max(heights, default=10.0**high))
     if floor:
-        axes.axhspan(10.0 ** (low - 0.4), floor * 10**0.5, color="#f3f3f3", lw=0, zorder=0)
-        axes.text(0.01, floor * 10**0.12, "exactly 0", transform=axes.get_yaxis_transform(), fontsize=8, color=FAINT)
+        mark_zero(axes, floor)
+
+
+def mark_zero(axes: Axes, floor: float) -> None:
+    """Shade a band around the height on which exact zeros are drawn, and say what it is."""
+    axes.axhspan(floor / 10**0.5, floor * 10**0.5, color="#f3f3f3", lw=0, zorder=0)
+    axes.text(0.01, floor * 10**0.12, "exactly 0", transform=axes.get_yaxis_transform(), fontsize=8, color=FAINT)
 
 
 def _power(value: float) -> str:

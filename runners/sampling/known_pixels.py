@@ -25,14 +25,14 @@ class KnownPixels(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     images: str | None = None  # an .npz with "images" or "samples", uint8 (batch, H, W, C); the first batch_size count
-    dataset: DataConfig | None = None  # or the first held-out images of a dataset
+    data: DataConfig | None = None  # or the first held-out images of a dataset
     rows: Annotated[int, Field(ge=1)] | None = None  # whole rows, from the top
     pixels: Annotated[int, Field(ge=1)] | None = None  # or single pixels
 
     @model_validator(mode="after")
     def _one_of_each(self) -> KnownPixels:
-        if (self.images is None) == (self.dataset is None):
-            raise ValueError("one of images (a file) and dataset is needed, and not both")
+        if (self.images is None) == (self.data is None):
+            raise ValueError("one of images (a file) and data is needed, and not both")
         if (self.rows is None) == (self.pixels is None):
             raise ValueError("one of rows and pixels is needed, and not both")
         return self
@@ -79,8 +79,8 @@ def load_known(config: KnownPixels, name: str, model: Any, batch_size: int) -> K
 
 def _images(config: KnownPixels) -> tuple[str, UInt8[np.ndarray, "N H W C"]]:
     """What the images are called in messages, and the images."""
-    if config.dataset is not None:
-        dataset = load_dataset(config.dataset.name, root=config.dataset.root, download=config.dataset.download)
+    if config.data is not None:
+        dataset = load_dataset(config.data.name, root=config.data.root, download=config.data.download)
         return f"the dataset {dataset.name}", dataset.held_out
     source = f"the file {config.images!r}"
     with open_arrays(Path(str(config.images)).expanduser(), f"known_pixels: {source}") as file:

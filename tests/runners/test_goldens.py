@@ -62,7 +62,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "backprop": (
         "BackpropRunner",
         {
-            **{"image_size": 4, "num_sequences": 3, "hidden_size": 6, "train_steps": 5, "repeats": 2, "timed_runs": 1},
+            **{"image_size": 4, "num_sequences": 3, "hidden_size": 6, "train_steps": 5, "trainings": 2, "repeats": 1},
             **{"init_scale": 0.5, "learning_rate": 0.1, "seed": 3},
             "solvers": ["sequential", "cached_sequential", "jacobi", "parallel_scan"],
             "methods": ["cached_sequential", {"name": "jacobi", "max_steps": 1}, "parallel_scan"],

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
 from models.rnn.model import RNNConfig
-from runners.config.schema import DataConfig, RunConfig
+from runners.config.schema import Count, DataConfig, RunConfig
 from runners.config.solvers import SolverEntry, SolverList
-
-Count = Annotated[int, Field(ge=1)]
+from runners.measure.skip import NAIVE_LENGTH
 
 
 class BackpropConfig(RunConfig):
     """Which sequences, which RNN, and how its backward pass is solved: followed by step, and in training."""
 
-    dataset: DataConfig = DataConfig()
+    successors: ClassVar[Mapping[str, str]] = {
+        "dataset": "data",
+        "timed_runs": "repeats; what was repeats, how often each method trains, is trainings now",
+    }
+
+    data: DataConfig = DataConfig()
     image_size: Count = 10  # images are resized to this height and width; a sequence is their pixels in raster order
     num_sequences: Count = 10  # held-out images on which the gradient is followed by step
 
@@ -27,7 +32,7 @@ class BackpropConfig(RunConfig):
 
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4  # of plain stochastic gradient descent
     train_steps: Count = 200  # each on one training image
-    repeats: Count = 10  # trainings with every method, each time with other first weights and other images
+    trainings: Count = 10  # with every method, each time with other first weights and other images
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.95  # the decay of the loss's moving average
 
     # Each {name: ..., options} or a bare name. ``solvers`` are followed by step; they have max_steps, repeats (timed
@@ -35,7 +40,8 @@ class BackpropConfig(RunConfig):
     # after so many steps. The first sequential one of either list is the reference.
     solvers: SolverList
     methods: SolverList
-    timed_runs: Count = 5  # of each solver, after one that is not timed
+    repeats: Count = 5  # timed runs of each solver, after one that is not
+    sequential_max_length: Count = NAIVE_LENGTH  # naive sequential evaluation is left out of longer sequences
     time_limit_s: Annotated[float, Field(gt=0)] | None = None  # for each of these runs
 
     @field_validator("methods")

@@ -2,15 +2,14 @@
 
 ``rows`` are rows of results.json, ``traces`` the arrays of traces.npz by the label of a row and their name. Of a solve:
 num_steps (S,) sequential steps so far and error (S, N), the relative error of each sequence's gradient. Of a training:
-smoothed (R, S), seconds (R, S) and num_steps (R, S) for each step of R repeats. The ``draw_*`` functions draw on axes
-that the caller has, the others write a PNG file whole or not at all.
+smoothed (R, S), seconds (R, S) and num_steps (R, S) for each step of R trainings. The ``draw_*`` functions draw
+on axes that the caller has.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -20,33 +19,30 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from runners.plotting.convergence import Rows, Traces
-from runners.plotting.style import FAINT, INK, SOLVER_STYLES, draw_legend, new_figure, save_figure, style_axes
+from runners.plotting.convergence import Rows, Traces, mark_zero, zero_floor
+from runners.plotting.style import DASHES, FAINT, draw_legend, new_figure, set_title, solver_style, style_axes
+from runners.report.published import BACKPROP_SWEEPS
 from runners.report.units import format_seconds
 
 LossAxis: TypeAlias = Literal["seconds", "num_steps"]
 
-PUBLISHED_LENGTH = 100  # T
-PUBLISHED_SWEEPS = (12, 15)  # sweeps after which the published gradient error is about zero
-_OTHER = ("#444444", ".")
-_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1, 1, 1, 1, 1)))
 _LOSS_AXES = {"seconds": "measured training time", "num_steps": "sequential steps of all backward passes so far"}
 
 
-def gradient_error_figure(path: Path, traces: Traces, rows: Rows, num_equations: int, title: str) -> None:
-    """Write ``draw_gradient_error`` as a PNG."""
+def gradient_error_figure(traces: Traces, rows: Rows, num_equations: int, title: str) -> Figure:
+    """Draw ``draw_gradient_error`` with a title and a legend."""
     figure = new_figure(9, 5.2)
     axes = figure.subplots()
     draw_gradient_error(axes, traces, rows, num_equations)
-    _write(path, figure, axes, title)
+    return _finished(figure, axes, title)
 
 
-def loss_figure(path: Path, traces: Traces, rows: Rows, x: LossAxis, title: str) -> None:
-    """Write ``draw_loss`` as a PNG."""
+def loss_figure(traces: Traces, rows: Rows, x: LossAxis, title: str) -> Figure:
+    """Draw ``draw_loss`` with a title and a legend."""
     figure = new_figure(9, 5.2)
     axes = figure.subplots()
     draw_loss(axes, traces, rows, x)
-    _write(path, figure, axes, title)
+    return _finished(figure, axes, title)
 
 
 def draw_gradient_error(axes: Axes, traces: Traces, rows: Rows, num_equations: int) -> None:
@@ -56,15 +52,15 @@ def draw_gradient_error(axes: Axes, traces: Traces, rows: Rows, num_equations: i
     """
     points = {row["label"]: _error_points(traces[row["label"]]) for row in rows if row["label"] in traces}
     values = np.concatenate([found[:, 1:].ravel() for found in points.values()]) if points else np.zeros(0)
-    floor = 10.0 ** (math.floor(math.log10(min(values[values > 0], default=1.0))) - 1)
+    floor = zero_floor(values)
     axes.set(xscale="log", yscale="log", xlabel="sequential steps", ylabel=r"max $|g - g^*|$ / max $|g^*|$")
     style_axes(axes)
-    axes.axvspan(*PUBLISHED_SWEEPS, color="#f0e6c8", lw=0, zorder=0)
-    place = (math.sqrt(math.prod(PUBLISHED_SWEEPS)), 0.12)
-    said = "published:\n{} to {}".format(*PUBLISHED_SWEEPS)
+    axes.axvspan(*BACKPROP_SWEEPS, color="#f0e6c8", lw=0, zorder=0)
+    place = (math.sqrt(math.prod(BACKPROP_SWEEPS)), 0.12)
+    said = "published:\n{} to {}".format(*BACKPROP_SWEEPS)
     axes.text(*place, said, ha="center", fontsize=8, color=FAINT, transform=axes.get_xaxis_transform())
-    axes.axhspan(floor / 10**0.5, floor * 10**0.5, color="#f3f3f3", lw=0, zorder=0)
-    axes.text(0.01, floor * 10**0.15, "exactly 0", transform=axes.get_yaxis_transform(), fontsize=8, color=FAINT)
+    if floor:
+        mark_zero(axes, floor)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"$10^{{{round(math.log10(y))}}}$" if y > floor else "0"))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
@@ -74,14 +70,14 @@ def draw_gradient_error(axes: Axes, traces: Traces, rows: Rows, num_equations: i
         axes.plot(x, mean, drawstyle="steps-post", label=_steps_legend(row), **line)
         axes.plot(x[-1:], mean[-1:], color=colour, marker=marker, ms=8, mec="white", mew=0.8, zorder=4)
         axes.fill_between(x, low, high, step="post", color=colour, alpha=0.15, lw=0)
-    axes.set_xlim(0.9, 1.15 * max(num_equations, PUBLISHED_SWEEPS[1]))
-    axes.set_ylim(floor / 10**0.5, 3.0)
+    axes.set_xlim(0.9, 1.15 * max(num_equations, BACKPROP_SWEEPS[1]))
+    axes.set_ylim(floor / 10**0.5 or None, 3.0)
 
 
 def draw_loss(axes: Axes, traces: Traces, rows: Rows, x: LossAxis) -> None:
     """Draw the smoothed training loss against measured time or sequential steps of the backward passes.
 
-    Lines are means over repeats. A band of a deviation is drawn for the first row alone: it is that of first weights
+    Lines are means over trainings. A band of a deviation is drawn for the first row alone: it is that of first weights
     and images, which all methods share.
     """
     axes.set(yscale="log", xscale="log", xlabel=_LOSS_AXES[x], ylabel="training loss, smoothed")
@@ -118,11 +114,11 @@ def _styled(rows: Rows) -> list[tuple[Mapping[str, Any], tuple[Any, str, Any]]]:
     result = []
     solvers = [row["solver"] for row in rows]
     for i, row in enumerate(rows):
-        colour, marker = SOLVER_STYLES.get(row["solver"], _OTHER)
+        colour, marker = solver_style(row["solver"])
         place, count = solvers[:i].count(row["solver"]), solvers.count(row["solver"])
         paleness = 0.55 * (1 - (place + 1) / count)
         shade = tuple(paleness + (1 - paleness) * channel for channel in to_rgb(colour))
-        result.append((row, (shade, marker, _DASHES[place % len(_DASHES)])))
+        result.append((row, (shade, marker, DASHES[place % len(DASHES)])))
     return result
 
 
@@ -134,7 +130,7 @@ def _loss_legend(row: Mapping[str, Any], end: float, x: LossAxis) -> str:
     return f"{row['label']}: {format_seconds(end) if x == 'seconds' else f'{end:,.0f} steps'}"
 
 
-def _write(path: Path, figure: Figure, axes: Axes, title: str) -> None:
+def _finished(figure: Figure, axes: Axes, title: str) -> Figure:
     draw_legend(figure, [axes])
-    figure.suptitle(title, fontsize=12.5, fontweight="bold", color=INK, x=0.01, ha="left")
-    save_figure(path, figure)
+    set_title(figure, title)
+    return figure

@@ -1,180 +1,159 @@
-"""What an experiment on backpropagation leaves behind and prints: results.json, traces, pictures and tables."""
+"""An experiment on backpropagation as a report: gradients before and after training, and the trainings."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from common.files import replaced_folder
-from runners.cli.publish import SCHEMA, write_json
-from runners.experiment import RunContext
+from models.rnn.model import RNNConfig
+from runners.measure.skip import Skipped
 from runners.measure.table import comparison_table
-from runners.plotting.convergence import by_label
-from runners.report.console import output_console
-from runners.report.environment import describe_environment
+from runners.plotting.picture import Picture
+from runners.report.report import Report
+from runners.report.table import Column, ResultTable
 from runners.report.units import format_seconds
 from runners.rnn.backprop.config import BackpropConfig
 from runners.rnn.backprop.figures import gradient_error_figure, loss_figure
 from runners.rnn.backprop.summary import Phase, TrainingTable, findings
-from runners.rnn.backprop.training import SolverTraining
+from solvers import Status
 
+DISAGREES = 1e-3  # relative error with which a converged gradient contradicts the reference
+
+Arrays: TypeAlias = dict[str, dict[str, np.ndarray]]  # by the label of a row and their name
+Rows: TypeAlias = list[dict[str, Any]]
+
+# The numbers say which column makes room first where the console is narrow.
 _TRAINING_COLUMNS = (
-    "method",
-    "steps",
-    "backward",
-    "against jax.grad",
-    "training step",
-    "training",
-    "final loss",
-    "steps to loss",
-    "time to loss",
-    "vs reference",
-    "compile",
+    Column("method", align="left"),
+    Column("steps"),
+    Column("backward"),
+    Column("against jax.grad", drop=2),
+    Column("training step", drop=3),
+    Column("training", drop=4),
+    Column("final loss"),
+    Column("steps to loss", drop=5),
+    Column("time to loss", drop=6),
+    Column("vs reference"),
+    Column("compile", drop=1),
 )
 
 
 @dataclass(frozen=True)
-class Report:
-    """All that was found out."""
+class BackpropFindings:
+    """All that was found out.
+
+    Attributes:
+        config: of the run.
+        model: the architecture.
+        phases: solvers on the gradients at the "start", before training, and at the "end".
+        table: all trainings.
+        skipped: the solvers that were left out, by the list of the config in which they are.
+    """
 
     config: BackpropConfig
-    num_inputs: int
-    phases: Mapping[str, Phase]  # "start" and "end"
-    trainings: Sequence[SolverTraining]
-    reference: SolverTraining
-    skipped: Sequence[Mapping[str, str]]
-
-    @property
-    def table(self) -> TrainingTable:
-        """The trainings, compared."""
-        return TrainingTable(self.trainings, self.reference, self.config.smoothing)
-
-    @property
-    def findings(self) -> list[str]:
-        """What came out, in sentences."""
-        return findings(list(self.phases.values()), self.trainings, self.reference)
+    model: RNNConfig
+    phases: Mapping[str, Phase]
+    table: TrainingTable
+    skipped: Mapping[str, Sequence[Skipped]]
 
 
-def write_backprop_report(context: RunContext, report: Report) -> None:
-    """Write everything to ``context.out``, which keeps its old content until all of the new is there."""
-    record = _record(context, report)
-    traces = _traces(report)
-    title = f"{context.name}: {_subject(report)}"
-    with replaced_folder(context.out) as folder:
-        write_json(folder / "results.json", record)
-        np.savez_compressed(folder / "traces.npz", **traces)  # type: ignore[arg-type]
-        for name, phase in report.phases.items():
-            chosen = by_label(
-                {key.removeprefix(f"{name}/"): a for key, a in traces.items() if key.startswith(f"{name}/")}
-            )
-            rows = [row for row in record["rows"] if row["phase"] == name]
-            where = folder / f"convergence_{name}.png"
-            gradient_error_figure(where, chosen, rows, report.config.num_equations, f"{title}, {phase.when}")
-        training, prefix = record["training"]["rows"], "training/"
-        chosen = by_label({key.removeprefix(prefix): a for key, a in traces.items() if key.startswith(prefix)})
-        loss_figure(folder / "loss_by_time.png", chosen, training, "seconds", title)
-        loss_figure(folder / "loss_by_steps.png", chosen, training, "num_steps", title)
-
-
-def print_report(context: RunContext, report: Report) -> None:
-    """Print the tables of solvers and of methods, and the sentences, to standard output."""
-    for phase in report.phases.values():
-        comparison_table(phase.comparison, f"{context.name}: gradients {phase.when}, {_subject(report)}").print(
-            output_console()
-        )
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=170)
-    config, reference = report.config, report.reference.label
-    title = f"{context.name}: {config.train_steps} training steps of one sequence, {config.repeats} repeats"
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    for name in _TRAINING_COLUMNS:
-        table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
-    for training in report.trainings:
-        table.add_row(*_cells(report.table.record(training)))
-    console.print(table)
-    console.print(
-        "steps: sequential steps of a backward pass; backward: its time alone; against jax.grad: relative deviation of "
-        "the first gradient;\nfinal loss: smoothed; to loss: until the smoothed loss is within 1% of the last one of "
-        f"{reference}, in steps of all backward passes so far\nand in time; vs reference: its time over that.",
-        highlight=False,
-    )
-    for entry in report.skipped:
-        console.print(
-            f"{entry['list']}: {entry['label']} was left out: {entry['reason']}", highlight=False, soft_wrap=True
-        )
-    for sentence in report.findings:
-        console.print(sentence, highlight=False, soft_wrap=True)
-
-
-def _record(context: RunContext, report: Report) -> dict[str, Any]:
-    config, table, start = report.config, report.table, report.phases["start"].comparison
-    plain = config.model_dump(exclude={"solvers", "methods"})
-    return {
-        "schema": SCHEMA,
-        "name": context.name,
-        "runner": context.runner,
-        "config": {
-            **plain,
-            "solvers": [entry.record for entry in config.solvers],
-            "methods": [entry.record for entry in config.methods],
-            "model": dataclasses.asdict(config.architecture(report.num_inputs)),
+def backprop_report(name: str, found: BackpropFindings) -> Report:
+    """Say what was found in the run called ``name``."""
+    config = found.config
+    subject = f"{config.cell}, {config.hidden_size} hidden units, T = {config.num_equations}"
+    rows = {part: [phase.record(row) for row in phase.comparison.rows] for part, phase in found.phases.items()}
+    rows["training"] = [found.table.record(training) for training in found.table.trainings]
+    traces: dict[str, Arrays] = {
+        part: {label: errors.arrays() for label, errors in phase.errors.items()} for part, phase in found.phases.items()
+    }
+    traces["training"] = {each.label: each.arrays(config.smoothing) for each in found.table.trainings}
+    said = findings(list(found.phases.values()), found.table)
+    left_out = [(key, each) for key, skipped in found.skipped.items() for each in skipped]
+    return Report(
+        kind="backprop",
+        title=f"{name}: {subject}",
+        config={**config.model_dump(), "model": dataclasses.asdict(found.model)},
+        record={
+            **_record(found, rows),
+            "skipped": [{"list": key, **skipped.record} for key, skipped in left_out],
+            "findings": said,
         },
-        "seed": config.seed,
-        **describe_environment(),
-        "system": {
-            "name": "rnn backward",
-            "num_equations": start.num_equations,
-            "batch_size": start.batch_size,
-            "sweep_s": dataclasses.asdict(start.sweep_s),
-            "sweep_flops": start.sweep_flops,
-        },
-        "error_reference": start.reference_label,
-        "fastest": start.best.label if start.best else None,
-        "rows": [
-            {"phase": name, **phase.record(row)}
-            for name, phase in report.phases.items()
-            for row in phase.comparison.rows
+        arrays={"traces.npz": _flat(traces)},
+        artifacts=_pictures(f"{name}: {subject}", found, traces, rows),
+        tables=[
+            *(
+                comparison_table(phase.comparison, f"{name}: gradients {phase.when}, {subject}")
+                for phase in found.phases.values()
+            ),
+            _training_table(name, found, rows["training"]),
         ],
+        sentences=[*(f"{key}: {skipped.sentence}" for key, skipped in left_out), *said],
+        failure=_failure(found),
+    )
+
+
+def _record(found: BackpropFindings, rows: Mapping[str, Rows]) -> dict[str, Any]:
+    start = found.phases["start"].comparison
+    return {
+        "system": {"name": "rnn backward", **start.system_record},
+        "error_reference": start.reference_label,
+        "fastest": start.fastest,
+        "rows": [{"phase": phase, **row} for phase in found.phases for row in rows[phase]],
         "training": {
-            "reference": report.reference.label,
-            "target_loss": table.target,
-            "rows": [table.record(training) for training in report.trainings],
+            "reference": found.table.reference.label,
+            "target_loss": found.table.target,
+            "rows": rows["training"],
         },
-        "skipped": list(report.skipped),
-        "findings": report.findings,
     }
 
 
-def _traces(report: Report) -> dict[str, np.ndarray]:
-    """The arrays of traces.npz, named phase/label/name."""
-    traces = {
-        f"{name}/{label}/{key}": array
-        for name, phase in report.phases.items()
-        for label, errors in phase.errors.items()
-        for key, array in errors.arrays().items()
+def _flat(traces: Mapping[str, Arrays]) -> dict[str, np.ndarray]:
+    """The arrays of traces.npz, named part/label/name."""
+    return {
+        f"{part}/{label}/{name}": array
+        for part, by_label in traces.items()
+        for label, arrays in by_label.items()
+        for name, array in arrays.items()
     }
-    for training in report.trainings:
-        arrays = {
-            "loss": np.array(training.losses, np.float32),
-            "smoothed": training.smoothed(report.config.smoothing).astype(np.float32),
-            "seconds": np.array(training.seconds, np.float32),
-            "num_steps": np.array(training.num_steps, np.int32),
-        }
-        traces |= {f"training/{training.label}/{key}": array for key, array in arrays.items()}
-    return traces
 
 
-def _subject(report: Report) -> str:
-    config = report.config
-    return f"{config.cell}, {config.hidden_size} hidden units, T = {config.num_equations}"
+def _pictures(
+    title: str, found: BackpropFindings, traces: Mapping[str, Arrays], rows: Mapping[str, Rows]
+) -> list[Picture]:
+    length = found.config.num_equations
+    of_gradients = [
+        Picture(
+            f"convergence_{part}.png",
+            partial(gradient_error_figure, traces[part], rows[part], length, f"{title}, {phase.when}"),
+        )
+        for part, phase in found.phases.items()
+    ]
+    draw = partial(loss_figure, traces["training"], rows["training"], title=title)
+    return [
+        *of_gradients,
+        Picture("loss_by_time.png", partial(draw, "seconds")),
+        Picture("loss_by_steps.png", partial(draw, "num_steps")),
+    ]
+
+
+def _training_table(name: str, found: BackpropFindings, rows: Rows) -> ResultTable:
+    config = found.config
+    return ResultTable(
+        title=f"{name}: {config.train_steps} training steps of one sequence, {config.trainings} times",
+        columns=_TRAINING_COLUMNS,
+        rows=[_cells(row) for row in rows],
+        note=(
+            "steps: sequential steps of a backward pass; backward: its time alone; against jax.grad: relative "
+            "deviation of the first gradient; final loss: smoothed; to loss: until the smoothed loss is within 1% of "
+            f"the last one of {found.table.reference.label}, in steps of all backward passes so far and in time; vs "
+            "reference: its time over that."
+        ),
+    )
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
@@ -192,3 +171,23 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         "-" if speedup is None else f"{speedup:.2f}x",
         format_seconds(row["compile_s"]),
     ]
+
+
+def _failure(found: BackpropFindings) -> str | None:
+    """The first gradient that converged and contradicts the reference, or jax.grad."""
+    for phase in found.phases.values():
+        for row in phase.comparison.rows:
+            wrong = phase.relative_error(row) > DISAGREES and row.entry.solver.tol <= DISAGREES
+            if row.status is Status.CONVERGED and wrong:
+                return (
+                    f"{row.label}, {phase.when}: the solver converged, but its gradient is off by "
+                    f"{phase.relative_error(row):.1e} of the reference's largest value"
+                )
+    for training in found.table.trainings:
+        exact = training.converged[0][0] and training.entry.solver.tol <= DISAGREES
+        if exact and training.gradient_deviation > DISAGREES:
+            return (
+                f"{training.label}: the backward pass converged, but the gradient differs from jax.grad's by "
+                f"{training.gradient_deviation:.1e} of its largest value"
+            )
+    return None

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ from jaxtyping import Float
 from runners.measure.comparison import Comparison
 from runners.measure.job import Row
 from runners.measure.timing import Times
+from runners.report.published import BACKPROP_LENGTH, BACKPROP_SWEEPS
 from runners.report.units import format_seconds
 from runners.rnn.backprop.errors import TOLERANCE, GradientErrors
-from runners.rnn.backprop.figures import PUBLISHED_LENGTH, PUBLISHED_SWEEPS
 from runners.rnn.backprop.training import SolverTraining
 from solvers import MarkovSystem
 from solvers.linear.prefix_scan import chain_length
@@ -57,15 +58,20 @@ class Phase:
 
 @dataclass(frozen=True)
 class TrainingTable:
-    """All trainings beside the reference's."""
+    """All trainings beside the reference's: a sequential method, cached if there is one, else the first."""
 
     trainings: Sequence[SolverTraining]
-    reference: SolverTraining
     smoothing: float
 
     @property
+    def reference(self) -> SolverTraining:
+        """The training that the others are compared with."""
+        by_name = {training.entry.name: training for training in reversed(self.trainings)}
+        return by_name.get("cached_sequential") or by_name.get("sequential") or self.trainings[0]
+
+    @cached_property
     def target(self) -> float:
-        """The smoothed loss that the reference ends with, mean over the repeats."""
+        """The smoothed loss that the reference ends with, mean over the trainings with it."""
         return float(self._mean_loss(self.reference)[-1])
 
     def record(self, training: SolverTraining) -> dict[str, Any]:
@@ -106,14 +112,15 @@ class TrainingTable:
         }
 
 
-def findings(phases: Sequence[Phase], trainings: Sequence[SolverTraining], reference: SolverTraining) -> list[str]:
+def findings(phases: Sequence[Phase], table: TrainingTable) -> list[str]:
     """What came out, in sentences: how many sweeps Jacobi needs, and whether any of it is faster here."""
+    trainings, reference = table.trainings, table.reference
     sentences = []
     for phase in phases:
         traced = [row for row in phase.comparison.rows if row.entry.name == "jacobi" and row.label in phase.errors]
         sentences += [_needs(phase, row, phase.errors[row.label]) for row in traced[:1]]  # others go the same way
-    if sentences and phases[0].comparison.num_equations == PUBLISHED_LENGTH:
-        sentences.append("Published: an error of about zero after {} to {} sweeps.".format(*PUBLISHED_SWEEPS))
+    if sentences and phases[0].comparison.num_equations == BACKPROP_LENGTH:
+        sentences.append("Published: an error of about zero after {} to {} sweeps.".format(*BACKPROP_SWEEPS))
     parallel = [training for training in trainings if training.entry.name not in _SEQUENTIAL]
     if parallel and reference.entry.name in _SEQUENTIAL:
         sentences.append(_pays(min(parallel, key=lambda training: training.backward_s.median), reference))
@@ -124,7 +131,7 @@ def _needs(phase: Phase, row: Row, errors: GradientErrors) -> str:
     steps = _spread(errors.steps_to(TOLERANCE))
     if steps["mean"] is None:
         return f"{row.label}, {phase.when}: a relative gradient error of {TOLERANCE:g} is not reached."
-    first, second = PUBLISHED_SWEEPS
+    first, second = BACKPROP_SWEEPS
     exact = _spread(errors.steps_to(0.0))["max"]
     return (
         f"{row.label}, {phase.when}: relative gradient error at most {TOLERANCE:g} after {steps['mean']:.1f} steps "
@@ -160,7 +167,7 @@ def _chains(phases: Sequence[Phase], trainings: Sequence[SolverTraining]) -> lis
 
 
 def _elapsed(per_step: Sequence[np.ndarray]) -> Float[np.ndarray, " S"]:
-    """The sum up to each step of the medians over the repeats, which one disturbed repeat does not move."""
+    """The sum up to each step of the medians over the trainings, which one that is disturbed does not move."""
     return np.cumsum(np.median(np.array(per_step), axis=0))
 
 

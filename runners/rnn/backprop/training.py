@@ -36,7 +36,7 @@ class TrainStep(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-    """One of the repeats: first weights and the sequences of all training steps."""
+    """What all methods train on: first weights and the sequences of all training steps."""
 
     model: RNNNetwork
     sequences: Float32[np.ndarray, "steps T 1 I"]
@@ -44,12 +44,12 @@ class Task:
 
 @dataclass
 class SolverTraining:
-    """One method's trainings, a list entry for each of the repeats done."""
+    """One method's trainings, a list entry for each of the tasks done."""
 
     label: str
     entry: SolverEntry
     compile_s: float
-    gradient_deviation: float  # from jax.grad, at the first step of the first repeat
+    gradient_deviation: float  # from jax.grad, at the first step of the first task
     backward_s: Times  # of the backward solve alone, there
     losses: list[np.ndarray] = field(default_factory=list)
     seconds: list[np.ndarray] = field(default_factory=list)
@@ -63,6 +63,15 @@ class SolverTraining:
         for i in range(1, result.shape[1]):
             result[:, i] = decay * result[:, i - 1] + (1 - decay) * result[:, i]
         return result
+
+    def arrays(self, decay: float) -> dict[str, np.ndarray]:
+        """The arrays of traces.npz."""
+        return {
+            "loss": np.array(self.losses, np.float32),
+            "smoothed": self.smoothed(decay).astype(np.float32),
+            "seconds": np.array(self.seconds, np.float32),
+            "num_steps": np.array(self.num_steps, np.int32),
+        }
 
 
 class Method:

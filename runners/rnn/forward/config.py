@@ -8,11 +8,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from common.names import unknown
-from runners.config.schema import RunConfig
+from runners.config.schema import Count, RunConfig
 from runners.config.solvers import SolverEntry, SolverList
+from runners.measure.skip import NAIVE_LENGTH
 
 BASELINE = "cached_sequential"  # one compiled scan: the reference of all errors and what every time is held against
-Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Counts = list[Count]
 
@@ -55,7 +55,7 @@ class ForwardRNNConfig(RunConfig):
     repeats: Count = 5  # timed runs of each solver, after one that is not; as many as fit into time_limit_s
     time_limit_s: Positive = 20.0  # for each run of each solver: nothing hangs on a chaotic cell
     memory_limit_mib: Positive = 2048.0  # a solver that would need more is left out
-    sequential_max_length: Count = 2_000  # naive sequential evaluation is left out of longer systems
+    sequential_max_length: Count = NAIVE_LENGTH  # naive sequential evaluation is left out of longer systems
     trace: bool = True  # residual and frontier by step
 
     @field_validator("solvers")

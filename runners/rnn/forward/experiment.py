@@ -57,7 +57,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class ForwardResult:
-    """What came of it."""
+    """All that was measured on one cell at one length and one state size."""
 
     experiment: Experiment
     comparison: Comparison
@@ -68,6 +68,11 @@ class ForwardResult:
     def exponent(self) -> float:
         """The largest of the batch: a batch is done when its last sample is."""
         return max(self.exponents) if np.isfinite(self.exponents).all() else float("nan")
+
+    @property
+    def advice(self) -> str:
+        """Whether parallel solving pays, in a sentence."""
+        return advice(self.exponent)
 
     @property
     def baseline(self) -> Row:
@@ -94,7 +99,7 @@ class ForwardResult:
             "lyapunov": self.exponent,
             "lyapunov_by_sample": self.exponents,
             "pays": pays(self.exponent),
-            "advice": advice(self.exponent),
+            "advice": self.advice,
             "sweep_s": dataclasses.asdict(comparison.sweep_s),
             "error_reference": comparison.reference_label,
             "fastest": comparison.fastest,

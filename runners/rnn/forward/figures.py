@@ -1,28 +1,26 @@
 """Pictures of forward passes: growth with length and state size, and Newton's steps against the Lyapunov exponent.
 
-``experiments`` are those of results.json. The ``draw_*`` functions draw on axes that the caller has, the others write a
-PNG file whole or not at all. A solver looks as in every picture; a hollow marker is a run that did not converge.
+``experiments`` are those of results.json. The ``draw_*`` functions draw on axes that the caller has. A solver looks as
+in every picture; a hollow marker is a run that did not converge.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from runners.plotting.style import FAINT, INK, SOLVER_STYLES, draw_legend, new_figure, save_figure, style_axes
+from runners.plotting.style import FAINT, INK, draw_legend, new_figure, set_title, solver_style, style_axes
 from runners.report.units import format_bytes, format_seconds
 
 Experiments: TypeAlias = Sequence[Mapping[str, Any]]
-XAxis: TypeAlias = Literal["num_equations", "state_size"]
-YAxis: TypeAlias = Literal["time", "steps", "memory"]
+GrowthAxis: TypeAlias = Literal["num_equations", "state_size"]
+Quantity: TypeAlias = Literal["time", "steps", "memory"]
 
-_OTHER = ("#444444", ".")
 # Of points in the picture of exponents, by length.
 _LENGTHS = (
     ("#0072b2", "o"),
@@ -46,8 +44,8 @@ _FORMATS: dict[str, Callable[[float], str]] = {
 _TICKS = {"time": 10.0, "steps": 10.0, "memory": 4.0}  # from one tick to the next
 
 
-def growth_figure(path: Path, experiments: Experiments, x: XAxis, y: YAxis, title: str) -> None:
-    """Write one panel for each cell that was run at several values of ``x``, both axes logarithmic, as a PNG."""
+def growth_figure(experiments: Experiments, x: GrowthAxis, y: Quantity, title: str) -> Figure:
+    """Draw one panel for each cell that was run at several values of ``x``, both axes logarithmic."""
     panels = cells_along(experiments, x)
     figure = new_figure(max(7.6, 1.0 + 4.2 * len(panels)), 5.2)
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
@@ -56,19 +54,21 @@ def growth_figure(path: Path, experiments: Experiments, x: XAxis, y: YAxis, titl
         panel.set_title(_panel_title(cell, chosen, x), fontsize=10.5, color=INK, loc="left")
         panel.label_outer()
     draw_legend(figure, list(axes))
-    _save(path, figure, f"{title}: {_Y_LABELS[y]}")
+    set_title(figure, f"{title}: {_Y_LABELS[y]}")
+    return figure
 
 
-def lyapunov_figure(path: Path, experiments: Experiments, title: str, solver: str = "newton") -> None:
-    """Write ``draw_lyapunov`` as a PNG."""
+def lyapunov_figure(experiments: Experiments, title: str, solver: str = "newton") -> Figure:
+    """Draw ``draw_lyapunov`` with a title and a legend."""
     figure = new_figure(7.6, 5.2)
     axes = figure.subplots()
     draw_lyapunov(axes, experiments, solver)
     draw_legend(figure, [axes])
-    _save(path, figure, f"{title}: when does solving in parallel pay?")
+    set_title(figure, f"{title}: when does solving in parallel pay?")
+    return figure
 
 
-def cells_along(experiments: Experiments, x: XAxis) -> dict[str, list[Mapping[str, Any]]]:
+def cells_along(experiments: Experiments, x: GrowthAxis) -> dict[str, list[Mapping[str, Any]]]:
     """For each cell its experiments that differ in ``x`` alone, in its order.
 
     Cells that were run at one value of ``x`` only are left out, unless there are no others.
@@ -83,7 +83,7 @@ def cells_along(experiments: Experiments, x: XAxis) -> dict[str, list[Mapping[st
     return {cell: chosen for cell, chosen in found.items() if len(chosen) > 1} or found
 
 
-def draw_growth(axes: Axes, experiments: Experiments, x: XAxis, y: YAxis) -> None:
+def draw_growth(axes: Axes, experiments: Experiments, x: GrowthAxis, y: Quantity) -> None:
     """Draw one cell: a line for each solver, through the runs that converged."""
     heights: list[float] = []
     for label in dict.fromkeys(row["label"] for experiment in experiments for row in experiment["rows"]):
@@ -145,7 +145,7 @@ def draw_lyapunov(axes: Axes, experiments: Experiments, solver: str = "newton") 
         axes.text(0.5, 0.5, f"{solver} was not run", transform=axes.transAxes, ha="center", color=FAINT)
 
 
-def _points(experiments: Experiments, label: str, x: XAxis, y: YAxis) -> list[tuple[float, float, bool]]:
+def _points(experiments: Experiments, label: str, x: GrowthAxis, y: Quantity) -> list[tuple[float, float, bool]]:
     """(x, y, converged) of one row of every experiment that has it and knows y."""
     points = []
     for experiment in experiments:
@@ -161,7 +161,7 @@ def _solver(experiments: Experiments, label: str) -> str:
 
 
 def _draw_solver(axes: Axes, solver: str, label: str, points: Sequence[tuple[float, float, bool]]) -> None:
-    colour, marker = SOLVER_STYLES.get(solver, _OTHER)
+    colour, marker = solver_style(solver)
     done = [(x, y) for x, y, converged in points if converged]
     rest = [(x, y) for x, y, converged in points if not converged]
     style: dict[str, Any] = {"color": colour, "marker": marker, "ms": 6, "mec": colour}
@@ -175,21 +175,16 @@ def _explain_hollow(axes: Axes) -> None:
     axes.plot([], [], ls="none", marker="o", ms=6, mfc="white", mec=FAINT, label="hollow: did not converge")
 
 
-def _panel_title(cell: str, experiments: Experiments, x: XAxis) -> str:
+def _panel_title(cell: str, experiments: Experiments, x: GrowthAxis) -> str:
     first = experiments[0]
     fixed = f"state size {first['state_size']}" if x == "num_equations" else f"T = {first['num_equations']:,}"
     return f"{cell}, {fixed}"
 
 
-def _ticks(axes: Axes, heights: Sequence[float], y: YAxis) -> None:
+def _ticks(axes: Axes, heights: Sequence[float], y: Quantity) -> None:
     """Ticks at powers of ten, or for bytes of four, with their units."""
     base = _TICKS[y]
     low, high = (math.floor(math.log(pick(heights), base)) for pick in (min, max)) if heights else (0, 1)
     axes.yaxis.set_major_locator(FixedLocator([base**power for power in range(low - 1, high + 3)]))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _FORMATS[y](value)))
-
-
-def _save(path: Path, figure: Figure, title: str) -> None:
-    figure.suptitle(title, fontsize=12.5, fontweight="bold", color=INK, x=0.01, ha="left")
-    save_figure(path, figure)

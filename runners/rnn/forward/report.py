@@ -1,22 +1,22 @@
-"""What an experiment on forward passes leaves behind: results, traces and pictures, in a folder that appears whole."""
+"""An experiment on forward passes as a report: every cell at every length and state size, and growth in pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
 
-import numpy as np
-
-from common.files import replaced_folder
-from runners.cli.publish import write_json
-from runners.experiment import RunContext
-from runners.report.environment import describe_environment
+from runners.measure.table import comparison_table
+from runners.plotting.picture import Picture
+from runners.report.report import Report
+from runners.report.table import ResultTable
+from runners.rnn.forward.config import ForwardRNNConfig
 from runners.rnn.forward.experiment import ForwardResult
-from runners.rnn.forward.figures import XAxis, YAxis, growth_figure, lyapunov_figure
+from runners.rnn.forward.figures import GrowthAxis, Quantity, growth_figure, lyapunov_figure
+from solvers import Status
 
-SCHEMA = 1
 # The pictures of growth: file, what is on the x axis, what on the y axis.
-GROWTH: tuple[tuple[str, XAxis, YAxis], ...] = (
+_GROWTH: tuple[tuple[str, GrowthAxis, Quantity], ...] = (
     ("time_by_length.png", "num_equations", "time"),
     ("steps_by_length.png", "num_equations", "steps"),
     ("time_by_state_size.png", "state_size", "time"),
@@ -24,25 +24,36 @@ GROWTH: tuple[tuple[str, XAxis, YAxis], ...] = (
 )
 
 
-def write_forward_report(
-    context: RunContext, seed: int, config: Mapping[str, Any], outcomes: Sequence[ForwardResult]
-) -> None:
-    """Write everything to ``context.out``, which keeps its old content until all of the new is there."""
-    experiments = [outcome.record for outcome in outcomes]
-    record = {
-        "schema": SCHEMA,
-        "name": context.name,
-        "runner": context.runner,
-        "config": dict(config),
-        "seed": seed,
-        **describe_environment(),
-        "experiments": experiments,
-    }
-    traces = {key: array for outcome in outcomes for key, array in outcome.traces.items()}
-    with replaced_folder(context.out) as folder:
-        write_json(folder / "results.json", record)
-        if traces:
-            np.savez_compressed(folder / "traces.npz", **traces)  # type: ignore[arg-type]
-        for name, x, y in GROWTH:
-            growth_figure(folder / name, experiments, x, y, context.name)
-        lyapunov_figure(folder / "lyapunov.png", experiments, context.name)
+def forward_report(name: str, config: ForwardRNNConfig, results: Sequence[ForwardResult]) -> Report:
+    """Say what was found in the run called ``name``."""
+    experiments = [result.record for result in results]
+    return Report(
+        kind="forward_rnn",
+        title=name,
+        config=config.model_dump(),
+        record={"experiments": experiments},
+        arrays={"traces.npz": {key: array for result in results for key, array in result.traces.items()}},
+        artifacts=[
+            *(Picture(file, partial(growth_figure, experiments, x, y, name)) for file, x, y in _GROWTH),
+            Picture("lyapunov.png", partial(lyapunov_figure, experiments, name)),
+        ],
+        tables=[_table(result) for result in results],
+        failure=_failure(results),
+    )
+
+
+def _table(result: ForwardResult) -> ResultTable:
+    """The solvers of one experiment; below it what its dynamics mean, and which solvers were left out."""
+    experiment = result.experiment
+    table = comparison_table(result.comparison, f"{experiment.title}, batch {experiment.batch_size}")
+    notes = [table.note, result.advice, *(skipped.sentence for skipped in result.comparison.skipped)]
+    return dataclasses.replace(table, note="\n".join(notes))
+
+
+def _failure(results: Sequence[ForwardResult]) -> str | None:
+    """The first experiment whose exact solution was not found."""
+    for result in results:
+        row = result.baseline
+        if row.status is not Status.CONVERGED:
+            return f"{result.experiment.title}: {row.label}: {row.status.sentence}"
+    return None

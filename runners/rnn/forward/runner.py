@@ -6,20 +6,18 @@ dynamics are chaotic, and no solver is blamed for what it does there: that is th
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from common.options import build_options
 from models.rnn.model import RNNConfig
 from runners.config.schema import RunConfig, UsageError
 from runners.config.solvers import fit_entries, labels
-from runners.experiment import RunContext, RunFailure
-from runners.measure.table import comparison_table
-from runners.report.console import output_console
+from runners.experiment import RunContext
+from runners.report.report import Report
 from runners.rnn.forward.config import ForwardRNNConfig
 from runners.rnn.forward.experiment import Experiment, ForwardResult, run_experiment
 from runners.rnn.forward.limits import Limits
-from runners.rnn.forward.report import write_forward_report
-from solvers import Status
+from runners.rnn.forward.report import forward_report
 
 
 class ForwardRNNRunner:
@@ -35,16 +33,10 @@ class ForwardRNNRunner:
         smallest = min(self.experiments, key=lambda each: each.num_equations * each.network.hidden_size)
         fit_entries(config.solvers, smallest.system(config.seed))
 
-    def run(self) -> None:
-        """Run them, print a table each, write the results; RunFailure where an exact solution is not finite."""
-        outcomes = [self._run(experiment) for experiment in self.experiments]
-        resolved = self._resolved()
-        write_forward_report(self.context, self.config.seed, resolved, outcomes)
-        self.context.console.print(f"results in {self.context.out}")
-        for outcome in outcomes:
-            row = outcome.baseline
-            if row.status is not Status.CONVERGED:
-                raise RunFailure(f"{outcome.experiment.title}: {row.label}: {row.status.sentence}")
+    def run(self) -> Report:
+        """Run them all; the report fails where an exact solution is not finite."""
+        results = [self._run(experiment) for experiment in self.experiments]
+        return forward_report(self.context.name, self.config, results)
 
     def _experiment(self, cell: str, length: int, size: int) -> Experiment:
         config, entry = self.config, self.config.cells[cell]
@@ -60,7 +52,7 @@ class ForwardRNNRunner:
         chosen = config.entries(experiment.cell)
         names = dict(zip(labels(config.solvers), config.solvers, strict=True))
         console.print(f"{experiment.title}:", highlight=False)
-        outcome = run_experiment(
+        result = run_experiment(
             experiment,
             {label: entry for label, entry in names.items() if entry in chosen},
             seed=config.seed,
@@ -69,24 +61,7 @@ class ForwardRNNRunner:
             limits=Limits(config.time_limit_s, config.memory_limit_mib, config.sequential_max_length),
             console=console,
         )
-        self._tell(outcome)
-        return outcome
-
-    def _tell(self, outcome: ForwardResult) -> None:
-        """The table of one experiment, what its dynamics mean, what was left out, and what is odd."""
-        comparison_table(
-            outcome.comparison, f"{outcome.experiment.title}, batch {outcome.experiment.batch_size}"
-        ).print(output_console())
-        print(outcome.record["advice"])
-        for skipped in outcome.comparison.skipped:
-            print(skipped.sentence)
-        for row in outcome.surprises:
-            warning = f"warning: {outcome.experiment.title}: {row.label}: {row.status.sentence}"
-            self.context.console.print(warning, highlight=False, soft_wrap=True)
-
-    def _resolved(self) -> dict[str, Any]:
-        """The config with every default filled in."""
-        return {
-            **self.config.model_dump(exclude={"solvers"}),
-            "solvers": [entry.record for entry in self.config.solvers],
-        }
+        for row in result.surprises:
+            warning = f"warning: {experiment.title}: {row.label}: {row.status.sentence}"
+            console.print(warning, highlight=False, soft_wrap=True)
+        return result

@@ -28,7 +28,7 @@ from models.made.model import MADEConfig
 from models.weights.native import save_checkpoint
 from runners import RUNNERS
 from runners.cli.main import main
-from runners.measure.timing import CompiledSolve, time_calls
+from runners.measure.timing import CompiledSolve
 from solvers import Jacobi, Solver
 from solvers.solver import StepInfo
 from tests.kit.bank import SAMPLING
@@ -329,13 +329,6 @@ def test_a_long_run_is_not_warmed_up_and_is_followed_in_one(
                 np.testing.assert_array_equal(array, expected[name], err_msg=name)
     times = arrays(tmp_path / "out" / "traces.npz")["jacobi/time_s"]
     assert (np.diff(times) > 0).all()
-
-
-def test_timing_many_calls_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runners.measure.timing.CALLS_S", 0.05)
-    assert time_calls(lambda: time.sleep(0.02), 50).n == 3
-    assert time_calls(lambda: time.sleep(0.2), 50).n == 1
-    assert time_calls(lambda: None, 50).n == 50
 
 
 def test_a_solver_listed_twice_is_told_apart_by_its_options(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_results_hold_every_point_once(experiments: dict[tuple[str, int, int], d
     ]
     assert {key[0]: e["features"] for key, e in experiments.items()} == {"gru": 1, "lstm": 4, "chaotic": 24}
     record = results(finished)
-    assert (record["schema"], record["name"], record["runner"]) == (1, "tiny", "ForwardRNNRunner")
+    assert (record["kind"], record["name"], record["runner"]) == ("forward_rnn", "tiny", "ForwardRNNRunner")
     assert record["seed"] == record["config"]["seed"] == 3
     assert record["device"]["platform"] == "cpu"
     assert record["config"]["cells"]["chaotic"]["network"] == {**TANH, "gain": 4.0}
@@ -198,7 +198,9 @@ def test_console_has_a_table_and_a_verdict_an_experiment(tmp_path: Path, capsys:
     assert "cell, T = 30, state size 2, batch 2" in captured.out
     assert re.search(r"\n *\* cached_sequential +converged +30 ", captured.out)
     assert "stable: largest Lyapunov exponent -" in captured.out
-    assert "sequential was left out: naive sequential evaluation computes all T equations T times" in captured.out
+    assert "sequential was left out: naive sequential evaluation computes all T equations T times" in " ".join(
+        captured.out.split()
+    )
     warning = (
         "warning: cell, T = 30, state size 2: jacobi: The step limit was reached before the solver converged; "
         "raise max_steps."

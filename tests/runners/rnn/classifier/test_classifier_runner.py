@@ -39,6 +39,7 @@ def test_newton_trains_like_the_scan(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert losses["newton"].shape == (6,)  # two epochs of three batches
         assert np.mean(losses["newton"][3:]) < np.mean(losses["newton"][:3])  # it learns
     assert (tmp_path / "out" / "training.png").stat().st_size > 10_000
+    assert record["kind"] == "rnn_classifier"
     assert "held-out accuracy" in capsys.readouterr().out
 
 
@@ -59,6 +60,7 @@ def test_a_gru_trains_to_the_same_accuracy_with_newton_as_with_a_scan(tmp_path: 
         ({"solvers": ["parallel_scan"]}, "parallel_scan needs an AffineMarkovSystem"),
         ({"batch_size": 1000}, "batch_size 1000 is more than the 60 training images"),
         ({"hidden_size": 0}, "hidden_size"),
+        ({"dataset": {"name": "mnist5k"}}, "config key 'dataset' belongs to an older code base; its successor is data"),
     ],
 )
 def test_mistakes_are_told(
@@ -73,3 +75,15 @@ def test_a_solver_that_does_not_converge_fails_the_run(tmp_path: Path, capsys: p
     assert train(tmp_path, solvers=[{"name": "jacobi", "max_steps": 2}]) == 1
     assert "jacobi: training step 1: The step limit was reached" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_solver_that_fails_takes_nothing_from_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    solvers = ["cached_sequential", {"name": "jacobi", "max_steps": 2}, "newton"]
+    assert train(tmp_path, solvers=solvers, epochs=1) == 1
+    captured = capsys.readouterr()
+    assert captured.err.splitlines()[-1].startswith("error: jacobi: training step 1: The step limit was reached")
+    assert "held-out accuracy" in captured.out
+    record = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert [row["label"] for row in record["rows"]] == ["cached_sequential", "newton"]
+    with np.load(tmp_path / "out" / "losses.npz") as losses:
+        assert set(losses.files) == {"cached_sequential", "newton"}

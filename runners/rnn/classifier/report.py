@@ -1,0 +1,92 @@
+"""Trainings of a classifier as a report: what each solver's cost, and how far its losses are from the first one's."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from runners.plotting.picture import Picture
+from runners.report.report import Report
+from runners.report.table import Column, ResultTable
+from runners.report.units import format_seconds
+from runners.rnn.classifier.config import RNNClassifierConfig
+from runners.rnn.classifier.figures import classifier_figure
+from runners.rnn.classifier.training import ClassifierTraining
+
+# The numbers say which column makes room first where the console is narrow.
+_COLUMNS = (
+    Column("solver", align="left"),
+    Column("held-out accuracy"),
+    Column("last loss", drop=2),
+    Column("loss apart by"),
+    Column("solver steps"),
+    Column("training step"),
+    Column("compile", drop=1),
+)
+
+
+def classifier_report(
+    name: str,
+    config: RNNClassifierConfig,
+    num_equations: int,
+    trainings: Sequence[ClassifierTraining],
+    failure: str | None,
+) -> Report:
+    """Say what the trainings of the run called ``name`` were; there is one or more, and ``failure`` tells of others."""
+    first = trainings[0]
+    rows = [_record(training, first) for training in trainings]
+    losses: dict[str, Float[np.ndarray, " S"]] = {training.label: training.losses for training in trainings}
+    title = f"{name}: {config.cell}, {config.hidden_size} hidden units, {config.data.name}"
+    system = {"name": f"forward {config.cell}", "num_equations": num_equations, "batch_size": config.batch_size}
+    return Report(
+        kind="rnn_classifier",
+        title=title,
+        config=config.model_dump(),
+        record={"system": system, "rows": rows},
+        arrays={"losses.npz": losses},
+        artifacts=[Picture("training.png", partial(classifier_figure, rows, losses, title))],
+        tables=[
+            ResultTable(
+                title=f"{name}: {config.cell} by rows, T = {num_equations}, batch {config.batch_size}",
+                columns=_COLUMNS,
+                rows=[_cells(row) for row in rows],
+                note=(
+                    f"loss apart by: the largest difference from {first.label}'s at the same step; solver steps: "
+                    "sequential network evaluations of a forward pass."
+                ),
+            )
+        ],
+        failure=failure,
+    )
+
+
+def _record(training: ClassifierTraining, first: ClassifierTraining) -> dict[str, Any]:
+    """A training as results.json holds it."""
+    return {
+        "label": training.label,
+        "solver": training.entry.name,
+        "options": training.entry.options,
+        "compile_s": training.compile_s,
+        "step_s": dataclasses.asdict(training.step_s),
+        "solver_steps": training.solver_steps,
+        "held_out_accuracy": training.accuracy,
+        "final_loss": float(training.losses[-1]),
+        "max_loss_difference": float(np.max(np.abs(training.losses - first.losses))),
+    }
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    return [
+        row["label"],
+        f"{row['held_out_accuracy'][-1]:.1%}",
+        f"{row['final_loss']:.4f}",
+        f"{row['max_loss_difference']:.1e}",
+        f"{row['solver_steps']:.1f}",
+        format_seconds(row["step_s"]["median"]),
+        format_seconds(row["compile_s"]),
+    ]

@@ -1,0 +1,145 @@
+"""Train one recurrent classifier by one solver of its forward pass, everything else being the same for all solvers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax  # type: ignore[import-untyped]
+from jaxtyping import Array, Float, Int
+
+from models.rnn.network import RNNNetwork
+from models.rnn.systems import ForwardRNN
+from runners.config.solvers import SolverEntry
+from runners.experiment import RunFailure
+from runners.measure.timing import Times
+from solvers import Solution, Status, solve
+
+
+class LabelledRows(NamedTuple):
+    """Images as sequences of their rows, and their classes."""
+
+    rows: Float[Array, "T N I"]
+    classes: Int[Array, " N"]
+
+    @classmethod
+    def of(cls, images: np.ndarray, classes: np.ndarray) -> LabelledRows:
+        """Images (N, H, W, C) as sequences of their H rows, from 0 to 1."""
+        pixels = jnp.asarray(images, jnp.float32).reshape(*images.shape[:2], -1) / 255.0
+        return cls(jnp.moveaxis(pixels, 1, 0), jnp.asarray(classes))
+
+
+@dataclass(frozen=True)
+class ClassifierTask:
+    """What all solvers share: first weights, images and their order, the optimizer."""
+
+    first: RNNNetwork
+    train: LabelledRows
+    held_out: LabelledRows
+    optimizer: optax.GradientTransformation
+    epochs: int
+    batch_size: int
+    seed: int  # of the order of the images
+
+
+@dataclass(frozen=True)
+class ClassifierTraining:
+    """One solver's training."""
+
+    label: str
+    entry: SolverEntry
+    compile_s: float
+    step_s: Times
+    solver_steps: float  # mean number of sequential network evaluations in a forward pass
+    losses: Float[np.ndarray, " steps"]  # nats
+    accuracy: list[float]  # held out, after each epoch
+
+
+class StepOutcome(NamedTuple):
+    """A training step: the loss before it, and how its forward pass was solved."""
+
+    loss: Float[Array, ""]
+    status: Int[Array, ""]
+    num_steps: Int[Array, ""]
+
+
+def train_classifier(
+    task: ClassifierTask, entry: SolverEntry, label: str, say: Callable[[str], None]
+) -> ClassifierTraining:
+    """Train by a solver; ``say`` is told of every epoch. Raises RunFailure where a solve or a loss fails."""
+    params, state = task.first, task.optimizer.init(task.first)
+    begin = time.perf_counter()
+    step = jax.jit(partial(_step, entry, task.optimizer))
+    compiled = step.lower(params, state, task.train, jnp.arange(task.batch_size)).compile()
+    compile_s = time.perf_counter() - begin
+    evaluate, order = jax.jit(partial(_accuracy, entry)), np.random.default_rng(task.seed)
+    losses: list[float] = []
+    depths: list[int] = []
+    seconds: list[float] = []
+    accuracy: list[float] = []
+    for epoch in range(task.epochs):
+        say(f"{label}: epoch {epoch + 1} of {task.epochs}")
+        for batch in _batches(task, order):
+            begin = time.perf_counter()
+            params, state, outcome = jax.block_until_ready(compiled(params, state, task.train, jnp.asarray(batch)))
+            seconds.append(time.perf_counter() - begin)
+            _check(outcome, f"{label}: training step {len(seconds)}")
+            losses.append(float(outcome.loss))
+            depths.append(int(outcome.num_steps))
+        accuracy.append(float(evaluate(params, task.held_out)))
+    mean_depth = float(np.mean(depths))
+    return ClassifierTraining(label, entry, compile_s, Times.of(seconds), mean_depth, np.array(losses), accuracy)
+
+
+def _batches(task: ClassifierTask, order: np.random.Generator) -> Iterator[Int[np.ndarray, " B"]]:
+    """The images of an epoch, shuffled; those that fill no batch are left to other epochs."""
+    shuffled, size = order.permutation(len(task.train.classes)), task.batch_size
+    yield from shuffled[: len(shuffled) // size * size].reshape(-1, size)
+
+
+def _check(outcome: StepOutcome, where: str) -> None:
+    status = Status(int(outcome.status))
+    if status is not Status.CONVERGED:
+        raise RunFailure(f"{where}: {status.sentence}")
+    if not np.isfinite(outcome.loss):
+        raise RunFailure(f"{where}: The loss is not finite.")
+
+
+def _step(
+    entry: SolverEntry,
+    optimizer: optax.GradientTransformation,
+    params: RNNNetwork,
+    state: Any,
+    train: LabelledRows,
+    batch: Int[Array, " B"],
+) -> tuple[RNNNetwork, Any, StepOutcome]:
+    """One step of the optimizer on some of the images."""
+
+    def loss(params: RNNNetwork) -> tuple[Array, Solution[Any]]:
+        logits, solution = _logits(entry, params, train.rows[:, batch])
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, train.classes[batch])
+        return jnp.mean(losses), solution
+
+    (value, solution), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+    updates, state = optimizer.update(gradient, state)
+    outcome = StepOutcome(value, solution.status, solution.stats.num_steps)
+    return optax.apply_updates(params, updates), state, outcome
+
+
+def _accuracy(entry: SolverEntry, params: RNNNetwork, images: LabelledRows) -> Float[Array, ""]:
+    """The share of images whose class is right."""
+    return jnp.mean(jnp.argmax(_logits(entry, params, images.rows)[0], axis=-1) == images.classes)
+
+
+def _logits(
+    entry: SolverEntry, params: RNNNetwork, inputs: Float[Array, "T B I"]
+) -> tuple[Float[Array, "B O"], Solution[Any]]:
+    """The classifier's output and the solution that it was read from."""
+    solution = solve(ForwardRNN.of(params.cell, inputs), entry.solver, max_steps=entry.max_steps, throw=False)
+    return params.predict(jax.tree.map(lambda a: a[-1], solution.value)), solution
