@@ -40,6 +40,8 @@ CONTRACTS = {
     for name in ("system", "solver", "solution", "equations", "pairing", "progress", "blocks", "composite")
 }
 METHODS = {*CONTRACTS, "solvers.linear", "solvers.methods"}
+NETWORKS = {f"models.{name}" for name in ("made", "pixelcnnpp", "wavenet", "densenet", "rnn")}
+SHARED = {"models.autoregressive", "models.heads", "models.layers"}
 PARTS: dict[str, set[str]] = {
     **dict.fromkeys(CONTRACTS, CONTRACTS),
     "solvers.linear": CONTRACTS,
@@ -55,6 +57,24 @@ PARTS: dict[str, set[str]] = {
         *METHODS,
         *(f"solvers.{name}" for name in ("iterate", "table", "solve", "check", "function")),
     },
+    "models": set(),
+    "models.autoregressive": set(),
+    "models.layers": set(),
+    "models.heads": {"models.autoregressive"},
+    **dict.fromkeys(NETWORKS, SHARED),
+    "models.capabilities": {*SHARED, *NETWORKS, "models"},
+    "models.weights": set(),
+    "models.weights.downloads": {"models.weights"},  # beside archives and fetching
+    "models.weights.checkpoint": {"models.capabilities"},
+    "models.weights.native": {"models.weights.checkpoint", "models"},
+    "models.weights.stream_state": {"models.weights.checkpoint", "models"},
+    "models.weights.registry": {"models.weights.checkpoint", "models.weights.downloads"},
+    "models.weights.importers": {"models.weights.checkpoint", *NETWORKS, "models"},
+    "models.weights.load": {f"models.weights.{name}" for name in ("checkpoint", "native", "registry", "importers")},
+    "data": {"data.images"},
+    "data.audio": set(),
+    "data.images": set(),
+    "data.images.pictures": {"data", "data.images"},
 }
 OURS = {*ROOMS, "main", "tests"}
 ON_USE = {"torch", "torchvision", "mlxtend", "pooch", "gdown"}  # slow to import and not needed by every run
@@ -257,7 +277,7 @@ def test_circles_and_wrong_parts_are_seen() -> None:
 
 
 def test_tables_lead_to_what_they_name() -> None:
-    for places, inside in ((RUNNERS.places, "runners"), (MODELS, "models"), (DATASETS.places, "data")):
+    for places, inside in ((RUNNERS.places, "runners"), (MODELS.places, "models"), (DATASETS.places, "data")):
         for path in places.values():
             assert path.startswith(f"{inside}.")
             assert callable(resolve(path))

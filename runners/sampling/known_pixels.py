@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data import load_dataset
 from models.autoregressive import Known
+from models.capabilities import ImageModel
 from runners.config.arrays import open_arrays
 from runners.config.schema import DataConfig, UsageError
 
@@ -43,22 +44,18 @@ class KnownPixels(BaseModel):
         return f"{self.rows} rows" if self.rows is not None else f"{self.pixels} pixels"
 
 
-def load_known(config: KnownPixels, name: str, model: Any, batch_size: int) -> Known:
+def load_known(config: KnownPixels, model: ImageModel, batch_size: int) -> Known:
     """The values that a batch begins with, one image a sample.
 
     Args:
         config: which.
-        name: the model's, for messages.
-        model: gives ``image_shape`` and ``from_images``.
+        model: a model of such images.
         batch_size: number of samples.
 
     Raises:
-        UsageError: the model makes no images, the images are not there, too few or of another shape, or more is known
-            than there is.
+        UsageError: the images are not there, too few or of another shape, or more is known than there is.
         DatasetError: the dataset cannot be had.
     """
-    if not hasattr(model, "from_images"):
-        raise UsageError(f"known_pixels: model {name} makes no images that could be completed")
     height, width, _ = model.image_shape
     if config.rows is not None and config.rows > height:
         raise UsageError(f"known_pixels: rows {config.rows} is more than the images' height, {height}")
@@ -67,7 +64,7 @@ def load_known(config: KnownPixels, name: str, model: Any, batch_size: int) -> K
     source, images = _images(config)
     if images.shape[1:] != model.image_shape:
         raise UsageError(
-            f"known_pixels: model {name} draws images of shape {list(model.image_shape)}, {source} has "
+            f"known_pixels: the model draws images of shape {list(model.image_shape)}, {source} has "
             f"{list(images.shape[1:])}"
         )
     if len(images) < batch_size:

@@ -8,10 +8,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jaxtyping import Array, Int
 
-from models import model_class, model_config
+from models import build
 from models.autoregressive import AutoregressiveSystem
 from models.wavenet.generation import begin
 from runners.measure.generation import CompiledGeneration, state_bytes
@@ -80,4 +79,4 @@ def _sweep(system: AutoregressiveSystem, ids: Int[Array, "T B"]) -> Int[Array, "
 
 def _model(architecture: Mapping[str, Any], seed: int) -> Any:
     """A model with random weights: the time does not depend on them."""
-    return model_class(architecture["name"])(model_config(architecture), rngs=nnx.Rngs(seed))
+    return build(architecture, seed)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from models import model_class, model_config
+from models import MODELS, model_config
 from models.densenet.calibration import calibrate
 
 MODEL = {
@@ -25,7 +25,7 @@ MODEL = {
 
 
 def test_calibrated_statistics_are_those_of_the_images() -> None:
-    model = model_class("densenet")(model_config(MODEL), rngs=nnx.Rngs(0))
+    model = MODELS["densenet"](model_config(MODEL), rngs=nnx.Rngs(0))
     images = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), np.uint8)
     x = model.from_images(jnp.asarray(images))
     calibrate(model, x)

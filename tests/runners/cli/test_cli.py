@@ -28,7 +28,6 @@ import models
 import solvers
 from common.paths import ROOT
 from data import DATASETS
-from models import model_class
 from models.made.model import MADEConfig, generate_masks
 from models.weights.native import save_checkpoint
 from models.weights.registry import registry
@@ -144,7 +143,7 @@ def first_half(content: bytes) -> bytes:
 
 
 def tiny_model() -> Any:
-    return model_class("made")(MADEConfig(36, (16, 12), 1e-3), rngs=nnx.Rngs(0))
+    return models.MODELS["made"](MADEConfig(36, (16, 12), 1e-3), rngs=nnx.Rngs(0))
 
 
 def native(path: Path) -> None:
@@ -893,7 +892,7 @@ COMPLETING = [
     sampling("known_number", "c.yml: known_pixels should be a mapping of keys to values, not 3", known_pixels=3),
     known(
         "dataset_shape",
-        "known_pixels: model made draws images of shape [6, 6, 1], the dataset mnist5k has [28, 28, 1]",
+        "known_pixels: the model draws images of shape [6, 6, 1], the dataset mnist5k has [28, 28, 1]",
         data=DIGITS,
         rows=3,
     ),
@@ -908,7 +907,7 @@ COMPLETING = [
     ),
     known(
         "file_shape",
-        "known_pixels: model made draws images of shape [6, 6, 1], the file '{here}/k.npz' has [8, 8, 1]",
+        "known_pixels: the model draws images of shape [6, 6, 1], the file '{here}/k.npz' has [8, 8, 1]",
         npz(images=np.zeros((4, 8, 8, 1), np.uint8)),
     ),
     known(
@@ -1051,7 +1050,7 @@ def test_no_device_at_all(tmp_path: Path) -> None:
 def test_model_of_another_runner(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(models.MODELS, "other", "models.made.model:MADE")
+    monkeypatch.setitem(models.MODELS.places, "other", "models.made.model:MADE")
     line = prepare(sampling("", "", model={"name": "other", **SHAPE}).values[0], tmp_path)
     assert main(line) == 2
     assert_says(capfd.readouterr().err, "MADESamplerRunner samples from made, not other", tmp_path)

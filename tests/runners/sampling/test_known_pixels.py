@@ -16,7 +16,7 @@ from flax import nnx
 from PIL import Image
 
 from data import load_dataset
-from models import model_class, model_config
+from models import MODELS, model_config
 from models.autoregressive import AutoregressiveSystem, Known
 from models.weights.native import save_checkpoint
 from runners.cli.main import main
@@ -38,7 +38,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 def build(name: str) -> Any:
     """A tiny model whose pixels depend on each other."""
     architecture = ARCHITECTURES[name]
-    model = model_class(architecture["name"])(model_config(architecture), rngs=nnx.Rngs(0))
+    model = MODELS[architecture["name"]](model_config(architecture), rngs=nnx.Rngs(0))
     if architecture["name"] == "made":
         model.layers[-1].kernel[...] = 10.0 * model.layers[-1].kernel[...]
     return model

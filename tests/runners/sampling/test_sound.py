@@ -228,10 +228,13 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"conditioning_file": "{files}/part.npz"},
         "conditioning_file '.*': the network takes no vectors",
     ),
-    "head_unknown": ({"head": {"name": "gumble"}}, "head: unknown name 'gumble'; did you mean 'gumbel'.*"),
+    "head_unknown": ({"head": {"name": "gumble"}}, "unknown head 'gumble'; did you mean 'gumbel'.*"),
     "head_option": ({"head": {"name": "argmax", "temperature": 1}}, "head: unknown option 'temperature'; valid: none"),
     "no_length": ({"num_samples": "left out"}, ".*num_samples is missing"),
-    "images": ({"known_pixels": {"images": "a.npz", "rows": 1}}, "known_pixels: model wavenet makes no images .*"),
+    "images": (
+        {"known_pixels": {"images": "a.npz", "rows": 1}},
+        "known_pixels: model wavenet makes no images; valid: made, pixelcnnpp",
+    ),
     "other_model": (
         {"model": {"name": "made", "num_inputs": 9}},
         "WaveNetSamplerRunner samples from wavenet, not made",

@@ -16,7 +16,7 @@ from scipy.io import wavfile
 
 from data.audio.stream import SoundStream
 from data.audio.wave_file import AudioError
-from models import model_class, model_config
+from models import MODELS, model_config
 from models.autoregressive import log_likelihood
 from models.weights.native import save_checkpoint
 from models.weights.stream_state import save_state
@@ -40,7 +40,7 @@ def sound(length: int = T) -> np.ndarray:
 
 
 def build(options: dict[str, Any], seed: int = 0) -> Any:
-    return model_class(options["name"])(model_config(options), rngs=nnx.Rngs(seed))
+    return MODELS[options["name"]](model_config(options), rngs=nnx.Rngs(seed))
 
 
 @pytest.fixture

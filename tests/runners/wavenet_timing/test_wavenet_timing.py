@@ -11,7 +11,7 @@ import pytest
 import yaml
 from flax import nnx
 
-from models import model_class
+from models import MODELS
 from models.wavenet.model import WaveNetConfig
 from runners.cli.main import main
 from runners.experiment import RunFailure
@@ -106,7 +106,7 @@ def test_growth_laws_are_found_again() -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_the_bare_chain_is_that_of_the_network_s_products(batch_size: int) -> None:
-    model = model_class("wavenet")(WaveNetConfig(dilations=(2, 1, 3), num_hidden=6, num_classes=9), rngs=nnx.Rngs(3))
+    model = MODELS["wavenet"](WaveNetConfig(dilations=(2, 1, 3), num_hidden=6, num_classes=9), rngs=nnx.Rngs(3))
     model.readout.bias[...] = jnp.linspace(0.0, 2.0, 9)
     network = model.fold()
     ids = np.zeros(batch_size, int)
