@@ -49,7 +49,7 @@ def default_block_size(system: Any) -> int:
 
 @dataclass(frozen=True)
 class BlockSolver(Solver):
-    """A solver that cuts a system into blocks of ``block_size`` equations; None: ``default_block_size`` says."""
+    """A solver that cuts a system into blocks of ``block_size`` equations, where None is the system's own default."""
 
     requires: ClassVar[type] = BlockSystem
     block_size: int | None = None

@@ -46,7 +46,7 @@ _SENTENCES = {
 
 
 class SolveError(RuntimeError):
-    """A solve that did not converge, raised where the caller asked for it. ``status`` tells which way."""
+    """A solve that did not converge, raised where the caller asked for it; ``status`` says how it ended."""
 
     def __init__(self, status: Status) -> None:
         super().__init__(status.sentence)

@@ -95,13 +95,12 @@ def parse_entry(entry: Any) -> SolverEntry:
     Raises ValueError: one sentence that names the unknown solver or option and the valid ones.
     """
     name, options = _name_and_options(entry)
-    if name not in SOLVERS:
-        raise ValueError(unknown("solver", name, SOLVERS))
+    kind = SOLVERS[name]
     max_steps, repeats = (_count(options.pop(key, None), f"solver {name}: {key}") for key in ("max_steps", "repeats"))
     trace = options.pop("trace", None)
     if not isinstance(trace, bool | None):
         raise ValueError(f"solver {name}: trace should be true or false, not {trace!r}")
-    return SolverEntry(_build_solver(name, options, _OF_ALL), max_steps, repeats, trace)
+    return SolverEntry(_build_solver(name, kind, options, _OF_ALL), max_steps, repeats, trace)
 
 
 def _name_and_options(entry: Any) -> tuple[Any, dict[str, Any]]:
@@ -113,9 +112,8 @@ def _name_and_options(entry: Any) -> tuple[Any, dict[str, Any]]:
     return entry["name"], {key: value for key, value in entry.items() if key != "name"}
 
 
-def _build_solver(name: str, options: Mapping[str, Any], of_all: Sequence[str] = ()) -> Solver:
+def _build_solver(name: str, kind: type[Solver], options: Mapping[str, Any], of_all: Sequence[str] = ()) -> Solver:
     """The solver of a name with its options, checked; ``of_all`` are options that the entry has beside them."""
-    kind: Any = SOLVERS[name]
     _check_names(name, options, [*(field.name for field in dataclasses.fields(kind)), *of_all])
     try:
         return _build_composite(kind, options) if issubclass(kind, CompositeSolver) else build_options(kind, options)
@@ -131,7 +129,7 @@ def _build_composite(kind: type[CompositeSolver], options: Mapping[str, Any]) ->
     admitted = [other for other, inner in SOLVERS.items() if kind.admits(inner())]
     if name not in admitted:
         raise ValueError(unknown("inner solver", name, admitted))
-    solver = build_options(kind, {**options, "solver": _build_solver(name, inner_options)})
+    solver = build_options(kind, {**options, "solver": _build_solver(name, SOLVERS[name], inner_options)})
     if "tol" in inner_options and solver.solver.tol != solver.tol:
         raise ValueError(
             f"tol {solver.solver.tol:g} of the inner solver differs from {solver.tol:g}, that of the whole; parts are "

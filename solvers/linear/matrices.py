@@ -27,7 +27,7 @@ class Matrices(ABC):
 
     @abstractmethod
     def transpose(self, a: Float[Array, "*N D"]) -> Float[Array, "*N ..."]:
-        """The transposed matrices."""
+        """The matrices transposed, that is with rows for columns."""
 
     @abstractmethod
     def product(self, a: Float[Array, "*N K"], b: Float[Array, "*M D"]) -> Float[Array, "*N D"]:
@@ -94,7 +94,7 @@ class Full(Matrices):
         return jnp.swapaxes(a, -1, -2)
 
     def product(self, a: Float[Array, "*N D K"], b: Float[Array, "*N K E"]) -> Float[Array, "*N D E"]:
-        """Products in full precision, which accelerators would round without being told."""
+        """Products in full precision, where accelerators would round by default."""
         return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
     def apply(self, a: Float[Array, "*N D K"], v: Float[Array, "*N K"]) -> Float[Array, "*N D"]:

@@ -166,7 +166,7 @@ class _FilterSteps:
         return _Filter(transition, one, self.algebra.identity(weight, self.features))
 
     def combine(self, first: _Filter, second: _Filter) -> _Filter:
-        """With y = A_2 L V^-T, V V^T = W, and x = V^-1 L^-1 A_1: A = y x, C = y y^T + C_2."""
+        """The steps of ``first`` and then ``second``: A = y x, C = y y^T + C_2, y = A_2 L V^-T, x = V^-1 L^-1 A_1."""
         product, transpose, solve = self.algebra.product, self.algebra.transpose, self.algebra.solve
         lower, seen, factor = self._factors(first.covariance, second.information)
         y = transpose(solve(factor, transpose(product(second.transition, lower))))
@@ -186,7 +186,7 @@ class _FilterSteps:
         return product(transpose(y), y) + element.covariance
 
     def _factors(self, covariance: Array, information: Array) -> tuple[Array, Array, Array]:
-        """The factors L, L^T Info and V of the two covariances' combination."""
+        """The factors L and L^T Info of W = I + L^T Info L, and V, where V V^T = W."""
         lower = self.algebra.cholesky(covariance)
         seen = self.algebra.product(self.algebra.transpose(lower), information)
         return lower, seen, self.algebra.cholesky(self.algebra.plus_identity(self.algebra.product(seen, lower)))

@@ -63,7 +63,7 @@ class Anderson(Solver):
         frontier = next_frontier(frontier, matching, num_equations)
         exact = prefix_mask(frontier, num_equations)
         slot = state.taken % self.history_size
-        # What overflowed tells nothing about the direction to go: it enters the history as "no change".
+        # Values that overflowed say nothing about the direction to go: they enter the history as "no change".
         tame = jax.tree.map(lambda a, b: jnp.where(jnp.isfinite(a), a, b), y, x)
         change = jax.tree.map(_difference, tame, x)
         sweeps = jax.tree.map(lambda buffer, a: buffer.at[slot].set(a), state.sweeps, tame)

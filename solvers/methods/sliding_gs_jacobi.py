@@ -1,4 +1,4 @@
-"""Sliding GS-Jacobi: a window of Jacobi that moves on by whatever is exact."""
+"""Sliding GS-Jacobi: a window of Jacobi that moves on as equations become exact."""
 
 from __future__ import annotations
 
