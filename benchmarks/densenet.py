@@ -25,13 +25,13 @@ from models.densenet.systems import DenseBlockSystem, DenseNetSystem
 from models.weights.load import load_checkpoint
 from runners.measure.follow import follow
 from runners.measure.timing import CompiledSolve, Times, time_calls
+from runners.report.published import DENSENET201
 from solvers import CachedSequential, Jacobi, Segmented, Solver
 
 NAME = "densenet201"
 LARGEST = 2  # the block of 48 layers
 MATRIX = 2048
 CALLS = 5
-PUBLISHED_SETTLED = 33  # sweeps after which the published curve of top-5 predictions does not change, of 98
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket")
 SOLVERS: dict[str, Solver] = {
     "jacobi": Jacobi(),
@@ -154,7 +154,7 @@ def measure(rounds: int) -> tuple[dict[str, Times], dict[str, Found], dict[str, 
     facts = {
         "deviation_from_torchvision": float(np.max(np.abs(np.asarray(logits) - call_torch()))),
         "sweeps_until_top5_settle": settled(system, system.num_equations),
-        "published_sweeps_until_top5_settle": PUBLISHED_SETTLED,
+        "published_sweeps_until_top5_settle": DENSENET201["settled"],
         **{f"padding_of_{name}": ratio for name, ratio in paddings(ours).items()},
     }
     return in_turn(timers, rounds), found, facts

@@ -1,6 +1,6 @@
 """Time WaveNet's generation with queues against real time and its own products: python -m benchmarks.wavenet.
 
-Each figure is taken with its floor in turn, in one process: the chain of products on the newest values, which no
+Each figure is taken in turn with its lower bound, in one process: the chain of products on the newest values, which no
 generator that does them one after the other can beat. The processes on one core are given it before JAX starts.
 """
 
@@ -10,7 +10,7 @@ import argparse
 import resource
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,19 @@ BATCHES = (1, 16)
 LIMITS = {1: 2.0, 16: 3.2}  # times of the chain
 
 
-def measure(repeats: int) -> dict[str, Speed]:
+class Case(NamedTuple):
+    """Where and for how many sequences at once a speed is measured."""
+
+    batch_size: int
+    one_core: bool
+
+    @property
+    def label(self) -> str:
+        """The case in words, as tables and limits name it."""
+        return f"batch {self.batch_size}, {'one core' if self.one_core else 'all cores'}"
+
+
+def measure(repeats: int) -> dict[Case, Speed]:
     """Times for a sample of every sequence, on all cores and on one."""
     architecture = describe_config("wavenet", WaveNetConfig())
     requests = [
@@ -38,10 +50,10 @@ def measure(repeats: int) -> dict[str, Speed]:
         for batch in BATCHES
     ]
     speeds = [measure_speed(architecture, **request) for request in requests]
-    found = {f"batch {batch}, all cores": speed for batch, speed in zip(BATCHES, speeds, strict=True)}
+    found = {Case(batch, one_core=False): speed for batch, speed in zip(BATCHES, speeds, strict=True)}
     if can_pin():
         pinned = measure_pinned([{"architecture": dict(architecture), **request} for request in requests])
-        found |= {f"batch {batch}, one core": speed for batch, speed in zip(BATCHES, pinned, strict=True)}
+        found |= {Case(batch, one_core=True): speed for batch, speed in zip(BATCHES, pinned, strict=True)}
     return found
 
 
@@ -60,15 +72,15 @@ def memory_after(seconds: int) -> dict[int, int]:
     return resident
 
 
-def limits(found: dict[str, Speed]) -> list[Limit]:
+def limits(found: dict[Case, Speed]) -> list[Limit]:
     """The figures that this benchmark is held against."""
     held = []
-    for where, speed in found.items():
-        if where == "batch 1, one core":
-            held.append(Limit(f"{where}, in times of real time at 16 kHz", speed.queues.median * RATE, 1.0))
-        if where.endswith("one core") or not can_pin():
-            bound = LIMITS[int(where.split(",")[0].removeprefix("batch "))]
-            held.append(Limit(f"{where}, in times of the chain", speed.queues.median / speed.chain.median, bound))
+    for case, speed in found.items():
+        if case == Case(1, one_core=True):
+            held.append(Limit(f"{case.label}, in times of real time at 16 kHz", speed.queues.median * RATE, 1.0))
+        if case.one_core or not can_pin():
+            ratio = speed.queues.median / speed.chain.median
+            held.append(Limit(f"{case.label}, in times of the chain", ratio, LIMITS[case.batch_size]))
     return held
 
 
@@ -80,10 +92,10 @@ def main() -> int:
     options = parser.parse_args()
     found = measure(options.repeats)
     times: dict[str, Times] = {}
-    for where, speed in found.items():
-        times |= {f"queues, {where}": speed.queues, f"chain, {where}": speed.chain}
+    for case, speed in found.items():
+        times |= {f"queues, {case.label}": speed.queues, f"chain, {case.label}": speed.chain}
     held = limits(found)
-    facts: dict[str, Any] = {"seconds_of_sound": SECONDS, "state_bytes": found["batch 1, all cores"].state_bytes}
+    facts: dict[str, Any] = {"seconds_of_sound": SECONDS, "state_bytes": found[Case(1, one_core=False)].state_bytes}
     if can_pin():
         resident = memory_after(options.seconds)
         what = f"memory after {options.seconds} s of sound, in times of that after 10 s"

@@ -34,8 +34,7 @@ class Table(Mapping[str, T], Generic[T]):
         self.places = dict(places)
 
     def __getitem__(self, name: Any) -> T:
-        if name not in self:
-            raise UnknownNameError(unknown(self.kind, name, self.places))
+        self.check(name)
         found: T = resolve(self.places[name])
         return found
 
@@ -47,6 +46,11 @@ class Table(Mapping[str, T], Generic[T]):
 
     def __len__(self) -> int:
         return len(self.places)
+
+    def check(self, name: Any) -> None:
+        """Raise UnknownNameError where there is no such name; nothing is imported."""
+        if name not in self:
+            raise UnknownNameError(unknown(self.kind, name, self.places))
 
     def name_of(self, kind: type) -> str | None:
         """The name of a class that the table holds, found without importing anything; None where it holds none such."""

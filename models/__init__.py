@@ -1,7 +1,7 @@
 """The networks, and the equations that they state.
 
-``MODELS`` maps the names used in configs and checkpoints to classes, resolved on use: "module:class". Adding a model is
-one file, one line here, in the table of its kind, and a config.
+``MODELS`` maps the names used in configs and checkpoints to classes, which are imported when they are asked for. Adding
+a model is a folder, one line here, in the table of its kind, and a config.
 """
 
 from __future__ import annotations
@@ -11,61 +11,59 @@ from collections.abc import Mapping
 from typing import Any
 
 from common.errors import UserError
-from common.lookup import resolve
-from common.names import unknown
 from common.options import build_options
+from common.table import Table
 
 # Autoregressive models, which are sampled from.
-SAMPLERS: dict[str, str] = {
-    "made": "models.made.model:MADE",
-    "pixelcnnpp": "models.pixelcnnpp.model:PixelCNNPP",
-    "wavenet": "models.wavenet.model:WaveNet",
-}
+SAMPLERS: Table[Any] = Table(
+    "model",
+    {
+        "made": "models.made.model:MADE",
+        "pixelcnnpp": "models.pixelcnnpp.model:PixelCNNPP",
+        "wavenet": "models.wavenet.model:WaveNet",
+    },
+)
 
 # Models that tell the class of an input.
-CLASSIFIERS: dict[str, str] = {
-    "densenet": "models.densenet.model:DenseNet",
-}
+CLASSIFIERS: Table[Any] = Table("model", {"densenet": "models.densenet.model:DenseNet"})
 
 # Models from one stream to another.
-STREAMS: dict[str, str] = {
-    "streaming": "models.wavenet.streaming:StreamingConvNet",
-}
+STREAMS: Table[Any] = Table("model", {"streaming": "models.wavenet.streaming:StreamingConvNet"})
 
-MODELS: dict[str, str] = SAMPLERS | CLASSIFIERS | STREAMS
+MODELS: Table[Any] = SAMPLERS | CLASSIFIERS | STREAMS
 
-# The equations that models state, "module:class", and whose they are.
-SYSTEMS: dict[str, tuple[str, ...]] = {
-    "models.autoregressive:AutoregressiveSystem": tuple(SAMPLERS),
-    "models.densenet.systems:DenseNetSystem": ("densenet",),
-    "models.densenet.systems:DenseBlockSystem": ("densenet block",),
-    "models.rnn.systems:ForwardRNN": ("rnn",),
-    "models.rnn.systems:BackwardRNN": ("rnn backward",),
-}
-
+# The equations that models state, by whose they are.
+SYSTEMS: Table[type] = Table(
+    "system",
+    {
+        **dict.fromkeys(SAMPLERS, "models.autoregressive:AutoregressiveSystem"),
+        "densenet": "models.densenet.systems:DenseNetSystem",
+        "densenet block": "models.densenet.systems:DenseBlockSystem",
+        "rnn": "models.rnn.systems:ForwardRNN",
+        "rnn backward": "models.rnn.systems:BackwardRNN",
+    },
+)
 
 # Options that were once called otherwise. Files of weights may still say so, and are read as if they did not.
 RENAMED = {"quantisation": "quantization"}
 
 
 class ModelError(UserError):
-    """A model that does not exist, or options that it does not take."""
-
-
-def model_class(name: Any) -> Any:
-    """The class of a model. Raises ModelError, naming the nearest, where there is none."""
-    if not isinstance(name, str) or name not in MODELS:
-        raise ModelError(unknown("model", name, MODELS))
-    return resolve(MODELS[name])
+    """A model without a name, or with options that it does not take."""
 
 
 def model_config(options: Mapping[str, Any]) -> Any:
-    """A model's architecture from a mapping with its ``name``, checked. Raises ModelError."""
+    """A model's architecture from a mapping with its ``name``, checked.
+
+    Raises:
+        UnknownNameError: there is no such model.
+        ModelError: it has no name, or an option that the model does not take.
+    """
     rest = dict(options)
     if "name" not in rest:
         raise ModelError(f"a model needs a name; valid: {', '.join(MODELS)}")
     name = rest.pop("name")
-    kind = model_class(name)
+    kind = MODELS[name]
     for old in RENAMED.keys() & rest.keys():
         raise ModelError(f"model {name}: option {old!r} is called {RENAMED[old]!r} now")
     try:
@@ -75,11 +73,11 @@ def model_config(options: Mapping[str, Any]) -> Any:
 
 
 def build(options: Mapping[str, Any], seed: int) -> Any:
-    """A model with random weights, from a mapping with its ``name`` and architecture. Raises ModelError."""
+    """A model with random weights, from a mapping with its ``name`` and architecture. Raises as ``model_config``."""
     from flax import nnx  # it takes a while to import, and the names of the models can be had without it
 
     config = model_config(options)
-    return model_class(options["name"])(config, rngs=nnx.Rngs(seed))
+    return MODELS[options["name"]](config, rngs=nnx.Rngs(seed))
 
 
 def describe_config(name: str, config: Any) -> dict[str, Any]:

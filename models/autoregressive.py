@@ -36,6 +36,9 @@ class Head(Protocol):
     def draw_noise(self, key: Array, num_equations: int, batch_size: int) -> Noise:
         """Noise for a batch of sequences."""
 
+    def check_noise(self, noise: Noise) -> None:
+        """Raise ValueError unless noise from elsewhere is such as ``draw_noise`` might give."""
+
     def initial_guess(self, noise: Noise) -> Array:
         """What parallel solvers begin with, (T, batch, ...)."""
 
@@ -189,6 +192,8 @@ def log_likelihood(network: CausalNetwork, head: Head, x: Array) -> Array:
     return head.log_prob(params, x)
 
 
-def cast_floats(tree: Any, dtype: Any) -> Any:
-    """Every floating-point leaf in another precision."""
-    return jax.tree.map(lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
+def check_finite(noise: Noise) -> None:
+    """Raise ValueError, naming the array, where noise is NaN or infinite; traced arrays pass unread."""
+    for name, array in noise.items():
+        if not isinstance(array, jax.core.Tracer) and not bool(jnp.all(jnp.isfinite(array))):
+            raise ValueError(f"{name} should be finite")

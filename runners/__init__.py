@@ -13,11 +13,11 @@ RUNNERS: Table[Any] = Table(
     "runner",
     {
         "MADESamplerRunner": "runners.sampling.runner:MADESamplerRunner",
-        "PixelCNNPPSamplerRunner": "runners.sampling.pixelcnnpp:PixelCNNPPSamplerRunner",
-        "CachedPixelCNNPPSamplerRunner": "runners.sampling.pixelcnnpp:CachedPixelCNNPPSamplerRunner",
-        "JacobiGSPixelCNNPPSamplerRunner": "runners.sampling.pixelcnnpp:JacobiGSPixelCNNPPSamplerRunner",
-        "GSJacobiPixelCNNPPSamplerRunner": "runners.sampling.pixelcnnpp:GSJacobiPixelCNNPPSamplerRunner",
-        "WaveNetSamplerRunner": "runners.sampling.sound:WaveNetSamplerRunner",
+        "PixelCNNPPSamplerRunner": "runners.sampling.runner:PixelCNNPPSamplerRunner",
+        "CachedPixelCNNPPSamplerRunner": "runners.sampling.runner:CachedPixelCNNPPSamplerRunner",
+        "JacobiGSPixelCNNPPSamplerRunner": "runners.sampling.runner:JacobiGSPixelCNNPPSamplerRunner",
+        "GSJacobiPixelCNNPPSamplerRunner": "runners.sampling.runner:GSJacobiPixelCNNPPSamplerRunner",
+        "WaveNetSamplerRunner": "runners.sampling.runner:WaveNetSamplerRunner",
         "WaveNetTimingRunner": "runners.wavenet_timing.runner:WaveNetTimingRunner",
         "SamplerRunner": "runners.sampling.runner:SamplerRunner",  # any model of images
         "BackpropRunner": "runners.rnn.backprop.runner:BackpropRunner",
@@ -25,7 +25,7 @@ RUNNERS: Table[Any] = Table(
         "RNNClassifierRunner": "runners.rnn.classifier.runner:RNNClassifierRunner",
         "DenseNetRunner": "runners.densenet.runner:DenseNetRunner",
         "StreamRunner": "runners.stream.runner:StreamRunner",
-        "EvaluateRunner": "runners.training.evaluate:EvaluateRunner",  # any model
+        "EvaluateRunner": "runners.training.evaluation.runner:EvaluateRunner",  # any model that is trained
         "TrainRunner": "runners.training.runner:TrainRunner",
         "TrainClassifierRunner": "runners.training.runner:TrainClassifierRunner",
         "TrainWaveNetRunner": "runners.training.runner:TrainWaveNetRunner",

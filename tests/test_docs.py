@@ -9,7 +9,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -19,9 +21,12 @@ from runners import RUNNERS
 from runners.cli.main import main
 from runners.config.files import apply_overrides, find_config, read_config
 from runners.config.schema import check_config
+from runners.measure import table as comparison
 
 README = ROOT / "README.md"
 OWN_EXPERIMENT = ROOT / "docs" / "your-own-experiment.md"
+# data/README.md shows how the speech was made, from a file that is not here.
+TESTED_ELSEWHERE = (README, ROOT / "data" / "README.md", ROOT / "docs" / "solvers.md", OWN_EXPERIMENT)
 PAGES = [README, ROOT / "data" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -106,12 +111,24 @@ def test_the_program_in_the_readme_runs_as_it_stands() -> None:
     assert done.stdout.startswith("The solver converged.")
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES[2:] if programs(page) and page != OWN_EXPERIMENT], ids=name)
-def test_programs_run(page: Path) -> None:
-    """A page is one program: later blocks go on where earlier ones ended."""
-    names = {"__name__": "documentation"}
+def run(page: Path) -> dict[str, Any]:
+    """Run the blocks of a page, each where the one before it ended; the names that they leave."""
+    names: dict[str, Any] = {"__name__": "documentation"}
     for program in programs(page):
         exec(program, names)
+    return names
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if programs(page) and page not in TESTED_ELSEWHERE], ids=name)
+def test_programs_run(page: Path) -> None:
+    run(page)
+
+
+def test_the_systems_in_the_documentation_are_solved() -> None:
+    names = run(ROOT / "docs" / "solvers.md")
+    for solution in (names["solution"], names["sliding"]):
+        assert float(jnp.max(jnp.abs(solution.value - names["system"].sweep(solution.value)))) < 1e-6
+    assert int(names["sliding"].stats.num_steps) < int(names["solution"].stats.num_steps)
 
 
 @pytest.fixture
@@ -154,3 +171,9 @@ def swing(num_steps: int, batch_size: int) -> np.ndarray:
         velocity = velocity - 0.05 * (np.sin(angle) + 0.3 * velocity)
         angles[t] = angle = angle + 0.05 * velocity
     return angles
+
+
+def test_the_order_in_which_columns_make_room_is_documented() -> None:
+    dropped = sorted((column for column in comparison._COLUMNS if column.drop), key=lambda column: column.drop)
+    text = " ".join((ROOT / "docs" / "results.md").read_text().split())
+    assert f"drops, in this order: {', '.join(column.name for column in dropped)}." in text

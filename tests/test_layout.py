@@ -6,7 +6,8 @@ import ast
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,49 @@ MAY_IMPORT = {
     "runners": {"runners", "solvers", "models", "data", "common"},
     "main": {"runners"},
     "benchmarks": set(ROOMS),
+}
+# Inside a room: the parts of it that a part may import beside itself. A part is a module, or a package with all that
+# lies in it; the room's own name stands for its __init__ alone. Every module of a room that is here belongs to a part.
+CONTRACTS = {
+    f"solvers.{name}"
+    for name in ("system", "solver", "solution", "equations", "pairing", "progress", "blocks", "composite")
+}
+METHODS = {*CONTRACTS, "solvers.linear", "solvers.methods"}
+NETWORKS = {f"models.{name}" for name in ("made", "pixelcnnpp", "wavenet", "densenet", "rnn")}
+SHARED = {"models.autoregressive", "models.heads", "models.layers"}
+PARTS: dict[str, set[str]] = {
+    **dict.fromkeys(CONTRACTS, CONTRACTS),
+    "solvers.linear": CONTRACTS,
+    "solvers.methods": {*CONTRACTS, "solvers.linear"},
+    "solvers.iterate": CONTRACTS,
+    "solvers.implicit": {*METHODS, "solvers.iterate"},
+    "solvers.table": CONTRACTS,
+    "solvers.solve": {*CONTRACTS, "solvers.iterate", "solvers.implicit", "solvers.table"},
+    "solvers.check": {*METHODS, "solvers.solve"},
+    "solvers.function": CONTRACTS,
+    "solvers.lyapunov": {*CONTRACTS, "solvers.linear"},
+    "solvers": {
+        *METHODS,
+        *(f"solvers.{name}" for name in ("iterate", "table", "solve", "check", "function")),
+    },
+    "models": set(),
+    "models.autoregressive": set(),
+    "models.layers": set(),
+    "models.heads": {"models.autoregressive"},
+    **dict.fromkeys(NETWORKS, SHARED),
+    "models.capabilities": {*SHARED, *NETWORKS, "models"},
+    "models.weights": set(),
+    "models.weights.downloads": {"models.weights"},  # beside archives and fetching
+    "models.weights.checkpoint": {"models.capabilities"},
+    "models.weights.native": {"models.weights.checkpoint", "models"},
+    "models.weights.stream_state": {"models.weights.checkpoint", "models"},
+    "models.weights.registry": {"models.weights.checkpoint", "models.weights.downloads"},
+    "models.weights.importers": {"models.weights.checkpoint", *NETWORKS, "models"},
+    "models.weights.load": {f"models.weights.{name}" for name in ("checkpoint", "native", "registry", "importers")},
+    "data": {"data.images"},
+    "data.audio": set(),
+    "data.images": set(),
+    "data.images.pictures": {"data", "data.images"},
 }
 OURS = {*ROOMS, "main", "tests"}
 ON_USE = {"torch", "torchvision", "mlxtend", "pooch", "gdown"}  # slow to import and not needed by every run
@@ -76,6 +120,73 @@ def wrong_arrows(source: str, inside: str) -> set[str]:
     return (imported(source, inside) & OURS) - MAY_IMPORT[inside]
 
 
+def dotted(path: Path) -> str:
+    """The name that a module is imported by."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+NAMES = {dotted(path): path for path in MODULES}
+
+
+def modules_imported(source: str, package: str, names: Collection[str]) -> set[str]:
+    """Which of the modules ``names`` a module of ``package`` imports by statements, in functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            found |= {f"{base}.{alias.name}" if f"{base}.{alias.name}" in names else base for alias in node.names}
+    return found & set(names)
+
+
+def arrows(inside: str) -> dict[str, set[str]]:
+    """The modules of a room, and those of the same room that each imports."""
+    own = {name: path for name, path in NAMES.items() if room(path) == inside}
+    packages = {name: name if path.stem == "__init__" else name.rpartition(".")[0] for name, path in own.items()}
+    return {name: modules_imported(path.read_text(), packages[name], own) for name, path in own.items()}
+
+
+def circle(graph: Mapping[str, Collection[str]]) -> list[str]:
+    """One circle of a graph; empty where there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def part_of(name: str, parts: Collection[str]) -> str | None:
+    """The part that a module belongs to: the longest name that it lies under."""
+    under = [part for part in parts if name == part or ("." in part and name.startswith(f"{part}."))]
+    return max(under, key=len, default=None)
+
+
+def wrong_parts(graph: Mapping[str, Collection[str]], parts: Mapping[str, Collection[str]]) -> set[tuple[str, str]]:
+    """The arrows that ``parts`` do not allow, and modules that belong to no part, each with an empty name."""
+    wrong = {(name, "") for name in graph if part_of(name, parts) is None}
+    for name, found in graph.items():
+        own = part_of(name, parts)
+        for other in found if own else ():
+            part = part_of(other, parts)
+            if part not in (own, *parts[str(own)]):
+                wrong.add((name, other))
+    return wrong
+
+
+def in_functions(source: str) -> set[str]:
+    """The functions of a module that import something when they are called."""
+    return {
+        function.name
+        for function in ast.walk(ast.parse(source))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_go_one_way_and_heavy_ones_wait(path: Path) -> None:
     source = path.read_text()
@@ -119,8 +230,54 @@ def test_imports_at_once_are_seen(source: str, found: set[str]) -> None:
     assert imported_at_once(source) == found
 
 
+@pytest.mark.parametrize("inside", ROOMS)
+def test_no_modules_import_each_other_in_a_circle(inside: str) -> None:
+    assert circle(arrows(inside)) == []
+
+
+def test_rooms_may_not_import_each_other_in_a_circle() -> None:
+    assert circle({inside: others - {inside} for inside, others in MAY_IMPORT.items()}) == []
+
+
+@pytest.mark.parametrize("inside", sorted({part.split(".")[0] for part in PARTS}))
+def test_parts_of_a_room_import_those_that_they_may(inside: str) -> None:
+    assert not wrong_parts(arrows(inside), PARTS)
+
+
+@pytest.mark.parametrize("name", [name for name, path in NAMES.items() if room(path) == "solvers"])
+def test_no_solver_waits_with_an_import(name: str) -> None:
+    assert not in_functions(NAMES[name].read_text())
+
+
+NAMED = ("a", "a.b", "a.b.c", "a.d")
+
+
+@pytest.mark.parametrize(
+    ("package", "source", "found"),
+    [
+        ("a", "import a.b.c, numpy", {"a.b.c"}),
+        ("a", "from a.b import c, f", {"a.b.c", "a.b"}),
+        ("a", "from a import d, f", {"a.d", "a"}),
+        ("a.b", "def f():\n    from a.d import g", {"a.d"}),
+        ("a.b", "from . import c", {"a.b.c"}),
+        ("a.b", "from .c import f\nfrom ..d import g\nfrom .. import d", {"a.b.c", "a.d"}),
+    ],
+)
+def test_imports_of_modules_are_seen(package: str, source: str, found: set[str]) -> None:
+    assert modules_imported(source, package, NAMED) == found
+
+
+def test_circles_and_wrong_parts_are_seen() -> None:
+    graph = {"a": {"a.b"}, "a.b": {"a.b.c"}, "a.b.c": {"a.d"}, "a.d": {"a.b"}}
+    assert set(circle(graph)) == {"a.b", "a.b.c", "a.d"}
+    assert circle({**graph, "a.d": set()}) == []
+    assert wrong_parts(graph, {"a": {"a.b"}, "a.b": {"a.d"}, "a.d": set()}) == {("a.d", "a.b")}
+    assert wrong_parts(graph, {"a": set(), "a.b": {"a.d"}}) == {("a", "a.b"), ("a.b.c", "a.d"), ("a.d", "")}
+    assert in_functions("import a\ndef f():\n    def g():\n        from a import b") == {"f", "g"}
+
+
 def test_tables_lead_to_what_they_name() -> None:
-    for places, inside in ((RUNNERS.places, "runners"), (MODELS, "models"), (DATASETS.places, "data")):
+    for places, inside in ((RUNNERS.places, "runners"), (MODELS.places, "models"), (DATASETS.places, "data")):
         for path in places.values():
             assert path.startswith(f"{inside}.")
             assert callable(resolve(path))

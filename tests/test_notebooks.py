@@ -90,4 +90,5 @@ def test_notebook_only_draws(path: Path) -> None:
                     imported.add(node.module if node.module.startswith("runners") else node.module.partition(".")[0])
     assert not imported & {"jax", "flax", "optax", "torch", "solvers", "models", "data"}
     ours = {name for name in imported if name.startswith("runners")}
-    assert all(re.fullmatch(r"runners\.(\w*figures|units)", name) for name in ours)
+    drawing = r"runners\.(plotting\.\w+|([a-z_]+\.)+figures|report\.(units|published))"
+    assert all(re.fullmatch(drawing, name) for name in ours)

@@ -17,7 +17,6 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
-from common.names import unknown
 from models.densenet.batch_norm import BatchNorm, Seen
 from models.densenet.conv import NarrowConv, PointwiseConv
 from models.densenet.convolution import halve
@@ -27,14 +26,6 @@ from models.densenet.stems import STEMS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-# growth rate, layers of each block, features of the stem: the published networks, 224 x 224 x 3 to 1000 classes.
-VARIANTS: dict[str, tuple[int, tuple[int, ...], int]] = {
-    "densenet121": (32, (6, 12, 24, 16), 64),
-    "densenet161": (48, (6, 12, 36, 24), 96),
-    "densenet169": (32, (6, 12, 32, 32), 64),
-    "densenet201": (32, (6, 12, 48, 32), 64),
-}
 
 
 @dataclass(frozen=True)
@@ -57,8 +48,7 @@ class DenseNetConfig:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not self.block_layers or min(self.block_layers) < 1:
             raise ValueError(f"block_layers must hold one or more positive counts, not {list(self.block_layers)}")
-        if self.stem not in STEMS:
-            raise ValueError(unknown("stem", self.stem, STEMS))
+        STEMS.check(self.stem)
         if min(self.image_shape) < 1:
             raise ValueError(f"image_shape must hold three positive sizes, not {list(self.image_shape)}")
         for name in ("pixel_mean", "pixel_std"):
@@ -74,14 +64,6 @@ class DenseNetConfig:
                 f"image_shape {list(self.image_shape)} is too small for {len(self.block_layers)} blocks; "
                 f"height and width must be at least {self._smallest_side}"
             )
-
-    @classmethod
-    def published(cls, name: str) -> DenseNetConfig:
-        """The published network of that name in VARIANTS. Raises ValueError, naming the nearest."""
-        if name not in VARIANTS:
-            raise ValueError(unknown("DenseNet", name, VARIANTS))
-        growth_rate, block_layers, num_init_features = VARIANTS[name]
-        return cls(growth_rate, block_layers, num_init_features)
 
     @property
     def grids(self) -> tuple[tuple[int, int], ...]:
@@ -182,6 +164,11 @@ class DenseNet(nnx.Module):
     def image_shape(self) -> tuple[int, int, int]:
         """(height, width, channels)."""
         return self.config.image_shape
+
+    @property
+    def num_classes(self) -> int:
+        """The number of logits."""
+        return self.config.num_classes
 
     def from_images(self, images: UInt8[Array, "N H W C"]) -> Float[Array, "N H W C"]:
         """Pixels in [0, 1], less their mean, in units of their standard deviation.

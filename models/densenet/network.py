@@ -10,9 +10,33 @@ from jaxtyping import Array, Float
 
 from common.pytree import pytree
 from models.densenet.block import FoldedBlock, side_by_side
-from models.densenet.convolution import halve
-from models.densenet.folded_stems import FoldedImageNetStem, FoldedSmallStem
+from models.densenet.convolution import convolve, halve, max_pool
 from models.layers.products import matmul
+
+
+@pytree
+@dataclass(frozen=True)
+class FoldedImageNetStem:
+    """ImageNetStem with its norm in the kernel and the bias."""
+
+    kernel: Float[Array, "7 7 C F"]
+    bias: Float[Array, " F"]
+
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B _ _ F"]:
+        """The first block's input."""
+        return max_pool(jax.nn.relu(convolve(x, self.kernel, 2) + self.bias))
+
+
+@pytree
+@dataclass(frozen=True)
+class FoldedSmallStem:
+    """SmallStem, which has no norm of its own."""
+
+    kernel: Float[Array, "3 3 C F"]
+
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B _ _ F"]:
+        """The first block's input."""
+        return convolve(x, self.kernel, 2)
 
 
 @pytree

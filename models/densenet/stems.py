@@ -1,4 +1,4 @@
-"""What a DenseNet begins with: from pixels to the first block's input. Each has a form with its norm folded in."""
+"""Stems of a DenseNet, from pixels to the first block's input, as modules; their inference forms are in network.py."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
+from common.table import Table
 from models.densenet.batch_norm import BatchNorm
 from models.densenet.conv import Conv
 from models.densenet.convolution import max_pool
-from models.densenet.folded_stems import FoldedImageNetStem, FoldedSmallStem
+from models.densenet.network import FoldedImageNetStem, FoldedSmallStem
 
 
 class ImageNetStem(nnx.Module):
@@ -55,4 +56,6 @@ class SmallStem(nnx.Module):
 
 
 # Names in configs.
-STEMS: dict[str, type[ImageNetStem] | type[SmallStem]] = {"imagenet": ImageNetStem, "small": SmallStem}
+STEMS: Table[type[ImageNetStem] | type[SmallStem]] = Table(
+    "stem", {"imagenet": "models.densenet.stems:ImageNetStem", "small": "models.densenet.stems:SmallStem"}
+)

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from models.autoregressive import Noise
+from common.table import Table
+from models.autoregressive import Noise, check_finite
 
 _NAME = "gumbel_noise"
 
@@ -37,6 +38,9 @@ class Argmax:
     def noise_at(self, key: Array, times: Int[Array, " S"], batch_size: int) -> Noise:
         """No noise for these equations."""
         return {_NAME: jnp.zeros((times.shape[0], batch_size, 0))}
+
+    def check_noise(self, noise: Noise) -> None:
+        """Nothing to check: its noise holds no numbers."""
 
     def initial_guess(self, noise: Noise) -> Int[Array, "T B"]:
         """The middle class, which is silence."""
@@ -77,11 +81,12 @@ class Gumbel:
 
     def check_noise(self, noise: Noise) -> None:
         """Raise ValueError unless the noise is finite."""
-        if not bool(jnp.all(jnp.isfinite(noise[_NAME]))):
-            raise ValueError(f"{_NAME} should be finite")
+        check_finite(noise)
 
 
-HEADS: dict[str, type[Argmax | Gumbel]] = {"argmax": Argmax, "gumbel": Gumbel}
+HEADS: Table[type[Argmax | Gumbel]] = Table(
+    "head", {"argmax": "models.heads.categorical:Argmax", "gumbel": "models.heads.categorical:Gumbel"}
+)
 
 
 def _log_prob(logits: Float[Array, "S B K"], values: Int[Array, "S B"]) -> Float[Array, "S B"]:

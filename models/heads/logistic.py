@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from models.autoregressive import Noise
+from models.autoregressive import Noise, check_finite
 
 
 class LocationScale(NamedTuple):
@@ -45,6 +45,10 @@ class Logistic:
     def draw_noise(self, key: Array, num_equations: int, batch_size: int) -> Noise:
         """{"logistic_noise": (T, batch)}."""
         return {"logistic_noise": jax.random.logistic(key, (num_equations, batch_size))}
+
+    def check_noise(self, noise: Noise) -> None:
+        """Raise ValueError unless the noise is finite."""
+        check_finite(noise)
 
     def initial_guess(self, noise: Noise) -> Float[Array, "T B"]:
         """Zeros: mid-gray for images in logit space."""

@@ -6,7 +6,6 @@ Salimans et al., "PixelCNN++", ICLR 2017 (arXiv 1701.05517), sections 2.1 and 2.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
@@ -100,7 +99,7 @@ class DiscretizedLogisticMixture:
         mixture = self._unpack(params)
         u = noise["logistic_u"]
         if self.component == "inverse_cdf":
-            return _sample_by_quantile(mixture, lambda c, *_: u[..., c, None])[0]
+            return _sample_by_quantile(mixture, u)
         winner = jnp.argmax(mixture.logits - jnp.log(-jnp.log(noise["mixture_u"])), axis=-1)
         chosen = _one_hot(winner, self.num_mixtures)
         one = jax.tree.map(lambda a: _select(chosen, a)[..., None], mixture)
@@ -109,32 +108,6 @@ class DiscretizedLogisticMixture:
         for c in range(self.num_channels):
             x.append(jnp.clip(_mean(one, c, x) + steps[..., c, :], -1.0, 1.0))
         return jnp.concatenate(x, axis=-1)
-
-    def invert(self, params: Float[Array, "S B K"], values: Float[Array, "S B C"], key: Array) -> Noise:
-        """Noise for which ``sample`` gives these values, drawn from its distribution given that it does.
-
-        The component is drawn from its posterior. Where values were clamped, how far beyond the end they had been is
-        drawn too. In the Gumbel form, the Gumbels are drawn given that this component has the largest (Maddison,
-        Tarlow, Minka, "A* Sampling", NIPS 2014, arXiv 1411.0030).
-
-        Noise stays within [1e-5, 1 - 1e-5]: a value further out than this noise reaches is reproduced only as near as
-        the range allows, and components that reach it are preferred to those that do not. Rounding of u moves a value
-        by about 1e-7 / density, the more the less likely the value is.
-        """
-        mixture = self._unpack(params)
-        ends_key, mixture_key = jax.random.split(key)
-        score, u, free = _explain(mixture, values, ends_key)
-        if self.component == "gumbel":
-            chosen, mixture_u = _draw_argmax(mixture.logits, score, mixture_key)
-            return {"mixture_u": mixture_u, "logistic_u": _select(chosen, u)}
-        chosen = _one_hot(jax.random.categorical(mixture_key, score), self.num_mixtures)
-        x = _select(chosen, free)
-
-        def choose(channel: int, weights: Array, means: Array, scales: Array) -> Array:
-            cdf = _mixture_cdf(x[..., channel, None], weights, means, scales)
-            return jnp.clip(cdf, LOWEST_U, 1.0 - LOWEST_U)
-
-        return {"logistic_u": _sample_by_quantile(mixture, choose)[1]}
 
     def draw_noise(self, key: Array, num_equations: int, batch_size: int) -> Noise:
         """{"mixture_u": (T, batch, M), "logistic_u": (T, batch, C)}, uniform in [1e-5, 1 - 1e-5].
@@ -235,7 +208,7 @@ def _logit(u: Array) -> Array:
 
 
 def _log_density(z: Array) -> Array:
-    """Of the standard logistic."""
+    """The logarithm of the standard logistic's density."""
     return -jnp.abs(z) - 2.0 * jnp.log1p(jnp.exp(-jnp.abs(z)))
 
 
@@ -273,76 +246,14 @@ def _quantile(
     return x - (excess - lax.stop_gradient(excess)) / jnp.maximum(density, 1e-30)
 
 
-def _sample_by_quantile(
-    mixture: Mixture, choose_u: Callable[[int, Array, Array, Array], Array]
-) -> tuple[Float[Array, "S B C"], Float[Array, "S B C"]]:
-    """Samples and their u; ``choose_u`` gives a channel's u, knowing the channel's weights, means and scales."""
+def _sample_by_quantile(mixture: Mixture, u: Float[Array, "S B C"]) -> Float[Array, "S B C"]:
+    """Samples whose channels are the quantiles u, each of its mixture given the channels before."""
     log_weights = mixture.logits
     x: list[Array] = []
-    u: list[Array] = []
     for c in range(mixture.means.shape[-2]):
         mean, log_scale = _mean(mixture, c, x), mixture.log_scales[..., c, :]
         scale = jnp.exp(log_scale)
-        weights = jax.nn.softmax(log_weights)
-        u.append(choose_u(c, weights, mean, scale))
-        free = _quantile(u[c], weights, mean, scale)
+        free = _quantile(u[..., c, None], jax.nn.softmax(log_weights), mean, scale)
         x.append(jnp.clip(free, -1.0, 1.0))
         log_weights += _log_density((free - mean) / scale) - log_scale
-    return jnp.concatenate(x, axis=-1), jnp.concatenate(u, axis=-1)
-
-
-def _explain(
-    mixture: Mixture, values: Float[Array, "S B C"], key: Array
-) -> tuple[Float[Array, "S B M"], Float[Array, "S B C M"], Float[Array, "S B C M"]]:
-    """How each component would give the values: log posterior, ``logistic_u``, and the values before their clamp.
-
-    At -1 and 1 the u of a component is uniform over all that end there, and the value beyond the end is the one of this
-    u. The log posterior of a component that misses the values, because u is confined, is lowered by how far it does.
-    """
-    low, high = LOWEST_U, 1.0 - LOWEST_U
-    beyond = jax.random.uniform(key, values.shape, values.dtype)[..., None]
-    score = jax.nn.log_softmax(mixture.logits)
-    u: list[Array] = []
-    free: list[Array] = []
-    reached: list[Array] = []  # each component's own value
-    for c in range(values.shape[-1]):
-        x, v, log_scale = values[..., c, None], beyond[..., c, :], mixture.log_scales[..., c, :]
-        inside = jnp.abs(x) < 1.0
-        mean, scale = _mean(mixture, c, reached), jnp.exp(log_scale)
-        z = (x - mean) / scale
-        score += jnp.where(inside, _log_density(z) - log_scale, jax.nn.log_sigmoid(-x * z))
-
-        at_x = jnp.clip(jax.nn.sigmoid(z), low, high)
-        u.append(jnp.where(inside, at_x, jnp.where(x > 0.0, at_x + v * (high - at_x), low + v * (at_x - low))))
-        value = mean + scale * _logit(u[c])
-        free.append(jnp.where(inside, x, x * jnp.maximum(x * value, 1.0)))
-        reached.append(jnp.clip(value, -1.0, 1.0))
-        score -= 1e6 * jnp.maximum(jnp.abs(reached[c] - x) - 1e-5, 0.0)
-    return score, jnp.stack(u, axis=-2), jnp.stack(free, axis=-2)
-
-
-def _draw_argmax(
-    logits: Float[Array, "S B M"], score: Float[Array, "S B M"], key: Array
-) -> tuple[Bool[Array, "S B M"], Float[Array, "S B M"]]:
-    """A component from softmax(score), one-hot, and u with argmax(logits - log(-log u)) at it.
-
-    With e = -log u, the argmax is that of w / e, w = softmax(logits): the first of exponential clocks with rates w. Its
-    time is exponential with rate 1 whichever clock it is, and the others run on from there without memory:
-    e_j = w_j time + an exponential.
-    """
-    choice_key, first_key, others_key = jax.random.split(key, 3)
-    log_weights = jax.nn.log_softmax(logits)
-    shortest, longest = -math.log1p(-LOWEST_U), -math.log(LOWEST_U)  # e at the ends of u's range
-    behind = jnp.max(log_weights, axis=-1, keepdims=True) - log_weights
-    can_win = behind < math.log(longest / shortest) - 0.01
-    score = jnp.where(can_win, score, -jnp.inf)
-    chosen = _one_hot(jax.random.categorical(choice_key, score), logits.shape[-1])
-
-    log_weight = _select(chosen, log_weights)[..., None]
-    time = jnp.minimum(jax.random.exponential(first_key, log_weight.shape, logits.dtype), longest - 0.5)
-    winner = jnp.clip(jnp.exp(-jnp.exp(log_weight) * time), LOWEST_U, 1.0 - LOWEST_U)
-    # From the winner's u as rounded, and a little later, so that rounding cannot change the winner.
-    rate = jnp.where(chosen, 0.0, jnp.exp(log_weights - log_weight))
-    later = 1e-6 + jax.random.exponential(others_key, logits.shape, logits.dtype)
-    others = jnp.clip(jnp.exp(-(1.0001 * rate * -jnp.log(winner) + later)), LOWEST_U, 1.0 - LOWEST_U)
-    return chosen, jnp.where(chosen, winner, others)
+    return jnp.concatenate(x, axis=-1)

@@ -15,23 +15,36 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from common.names import unknown
 from common.pytree import pytree
+from common.table import Table
 from models.layers.products import matmul
 from models.rnn.jacobian import CellJacobian
 
+# Activations, each with its derivative.
+ACTIVATIONS: Table[Callable[[Array], tuple[Array, Array]]] = Table(
+    "activation",
+    {
+        "softplus": "models.rnn.cells:softplus",
+        "tanh": "models.rnn.cells:tanh",
+        "linear": "models.rnn.cells:linear",
+    },
+)
 
-def _tanh(a: Array) -> tuple[Array, Array]:
+
+def softplus(a: Array) -> tuple[Array, Array]:
+    """log(1 + exp(a)), and its derivative."""
+    return jax.nn.softplus(a), jax.nn.sigmoid(a)
+
+
+def tanh(a: Array) -> tuple[Array, Array]:
+    """The hyperbolic tangent of a, and its derivative."""
     value = jnp.tanh(a)
     return value, 1.0 - value * value
 
 
-# What gives an activation and its derivative.
-ACTIVATIONS: dict[str, Callable[[Array], tuple[Array, Array]]] = {
-    "softplus": lambda a: (jax.nn.softplus(a), jax.nn.sigmoid(a)),
-    "tanh": _tanh,
-    "linear": lambda a: (a, jnp.ones_like(a)),
-}
+def linear(a: Array) -> tuple[Array, Array]:
+    """The identity, and its derivative."""
+    return a, jnp.ones_like(a)
 
 
 @dataclass(frozen=True)
@@ -111,8 +124,7 @@ class ElmanCell(RecurrentCell):
     activation: str = field(default="softplus", metadata={"static": True})  # a name in ACTIVATIONS
 
     def __post_init__(self) -> None:
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(unknown("activation", self.activation, ACTIVATIONS))
+        ACTIVATIONS.check(self.activation)
         super().__post_init__()
 
     def linearize(

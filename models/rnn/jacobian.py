@@ -51,16 +51,6 @@ class CellJacobian:
         read = _total(gate * kernel for gate, kernel in zip(self.gates[-1], kernels, strict=True))
         return self._joined(self.direct[0], read)
 
-    def push(self, v: Float[Array, "*S _"]) -> Float[Array, "*S _"]:
-        """J v, the derivative along v."""
-        parts = jnp.split(v, len(self.direct), axis=-1)
-        reads = jnp.split(matmul(parts[-1], self.kernel), len(self.gates[0]), axis=-1)
-        new = [
-            direct * parts[0] + _total(gate * read for gate, read in zip(gates, reads, strict=True))
-            for direct, gates in zip(self.direct, self.gates, strict=True)
-        ]
-        return jnp.concatenate(new, axis=-1)
-
     def pull(self, w: Float[Array, "*S _"]) -> Float[Array, "*S _"]:
         """J^T w, the gradient with respect to the old state from that with respect to the new one."""
         parts = jnp.split(w, len(self.direct), axis=-1)

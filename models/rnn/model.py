@@ -15,6 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from common.names import unknown
+from common.table import Table
 from models.rnn.cells import ACTIVATIONS, ElmanCell, GRUCell, LSTMCell, RecurrentCell
 from models.rnn.network import RNNNetwork
 
@@ -50,16 +51,15 @@ class RNNConfig:
     recurrent: str | None = None
 
     def __post_init__(self) -> None:
-        if self.cell not in CELLS:
-            raise ValueError(unknown("cell", self.cell, CELLS))
+        CELLS.check(self.cell)
         for name in ("num_inputs", "hidden_size", "num_outputs"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
         if self.activation is not None and self.cell != "elman":
             raise ValueError(f"{self.cell} has activations of its own; activation is an option of elman")
-        if self.activation is not None and self.activation not in ACTIVATIONS:
-            raise ValueError(unknown("activation", self.activation, ACTIVATIONS))
+        if self.activation is not None:
+            ACTIVATIONS.check(self.activation)
         if self.recurrent is not None and self.recurrent not in _RECURRENT:
             raise ValueError(unknown("recurrent matrix", self.recurrent, _RECURRENT))
         if self.init_scale is not None and (self.gain is not None or self.recurrent is not None):
@@ -146,7 +146,9 @@ class LSTM(CellModule):
 
 
 # Names in configs.
-CELLS: dict[str, type[CellModule]] = {"elman": Elman, "gru": GRU, "lstm": LSTM}
+CELLS: Table[type[CellModule]] = Table(
+    "cell", {"elman": "models.rnn.model:Elman", "gru": "models.rnn.model:GRU", "lstm": "models.rnn.model:LSTM"}
+)
 
 
 class RNN(nnx.Module):

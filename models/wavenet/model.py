@@ -20,7 +20,7 @@ from models.layers.normal import Normal
 from models.wavenet.blocks import BLOCKS
 from models.wavenet.conditioning import Conditioning, ConditioningWeights
 from models.wavenet.network import EMPTY, FIRST, FirstLayer, WaveNetNetwork
-from models.wavenet.quantization import Linear, Quantizer, quantizer
+from models.wavenet.quantization import QUANTIZERS, Linear, Quantizer
 from models.wavenet.rings import Rings
 from models.wavenet.stack import CausalStack
 from models.wavenet.streaming import StreamingNetwork
@@ -95,9 +95,14 @@ class WaveNet(nnx.Module):
         )
 
     @property
+    def sample_rate(self) -> int:
+        """In Hz, of the sound that it is a model of."""
+        return self.config.sample_rate
+
+    @property
     def quantizer(self) -> Quantizer:
         """Which sounds the classes stand for."""
-        return quantizer(self.config.quantization, self.config.num_classes)
+        return QUANTIZERS[self.config.quantization](self.config.num_classes)
 
     @property
     def head(self) -> Gumbel:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, Int32
 
-from common.names import unknown
+from common.table import Table
 
 MAX_CLASSES = 65_536  # 16 bits, what sound is kept in
 
@@ -81,14 +81,10 @@ class MuLaw:
 
 
 Quantizer: TypeAlias = Linear | MuLaw
-QUANTIZERS: dict[str, type[Quantizer]] = {"mu_law": MuLaw, "linear": Linear}
-
-
-def quantizer(name: str, num_classes: int = 256) -> Quantizer:
-    """A quantizer of ``QUANTIZERS``. Raises ValueError where the name is unknown or the number is not valid."""
-    if name not in QUANTIZERS:
-        raise ValueError(unknown("quantization", name, QUANTIZERS))
-    return QUANTIZERS[name](num_classes)
+QUANTIZERS: Table[type[Quantizer]] = Table(
+    "quantization",
+    {"mu_law": "models.wavenet.quantization:MuLaw", "linear": "models.wavenet.quantization:Linear"},
+)
 
 
 def _nearest(x: Float[Array, "*shape"], num_classes: int) -> Int32[Array, "*shape"]:

@@ -105,10 +105,6 @@ class StreamingNetwork:
         time = rings.wrapped(state.time + keep)
         return self.readout(h, skip), replace(state, recent=recent, queues=queues, time=time)
 
-    def full(self, x: Float[Array, "T B F"]) -> Float[Array, "T B O"]:
-        """A whole sequence at once."""
-        return self(x, self.init_state(x.shape[1]))[0]
-
 
 class StreamingConvNet(nnx.Module):
     """The network's parameters; ``fold`` gives the inference form."""
@@ -124,6 +120,10 @@ class StreamingConvNet(nnx.Module):
         self.first = nnx.Param(normal((width, config.num_inputs, channels), scale))
         self.layers = nnx.List([block(width, channels, config.num_skip, normal) for _ in config.dilations])
         self.readout = block.readout(channels, config.num_skip, config.num_outputs, normal)
+
+    def stream(self) -> StreamingNetwork:
+        """The inference form, which reads a stream as it is."""
+        return self.fold()
 
     def fold(self) -> StreamingNetwork:
         """The network in the inference form."""

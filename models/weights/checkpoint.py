@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from common.errors import UserError
+from models.capabilities import Prepared
 
 
 class CheckpointError(UserError):
@@ -46,7 +47,7 @@ def restore_state(model: Any, arrays: Mapping[str, np.ndarray], source: str) -> 
         if found.shape != current.shape:
             raise CheckpointError(f"{source}: entry {key!r} has shape {found.shape}; expected {current.shape}")
         variable[...] = jnp.asarray(found, current.dtype)
-    if hasattr(model, "prepare"):
+    if isinstance(model, Prepared):
         try:
             model.prepare()
         except ValueError as error:  # masks that the model cannot work with

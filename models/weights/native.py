@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flax import nnx
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from common.errors import UserError
 from common.files import write_atomically
-from models import RENAMED, ModelError, describe_config, model_class, model_config
+from models import RENAMED, build, describe_config
 from models.weights.checkpoint import Checkpoint, CheckpointError, check_agreement, flat_state, restore_state
 
 FORMAT = "trisolve-1"
@@ -61,10 +61,9 @@ def load_native(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
     architecture = {RENAMED.get(key, key): value for key, value in architecture.items()}
     check_agreement(str(path), architecture, expected)
     try:  # with the config's options, which agree: one that the model does not know is refused
-        config = model_config(architecture | {key: value for key, value in expected.items() if value is not None})
-    except ModelError as error:
+        model = build(architecture | {key: value for key, value in expected.items() if value is not None}, seed=0)
+    except UserError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    model = model_class(architecture["name"])(config, rngs=nnx.Rngs(0))
     arrays |= {
         key: _unpacked(arrays[key], shape, f"{path}: entry {key!r}") for key, shape in packed.items() if key in arrays
     }

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
-    Progress,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -20,43 +18,28 @@ from models.weights.downloads import DownloadError, download, downloads
 from models.weights.fetching import FetchSettings
 from runners.config.schema import UsageError
 from runners.experiment import RunFailure
+from runners.report.console import LiveProgress
 from runners.report.units import format_bytes
 
 SETTINGS = FetchSettings()
 _QUIET_S = 10.0  # between two lines where there is no terminal
 
 
-class DownloadProgress:
+class DownloadProgress(LiveProgress):
     """A bar on a terminal; elsewhere a line now and then."""
 
     def __init__(self, console: Console, name: str) -> None:
-        self.console, self.name = console, name
-        self.bar = Progress(
+        super().__init__(
+            console,
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
             DownloadColumn(binary_units=True),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
         )
+        self.name = name
         self.task = self.bar.add_task(name, total=None, visible=False)
         self.reported = time.monotonic()
-
-    def __enter__(self) -> DownloadProgress:
-        """Show the bar once something comes."""
-        self.bar.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Leave the bar as it stands."""
-        self.bar.__exit__(kind, error, traceback)
-
-    def say(self, message: str) -> None:
-        """Print a line."""
-        self.console.print(message, highlight=False, soft_wrap=True, markup=False)
 
     def at(self, received: int, total: int | None) -> None:
         """``received`` bytes of ``total`` are here."""

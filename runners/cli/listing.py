@@ -9,7 +9,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from common.lookup import resolve
 from common.paths import CHECKPOINTS, CONFIGS
 from models import SYSTEMS
 from models.weights.downloads import Download, downloaded, downloads
@@ -49,7 +48,7 @@ def print_listing() -> None:
 
 def _solvable(solver: type[Solver]) -> list[str]:
     """The models that a solver solves. A protocol is looked for in their systems' classes: nothing is built."""
-    models = [model for path, names in SYSTEMS.items() if fits(solver, resolve(path)) for model in names]
+    models = [name for name, kind in SYSTEMS.items() if fits(solver, kind)]
     return models + (["any x -> F(x) (from_function)"] if fits(solver, FunctionSystem) else [])
 
 

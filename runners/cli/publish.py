@@ -24,7 +24,7 @@ def publish(report: Report, context: RunContext) -> None:
     """Write the results to ``context.out``, which keeps its old content until all of the new is there, and print them.
 
     results.json and the arrays are written first. A picture that cannot be drawn is a warning; anything else that
-    cannot be written is said once the results are in place.
+    cannot be written is said once the results are in place, and then nothing is done afterwards.
 
     Raises:
         RunFailure: there are results, and yet the run failed.
@@ -36,9 +36,10 @@ def publish(report: Report, context: RunContext) -> None:
                 content: dict[str, Any] = dict(arrays)
                 np.savez_compressed(folder / name, **content)
         failures = [failure for artifact in report.artifacts if (failure := _write(artifact, folder, context))]
-    for action in report.afterwards:
-        action()
     _print(report, context)
+    if not failures:
+        for action in report.afterwards:
+            action()
     failures = ([report.failure] if report.failure else []) + failures
     if failures:
         raise RunFailure("; ".join(failures))
@@ -70,7 +71,7 @@ def _write(artifact: Artifact, folder: Path, context: RunContext) -> str | None:
         sentence = f"{artifact.name} could not be written: {' '.join(str(error).split()) or type(error).__name__}"
         if artifact.essential:
             return sentence
-        context.console.print(Text(f"warning: {sentence}"))
+        context.console.print(Text(f"warning: {sentence}"), soft_wrap=True)
     return None
 
 
@@ -80,8 +81,8 @@ def _print(report: Report, context: RunContext) -> None:
     for table in report.tables:
         table.print(console, all_columns=context.all_columns)
     for sentence in report.sentences:
-        console.print(Text(sentence))
-    context.console.print(Text(f"results in {_shown(context.out)}"))
+        console.print(Text(sentence), soft_wrap=True)
+    context.console.print(Text(f"results in {_shown(context.out)}"), soft_wrap=True)
 
 
 def _shown(path: Path) -> str:

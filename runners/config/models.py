@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
-from models import build, model_class
+from models import MODELS, build
 from models.weights.checkpoint import Checkpoint
 from models.weights.load import load_checkpoint
 
@@ -26,7 +26,7 @@ class ModelChoice(BaseModel):
     @classmethod
     def _check_name(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
         if value is not None and "name" in value:
-            model_class(value["name"])  # its error names the valid ones
+            MODELS.check(value["name"])
         return value
 
     @model_validator(mode="after")
@@ -39,13 +39,13 @@ class ModelChoice(BaseModel):
 def load(choice: ModelChoice, seed: int, name: str | None = None) -> Checkpoint:
     """The model that a config names: a checkpoint's, or else one with random weights drawn from ``seed``.
 
-    ``name`` is the model's where the config does not say it. Raises CheckpointError or ModelError, both a UserError.
+    ``name`` is the model's where the config does not say it. Raises UserError where it cannot be had.
     """
     options = {**({} if name is None else {"name": name}), **(choice.model or {})}
     return random_weights(options, seed) if choice.checkpoint is None else load_checkpoint(choice.checkpoint, options)
 
 
 def random_weights(options: Mapping[str, Any], seed: int) -> Checkpoint:
-    """A model of that architecture as it is before any training. Raises ModelError."""
+    """A model of that architecture as it is before any training. Raises UserError where there is none such."""
     model = build(options, seed)
     return Checkpoint(options["name"], model, {"weights": "random"}, trained=False)

@@ -51,7 +51,7 @@ class DataConfig(BaseModel):
     download: bool = False
 
 
-C = TypeVar("C", bound=RunConfig)
+C = TypeVar("C", bound=BaseModel)
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -63,14 +63,14 @@ def check_config(schema: type[C], config: Mapping[str, Any], source: str) -> C:
         raise UsageError(f"{source}: {_explain(schema, error)}") from None
 
 
-def _explain(schema: type[RunConfig], error: ValidationError) -> str:
+def _explain(schema: type[BaseModel], error: ValidationError) -> str:
     problems = error.errors()
     extra = [problem for problem in problems if problem["type"] == "extra_forbidden"]
     if not extra:
         return explain(error)
     location = [str(part) for part in extra[0]["loc"]]
     key, fields = location[-1], _fields_at(schema, location[:-1])
-    successors = {**SUCCESSORS, **schema.successors}
+    successors = {**SUCCESSORS, **(schema.successors if issubclass(schema, RunConfig) else {})}
     if key in successors:
         return f"config key {'.'.join(location)!r} belongs to an older code base; its successor is {successors[key]}"
     inside = f" in {'.'.join(location[:-1])}" if location[:-1] else ""

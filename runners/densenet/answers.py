@@ -71,7 +71,7 @@ class Answers:
         return np.minimum(np.argmax(reached, axis=0) + 2, self.last)
 
     def early_exit(self, exact: Float[np.ndarray, "N K"], k: int) -> dict[str, Any]:
-        """What stopping so would cost and save, as results have it; shares are of the images."""
+        """The cost of stopping so and what it saves, as results have it; shares are of the images."""
         stop = self.exits(k)
         answer = self.logits[stop, np.arange(len(stop))]
         right = agreement(top_classes(answer), top_classes(exact))
@@ -109,6 +109,6 @@ def quartiles(values: Float[np.ndarray, "S N"]) -> dict[str, list[float]]:
 
 
 def _first_of_last_run(rows: Bool[np.ndarray, "S N"]) -> Int[np.ndarray, " N"]:
-    """For each image the first row from which on all are true; the last one is."""
-    false: Int[np.ndarray, " N"] = np.max(np.where(rows, -1, np.arange(len(rows))[:, None]), axis=0)
+    """For each image the first row from which on all are true; the last counts as true, though NaN equals nothing."""
+    false: Int[np.ndarray, " N"] = np.max(np.where(rows[:-1], -1, np.arange(len(rows) - 1)[:, None]), axis=0)
     return false + 1

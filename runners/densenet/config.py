@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from common.names import unknown
-from models import MODELS, model_config
 from models.weights.downloads import downloads
+from runners.config.models import ModelChoice
 from runners.config.schema import DataConfig, RunConfig
 from runners.config.solvers import SolverList
 
@@ -16,7 +16,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class EarlyExit(BaseModel):
-    """When to stop before the answer is known to be exact."""
+    """The rule by which one stops before the answer is known to be exact."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -33,13 +33,13 @@ class EarlyExit(BaseModel):
         return sorted(set(value))
 
 
-class DenseNetRunnerConfig(RunConfig):
+class DenseNetRunnerConfig(RunConfig, ModelChoice):
     """Which network, which images, and how its layers are solved for."""
 
-    model: dict[str, Any] | None = None  # the architecture; may be left out where weights tell it
-    checkpoint: str | None = None  # a name in the registry or a path; none: see ``published``
-    # A name in the registry of downloads: these weights where they are downloaded. Otherwise weights are random, with
-    # batch-norm statistics of images, and marked as such.
+    ways: ClassVar[tuple[str, ...]] = ("model", "checkpoint", "published")
+
+    # A name in the registry of downloads: these weights where they are downloaded. Otherwise, and where there is no
+    # checkpoint, weights are random, with batch-norm statistics of images, and marked as such.
     published: str | None = None
     # A dataset's held-out images; or photographs, those of installed packages; or imagenet, the validation images
     # under ``root``, and the photographs where no root is given and the default one has none.
@@ -53,17 +53,8 @@ class DenseNetRunnerConfig(RunConfig):
     repeats: Count = 5  # timed runs of each solver on the first batch, after one that is not (unless it is long)
     time_limit_s: Annotated[float, Field(gt=0)] | None = None  # for each of these runs
 
-    @field_validator("model")
-    @classmethod
-    def _check_model(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        if value is not None and "name" in value and value["name"] not in list(MODELS):
-            model_config(value)  # its error names the valid ones
-        return value
-
     @model_validator(mode="after")
-    def _need_model(self) -> DenseNetRunnerConfig:
-        if self.model is None and self.checkpoint is None and self.published is None:
-            raise ValueError("model, checkpoint or published is needed")
+    def _check_published(self) -> DenseNetRunnerConfig:
         if self.checkpoint is not None and self.published is not None:
             raise ValueError("checkpoint and published are given; expected one of them")
         if self.published is not None and self.published not in downloads():

@@ -1,32 +1,30 @@
-"""Pictures of a DenseNet solved by its layers: error, forward difference and predictions, by step and by time.
+"""Pictures of a DenseNet solved for its layers: error, forward difference and predictions, by step and by time.
 
 ``curves`` are the arrays of curves.npz by the label of a row and their name: num_steps (S,), time_s (S,) measured and
 modelled_s (S,) modelled, error and difference (S, N), top1 and top5 (S, N), whether the answer is the exact one.
-``record`` is results.json. Measured and modelled times never share an axis. The ``draw_*`` functions draw on axes that
-the caller has, the others write a PNG file whole or not at all.
+``record`` is the content of results.json. Measured and modelled times never share an axis. The ``draw_*`` functions
+draw on axes that the caller has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Shaped
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from runners.plotting.style import FAINT, INK, SOLVER_STYLES, draw_legend, new_figure, save_figure, style_axes
+from runners.plotting.style import DASHES, FAINT, INK, draw_legend, new_figure, set_title, solver_style, style_axes
+from runners.report.published import DENSENET201
 from runners.report.units import format_seconds
 
 Curves: TypeAlias = Mapping[str, Mapping[str, Shaped[np.ndarray, "..."]]]
 XAxis: TypeAlias = Literal["num_steps", "time_s", "modelled_s"]
 Answer: TypeAlias = Literal["top1", "top5", "top5_in_order"]
 
-# Song et al., DenseNet-201 on ImageNet: sweeps after which the published curve of predictions does not change; times,
-# which are modelled ones, until then and of the sequential pass.
-PUBLISHED = {"layers": 98, "settled": 33, "jacobi_ms": 13.1, "sequential_ms": 27.9}
 _X_LABELS = {
     "num_steps": "sequential steps",
     "time_s": "measured time",
@@ -37,38 +35,36 @@ _ANSWERS = {
     "top5": "the same five classes",
     "top5_in_order": "the same five classes in order",
 }
-_DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 _MODEL_PAPER = "#fbf4e4"  # the ground of what is not measured
-_OTHER = ("#444444", ".")
 
 
-def by_step_figure(path: Path, curves: Curves, record: Mapping[str, Any], title: str) -> None:
-    """Write error, its logarithm, and forward difference by step as a PNG."""
+def by_step_figure(curves: Curves, record: Mapping[str, Any], title: str) -> Figure:
+    """Error, its logarithm, and forward difference by step."""
     figure = new_figure(13, 4.6)
     plain, log, difference = figure.subplots(1, 3)
     draw_error(plain, curves, record, "num_steps", log=False)
     draw_error(log, curves, record, "num_steps")
     draw_difference(difference, curves, record)
-    _finish(path, figure, title)
+    return _finished(figure, title)
 
 
-def predictions_figure(path: Path, curves: Curves, record: Mapping[str, Any], title: str) -> None:
-    """Write the shares of images with the exact answer by step as a PNG."""
+def predictions_figure(curves: Curves, record: Mapping[str, Any], title: str) -> Figure:
+    """The shares of images with the exact answer by step."""
     figure = new_figure(10, 4.4)
     first, five = figure.subplots(1, 2, sharey=True)
     draw_predictions(first, curves, record, "num_steps", "top1")
     draw_predictions(five, curves, record, "num_steps", "top5")
-    _finish(path, figure, title)
+    return _finished(figure, title)
 
 
-def by_time_figure(path: Path, curves: Curves, record: Mapping[str, Any], title: str) -> None:
-    """Write error and predictions by measured time, and below by modelled time, as a PNG."""
+def by_time_figure(curves: Curves, record: Mapping[str, Any], title: str) -> Figure:
+    """Error and predictions by measured time, and below by modelled time."""
     figure = new_figure(10, 8.2)
     times: tuple[XAxis, XAxis] = ("time_s", "modelled_s")
     for (error, answer), x in zip(figure.subplots(2, 2), times, strict=True):
         draw_error(error, curves, record, x)
         draw_predictions(answer, curves, record, x)
-    _finish(path, figure, title)
+    return _finished(figure, title)
 
 
 def draw_error(axes: Axes, curves: Curves, record: Mapping[str, Any], x: XAxis, log: bool = True) -> None:
@@ -116,8 +112,8 @@ def _style(axes: Axes, record: Mapping[str, Any], x: XAxis) -> None:
     style_axes(axes)
     axes.set_xlabel(_X_LABELS[x])
     if x == "num_steps":
-        if record["system"]["num_equations"] == PUBLISHED["layers"]:
-            _mark(axes, float(PUBLISHED["settled"]), "published: predictions settled")
+        if record["system"]["num_equations"] == DENSENET201["layers"]:
+            _mark(axes, DENSENET201["settled"], "published: predictions settled")
         return
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: format_seconds(seconds)))
@@ -139,8 +135,8 @@ def _styled(curves: Curves, record: Mapping[str, Any]) -> Iterator[tuple[str, di
     rows = [row for row in record["rows"] if row["label"] in curves]
     solvers = [_looks_like(row) for row in rows]
     for i, row in enumerate(rows):
-        colour, marker = SOLVER_STYLES.get(solvers[i], _OTHER)
-        dashes = _DASHES[solvers[:i].count(solvers[i]) % len(_DASHES)]
+        colour, marker = solver_style(solvers[i])
+        dashes = DASHES[solvers[:i].count(solvers[i]) % len(DASHES)]
         yield row["label"], {"color": colour, "ls": dashes, "lw": 1.6}, {"marker": marker, "ms": 4, "markevery": 0.08}
 
 
@@ -151,7 +147,7 @@ def _looks_like(row: Mapping[str, Any]) -> str:
     return "cached_sequential" if inner == "cached_sequential" else str(row["solver"])
 
 
-def _finish(path: Path, figure: Any, title: str) -> None:
+def _finished(figure: Figure, title: str) -> Figure:
     draw_legend(figure, figure.axes)
-    figure.suptitle(title, fontsize=12.5, fontweight="bold", color=INK, x=0.01, ha="left")
-    save_figure(path, figure)
+    set_title(figure, title)
+    return figure

@@ -1,135 +1,114 @@
-"""All that an experiment on a DenseNet found out, and what follows from it."""
+"""All that an experiment on a DenseNet found out, as one value that is computed once: numbers and sentences."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from data.images.dataset import LabelledImages
-from models.weights.checkpoint import Checkpoint
-from runners.densenet.answers import quartiles, top_classes
-from runners.densenet.config import DenseNetRunnerConfig
+from runners.densenet.answers import top_classes
 from runners.densenet.follow import Followed
 from runners.densenet.layers import CriticalPath
+from runners.densenet.solver_findings import SolverFindings, solver_findings
+from runners.densenet.weights import LoadedClassifier
 from runners.measure.comparison import Comparison
-from runners.measure.job import Row
 from runners.measure.timing import Times
+from runners.report.published import DENSENET201
+from runners.report.units import format_seconds
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What was measured; times are those of the first batch."""
+class Measured:
+    """The measurements; times are those of the first batch."""
 
-    config: DenseNetRunnerConfig
-    checkpoint: Checkpoint
-    pictures: LabelledImages
     comparison: Comparison
     exact: Float[np.ndarray, "N K"]  # the logits of the sequential pass
-    followed: dict[str, Followed]  # by the label of a row
+    followed: Mapping[str, Followed]  # by the label of a row
     path: CriticalPath
     sequential_s: Times  # the whole network once, layer after layer
     readout_s: Times  # logits from a state
 
-    @cached_property
-    def curves(self) -> dict[str, dict[str, np.ndarray]]:
-        """By the label of a row, by step from the first guess on, what draws the pictures and makes curves.npz."""
-        return {label: self._curves(label) for label in self.followed}
 
-    def final_error(self, label: str) -> float:
-        """The largest error of a logit when a solver is done, over all images."""
-        return float(np.max(self.curves[label]["error"][-1]))
+@dataclass(frozen=True)
+class Findings:
+    """The measurements, and all that follows from them.
 
-    @property
-    def accuracy(self) -> float | None:
-        """The share of images whose largest logit is that of their class, where it is known."""
-        if self.pictures.labels is None:
-            return None
-        return float(np.mean(top_classes(self.exact)[:, 0] == self.pictures.labels))
+    Attributes:
+        measured: the measurements.
+        solvers: those that were followed on all images, by the label of their row.
+        accuracy: the share of images whose largest logit is that of their class, where it is known.
+        weights: what the weights are, in words.
+        images: what the images are, in words.
+        subject: network, weights and images, for a title.
+        sentences: what came out, in words.
+    """
 
-    def settled(self, label: str) -> dict[str, dict[str, float]]:
-        """Steps after which the five largest logits, their order and all logits do not change, over the images."""
-        return {name: _spread(steps) for name, steps in self.followed[label].answers.settled().items()}
-
-    def early_exits(self, label: str) -> list[dict[str, Any]]:
-        """What stopping would do, for every k of the config."""
-        answers, curves = self.followed[label].answers, self.curves[label]
-        result = []
-        for k in self.config.early_exit.k:
-            mean = float(np.mean(answers.steps_at(answers.exits(k))))
-            times = {"measured_s": _at(curves, "time_s", mean), "modelled_s": _at(curves, "modelled_s", mean)}
-            result.append(answers.early_exit(self.exact, k) | times)
-        return result
-
-    def by_sweep(self, label: str) -> dict[str, Any]:
-        """The curves over all images, by step."""
-        curves = self.curves[label]
-        shares = {name: curves[name].mean(axis=1).tolist() for name in ("top1", "top5", "top5_in_order")}
-        relative = curves["error"] / np.max(np.abs(self.exact), axis=-1)
-        return {
-            "num_steps": curves["num_steps"].tolist(),
-            "time_s": curves["time_s"].tolist(),
-            "modelled_s": curves["modelled_s"].tolist(),
-            "error": quartiles(curves["error"]),
-            "relative_error": quartiles(relative),
-            "difference": quartiles(curves["difference"]),
-            **shares,
-        }
-
-    def times(self, label: str) -> dict[str, Any]:
-        """Measured and modelled times until half of the images have their last top five, and in full."""
-        curves, steps = self.curves[label], self.settled(label)["top5"]["median"]
-        end = float(self.row(label).num_steps)
-        return {
-            "label": label,
-            "top5_settled_steps": steps,
-            "measured_top5_settled_s": _at(curves, "time_s", steps),
-            "modelled_top5_settled_s": _at(curves, "modelled_s", steps),
-            "measured_s": self.row(label).run_s.median,
-            "modelled_s": _at(curves, "modelled_s", end),
-        }
-
-    def row(self, label: str) -> Row:
-        """A solver's row of the comparison."""
-        return next(row for row in self.comparison.rows if row.label == label)
-
-    def _curves(self, label: str) -> dict[str, np.ndarray]:
-        followed, row = self.followed[label], self.row(label)
-        answers = followed.answers
-        by_iteration = {
-            "error": answers.error(self.exact),
-            "difference": followed.difference,
-            **answers.agreement(self.exact),
-        }
-        return {
-            "num_steps": answers.all_steps,
-            "time_s": _times(row, answers.all_steps),
-            "modelled_s": self.path.modelled_s(row.entry, answers.all_steps),
-            **{name: answers.by_steps(rows) for name, rows in by_iteration.items()},
-        }
+    measured: Measured
+    solvers: dict[str, SolverFindings]
+    accuracy: float | None
+    weights: str
+    images: str
+    subject: str
+    sentences: list[str]
 
 
-def _times(row: Row, num_steps: Int[np.ndarray, " S"]) -> Float[np.ndarray, " S"]:
-    """Measured seconds by step on the first batch, linear in between; NaN for steps that it did not need."""
-    trace = row.trace or {}
-    known, seconds = (np.concatenate([[0], trace.get(name, [])]) for name in ("num_steps", "time_s"))
-    return np.interp(num_steps, known, seconds, right=np.nan)
-
-
-def _at(curves: dict[str, np.ndarray], name: str, num_steps: float) -> float:
-    """A time after so many steps, linear in between; after the last known one that of its end."""
-    known = np.isfinite(curves[name])
-    return float(np.interp(num_steps, curves["num_steps"][known], curves[name][known]))
-
-
-def _spread(steps: Int[np.ndarray, " N"]) -> dict[str, float]:
-    """Over the images."""
-    return {
-        "median": float(np.median(steps)),
-        "mean": float(np.mean(steps)),
-        "min": int(np.min(steps)),
-        "max": int(np.max(steps)),
+def find(measured: Measured, classifier: LoadedClassifier, pictures: LabelledImages, ks: Sequence[int]) -> Findings:
+    """Work out all that follows from the measurements; ``ks`` are the config's, after which one may stop early."""
+    comparison, exact = measured.comparison, measured.exact
+    checkpoint, labels = classifier.checkpoint, pictures.labels
+    solvers = {
+        row.label: solver_findings(row, measured.followed[row.label], measured.path, exact, ks)
+        for row in comparison.rows
+        if row.label in measured.followed
     }
+    accuracy = None if labels is None else float(np.mean(top_classes(exact)[:, 0] == labels))
+    sentences = [
+        *_times(measured),
+        *(_settled(solver, comparison.num_equations, len(exact)) for solver in solvers.values() if solver.parallel),
+        *_published(comparison.num_equations, checkpoint.trained),
+    ]
+    if accuracy is not None:
+        sentences.append(f"Accuracy of the exact output: {accuracy:.1%} of {len(exact)} {pictures.source}.")
+    layers = f"{comparison.num_equations} dense layers"
+    return Findings(
+        measured=measured,
+        solvers=solvers,
+        accuracy=accuracy,
+        weights=classifier.description,
+        images=pictures.source,
+        subject=f"{checkpoint.name}, {layers}, {classifier.origin}, {len(exact)} images",
+        sentences=sentences,
+    )
+
+
+def _times(measured: Measured) -> Iterator[str]:
+    path, comparison = measured.path, measured.comparison
+    yield (
+        f"Measured: a sequential pass takes {format_seconds(measured.sequential_s.median)}, one sweep "
+        f"{format_seconds(comparison.sweep_s.median)}, the logits from a state "
+        f"{format_seconds(measured.readout_s.median)} (batch {comparison.batch_size})."
+    )
+    yield (
+        f"Modelled, not measured: a parallel step takes as long as the slowest of the {len(path.layers)} layers by "
+        f"itself, {format_seconds(path.slowest_s)}, and a sequential pass the sum over layers, "
+        f"{format_seconds(path.sequential_s)}."
+    )
+
+
+def _settled(solver: SolverFindings, num_layers: int, num_images: int) -> str:
+    top5, logits = solver.settled["top5"], solver.settled["logits"]
+    return (
+        f"{solver.row.label}, {num_images} images: the five largest logits settle after {top5['median']:g} steps at "
+        f"the median ({top5['max']:g} at most), all logits after {logits['median']:g} ({logits['max']:g}), of "
+        f"{num_layers} layers; the last error of a logit is {solver.final_error:.1e}."
+    )
+
+
+def _published(num_layers: int, trained: bool) -> Iterator[str]:
+    """The published figure, where the network is as deep as the published one."""
+    if num_layers == DENSENET201["layers"]:
+        here = "" if trained else " (trained weights; the weights here are random)"
+        yield f"Published{here}: the five smallest logits settle after about {DENSENET201['settled']} of {num_layers}."

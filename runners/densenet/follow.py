@@ -1,4 +1,4 @@
-"""What a network would answer after each step of a solver, for many images."""
+"""Follow a solver on many images: the answers of the network after each of its steps."""
 
 from __future__ import annotations
 

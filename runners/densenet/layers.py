@@ -16,7 +16,7 @@ from models.densenet.block import side_by_side
 from models.densenet.model import DenseNet
 from models.densenet.systems import DenseNetSystem
 from runners.config.solvers import SolverEntry
-from runners.measure.timing import Times
+from runners.measure.timing import Times, time_call
 
 _REPEATS, _TIME_S = 20, 30.0
 SEQUENTIAL = ("sequential", "cached_sequential")  # solvers that take one layer after the other
@@ -39,7 +39,7 @@ class CriticalPath:
 
     @property
     def sequential_s(self) -> float:
-        """The sum over all layers."""
+        """The modelled time of a sequential pass: the sum over all layers."""
         return sum(layer.median for layer in self.layers)
 
     def modelled_s(self, entry: SolverEntry, num_steps: Int[np.ndarray, " S"]) -> Float[np.ndarray, " S"]:
@@ -62,14 +62,8 @@ def time_layers(model: DenseNet, system: DenseNetSystem, x: Any, repeats: int) -
     seconds: list[list[float]] = []
     begin = time.perf_counter()
     while not seconds or (len(seconds) < max(repeats, _REPEATS) and time.perf_counter() - begin < _TIME_S):
-        seconds.append([_seconds(call) for call in calls])
+        seconds.append([time_call(call) for call in calls])
     return CriticalPath([Times.of(of_layer) for of_layer in zip(*seconds, strict=True)])
-
-
-def _seconds(call: Callable[[], Any]) -> float:
-    begin = time.perf_counter()
-    jax.block_until_ready(call())
-    return time.perf_counter() - begin
 
 
 def _layers(model: DenseNet, system: DenseNetSystem, x: Any) -> Iterator[tuple[Any, Float[np.ndarray, "B H W C"]]]:

@@ -1,201 +1,176 @@
-"""What an experiment on a DenseNet leaves behind and prints: results.json, curves, pictures and tables."""
+"""Findings about a DenseNet as a report: rows, curves, pictures, tables and sentences."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from common.files import replaced_folder
-from runners.cli.publish import SCHEMA, write_json
-from runners.densenet.figures import PUBLISHED, by_step_figure, by_time_figure, predictions_figure
+from runners.densenet.answers import quartiles
+from runners.densenet.figures import by_step_figure, by_time_figure, predictions_figure
 from runners.densenet.findings import Findings
-from runners.densenet.layers import SEQUENTIAL
-from runners.densenet.weights import describe_weights, resolved_config
-from runners.experiment import RunContext
+from runners.densenet.solver_findings import SolverFindings
+from runners.measure.job import MISMATCH
 from runners.measure.table import comparison_table
-from runners.report.console import output_console
-from runners.report.environment import describe_environment
+from runners.plotting.picture import Picture
+from runners.report.report import Report
+from runners.report.table import Column, ResultTable
 from runners.report.units import format_seconds
+from solvers import Status
 
-_EXIT_HEADS = (
-    "solver",
-    "stop after",
-    "mean steps",
-    "in full",
-    "measured",
-    "modelled",
-    "top-1 differs",
-    "top-5 differs",
+# Columns with how they say what a row has. The numbers tell which column makes room first where the console is narrow.
+_Cells: TypeAlias = Sequence[tuple[Column, Callable[[Mapping[str, Any]], str]]]
+_EXIT_CELLS: _Cells = (
+    (Column("solver", align="left"), lambda found: found["label"]),
+    (Column("k"), lambda found: f"{found['k']}"),
+    (Column("mean steps"), lambda found: f"{found['mean_steps']:.1f}"),
+    (Column("in full", drop=3), lambda found: f"{found['mean_steps_in_full']:.1f}"),
+    (Column("measured", drop=2), lambda found: format_seconds(found["measured_s"])),
+    (Column("modelled", drop=1), lambda found: format_seconds(found["modelled_s"])),
+    (Column("top-1 differs", drop=4), lambda found: f"{found['top1_differs']:.1%}"),
+    (Column("top-5 differs"), lambda found: f"{found['top5_differs']:.1%}"),
+)
+_TIME_CELLS: _Cells = (
+    (Column("solver", align="left"), lambda times: times["label"]),
+    (Column("top-5 settled"), lambda times: f"{times['top5_settled_steps']:g} steps"),
+    (Column("measured"), lambda times: format_seconds(times["measured_top5_settled_s"])),
+    (Column("modelled"), lambda times: format_seconds(times["modelled_top5_settled_s"])),
+    (Column("until done: measured", drop=2), lambda times: format_seconds(times["measured_s"])),
+    (Column("until done: modelled", drop=1), lambda times: format_seconds(times["modelled_s"])),
 )
 _IN_ORDER = (
     "Early exit with blocks in order (segmented): later blocks hold their first guess for long, and answers may stand "
     "still before anything is known."
 )
-_TIME_HEADS = ("solver", "top-5 settled", "measured", "modelled", "until done: measured", "modelled")
 
 
-def write_densenet_report(context: RunContext, findings: Findings) -> None:
-    """Write everything to ``context.out``, which keeps its old content until all of the new is there."""
-    record = _record(context, findings)
-    arrays: dict[str, Any] = {
-        f"{label}/{name}": array.astype(np.float32) if array.dtype == np.float64 else array
-        for label, curves in findings.curves.items()
-        for name, array in curves.items()
-    }
-    arrays |= {"exact_logits": findings.exact, "layer_s": np.array(record["critical_path"]["layer_s"], np.float32)}
-    title = _title(context, findings)
-    with replaced_folder(context.out) as folder:
-        write_json(folder / "results.json", record)
-        np.savez_compressed(folder / "curves.npz", **arrays)
-        by_step_figure(folder / "convergence_by_step.png", findings.curves, record, title)
-        predictions_figure(folder / "predictions_by_step.png", findings.curves, record, title)
-        by_time_figure(folder / "by_time.png", findings.curves, record, title)
+def densenet_report(name: str, config: Mapping[str, Any], findings: Findings) -> Report:
+    """Make the report of an experiment.
 
-
-def print_densenet_report(context: RunContext, findings: Findings) -> None:
-    """Print the tables of solvers, of early exits and of times, and the sentences, to standard output."""
-    comparison_table(findings.comparison, _title(context, findings)).print(output_console())
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=170)
-    lines = [_exit_cells(label, exit) for label in _parallel(findings) for exit in findings.early_exits(label)]
-    _print_rows(
-        console, "early exit: the five largest logits, in order, as they were k steps before", _EXIT_HEADS, lines
+    Args:
+        name: the config's, with which the title begins.
+        config: the resolved one.
+        findings: all of it.
+    """
+    title = f"{name}: {findings.subject}"
+    record = _record(str(config["model"]["name"]), findings)
+    curves = {label: solver.curves for label, solver in findings.solvers.items()}
+    return Report(
+        kind="densenet",
+        title=title,
+        config=config,
+        record=record,
+        arrays={"curves.npz": _arrays(findings)},
+        artifacts=[
+            Picture("convergence_by_step.png", partial(by_step_figure, curves, record, title)),
+            Picture("predictions_by_step.png", partial(predictions_figure, curves, record, title)),
+            Picture("by_time.png", partial(by_time_figure, curves, record, title)),
+        ],
+        tables=[comparison_table(findings.measured.comparison, title), *_tables(findings)],
+        sentences=findings.sentences,
+        failure=_failure(findings),
     )
-    if any(findings.row(label).entry.name == "segmented" for label in _parallel(findings)):
-        console.print(_IN_ORDER, highlight=False, soft_wrap=True)
-    lines = [_time_cells(findings.times(label)) for label in findings.followed]
-    _print_rows(console, "measured and modelled times of one batch", _TIME_HEADS, lines)
-    for sentence in sentences(findings):
-        console.print(sentence, highlight=False, soft_wrap=True)
-    context.console.print(f"results in {context.out}", highlight=False, soft_wrap=True)
 
 
-def sentences(findings: Findings) -> list[str]:
-    """What came out."""
-    path, comparison, count = findings.path, findings.comparison, len(findings.exact)
-    said = [
-        f"Measured: a sequential pass takes {format_seconds(findings.sequential_s.median)}, one sweep "
-        f"{format_seconds(comparison.sweep_s.median)}, the logits from a state "
-        f"{format_seconds(findings.readout_s.median)} (batch {comparison.batch_size}).",
-        f"Modelled, not measured: a parallel step takes as long as the slowest of the {len(path.layers)} layers by "
-        f"itself, {format_seconds(path.slowest_s)}, and a sequential pass the sum over layers, "
-        f"{format_seconds(path.sequential_s)}.",
-    ]
-    for label in _parallel(findings):
-        steps = findings.settled(label)
-        said.append(
-            f"{label}, {count} images: the five largest logits settle after {steps['top5']['median']:g} steps at the "
-            f"median ({steps['top5']['max']:g} at most), all logits after {steps['logits']['median']:g} "
-            f"({steps['logits']['max']:g}), of {comparison.num_equations} layers; the last error of a logit is "
-            f"{findings.final_error(label):.1e}."
-        )
-    if comparison.num_equations == PUBLISHED["layers"]:
-        weights = describe_weights(findings.config, findings.checkpoint)
-        here = " (trained weights; the weights here are random)" if weights.startswith("random") else ""
-        said.append(
-            f"Published{here}: the five smallest logits settle after about {PUBLISHED['settled']} of "
-            f"{PUBLISHED['layers']}."
-        )
-    if findings.accuracy is not None:
-        said.append(f"Accuracy of the exact output: {findings.accuracy:.1%} of {count} {findings.pictures.source}.")
-    return said
-
-
-def _record(context: RunContext, findings: Findings) -> dict[str, Any]:
-    comparison, path = findings.comparison, findings.path
+def _record(model: str, findings: Findings) -> dict[str, Any]:
+    measured, solvers = findings.measured, findings.solvers
+    comparison, path = measured.comparison, measured.path
     return {
-        "schema": SCHEMA,
-        "name": context.name,
-        "runner": context.runner,
-        "config": resolved_config(findings.config, findings.checkpoint),
-        "seed": findings.config.seed,
-        **describe_environment(),
-        "weights": describe_weights(findings.config, findings.checkpoint),
-        "images": {"source": findings.pictures.source, "num_images": len(findings.exact)},
+        "weights": findings.weights,
+        "images": {"source": findings.images, "num_images": len(measured.exact)},
         "accuracy": findings.accuracy,
         "system": {
-            "name": findings.checkpoint.name,
+            "name": model,
             **comparison.system_record,
-            "sequential_pass_s": dataclasses.asdict(findings.sequential_s),
-            "readout_s": dataclasses.asdict(findings.readout_s),
+            "sequential_pass_s": dataclasses.asdict(measured.sequential_s),
+            "readout_s": dataclasses.asdict(measured.readout_s),
         },
         "error_reference": comparison.reference_label,
         "fastest": comparison.fastest,
-        "rows": [comparison.record(row) | _on_all_images(findings, row.label) for row in comparison.rows],
-        "by_sweep": {label: findings.by_sweep(label) for label in findings.followed},
-        "early_exit": {label: findings.early_exits(label) for label in _parallel(findings)},
+        "rows": [
+            {**comparison.record(row), "on_all_images": _on_all_images(solvers.get(row.label))}
+            for row in comparison.rows
+        ],
+        "by_sweep": {label: _by_sweep(solver.curves, measured.exact) for label, solver in solvers.items()},
+        "early_exit": {label: solver.early_exits for label, solver in solvers.items() if solver.parallel},
         "critical_path": {
             "kind": "a model, not a measurement: sequential steps x the slowest layer; the layers are measured",
             "layer_s": [layer.median for layer in path.layers],
             "slowest_s": path.slowest_s,
             "sequential_s": path.sequential_s,
-            "rows": [findings.times(label) for label in findings.followed],
+            "rows": [solver.times for solver in solvers.values()],
         },
-        "findings": sentences(findings),
+        "findings": findings.sentences,
     }
 
 
-def _on_all_images(findings: Findings, label: str) -> dict[str, Any]:
-    """What a row has of all images; null where the solver was not followed."""
-    if label not in findings.followed:
-        return {"on_all_images": None}
-    curves = findings.curves[label]
+def _on_all_images(solver: SolverFindings | None) -> dict[str, Any] | None:
+    """The part of a row that is about all images; None where the solver was not followed."""
+    if solver is None:
+        return None
     return {
-        "on_all_images": {
-            "status": findings.followed[label].outcome.label,
-            "max_logit_error": findings.final_error(label),
-            "same_top5": float(curves["top5"][-1].mean()),
-            "settled": findings.settled(label),
-        }
+        "status": solver.outcome.label,
+        "max_logit_error": solver.final_error,
+        "same_top5": float(solver.curves["top5"][-1].mean()),
+        "settled": solver.settled,
     }
 
 
-def _parallel(findings: Findings) -> list[str]:
-    """The solvers that do not take the layers one after the other."""
-    return [label for label in findings.followed if findings.row(label).entry.inner_name not in SEQUENTIAL]
+def _by_sweep(curves: Mapping[str, np.ndarray], exact: np.ndarray) -> dict[str, Any]:
+    """The curves over all images, by step."""
+    relative = curves["error"] / np.max(np.abs(exact), axis=-1)
+    return {
+        **{name: curves[name].tolist() for name in ("num_steps", "time_s", "modelled_s")},
+        "error": quartiles(curves["error"]),
+        "relative_error": quartiles(relative),
+        "difference": quartiles(curves["difference"]),
+        **{name: curves[name].mean(axis=1).tolist() for name in ("top1", "top5", "top5_in_order")},
+    }
 
 
-def _title(context: RunContext, findings: Findings) -> str:
-    weights = describe_weights(findings.config, findings.checkpoint).partition(";")[0]
-    layers, count = findings.comparison.num_equations, len(findings.exact)
-    return f"{context.name}: {findings.checkpoint.name}, {layers} dense layers, {weights}, {count} images"
+def _arrays(findings: Findings) -> dict[str, np.ndarray]:
+    layer_s = [layer.median for layer in findings.measured.path.layers]
+    curves = {
+        f"{label}/{name}": array.astype(np.float32) if array.dtype == np.float64 else array
+        for label, solver in findings.solvers.items()
+        for name, array in solver.curves.items()
+    }
+    return {**curves, "exact_logits": findings.measured.exact, "layer_s": np.array(layer_s, np.float32)}
 
 
-def _print_rows(console: Console, title: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    for i, name in enumerate(heads):
-        table.add_column(name, justify="right" if i else "left", no_wrap=True)
-    for line in lines:
-        table.add_row(*line)
-    console.print(table)
+def _tables(findings: Findings) -> Iterator[ResultTable]:
+    """Early exits of the parallel solvers, and times of all."""
+    parallel = [solver for solver in findings.solvers.values() if solver.parallel]
+    in_order = any(solver.row.entry.name == "segmented" for solver in parallel)
+    exits = [{"label": solver.row.label, **found} for solver in parallel for found in solver.early_exits]
+    title = "early exit: the five largest logits, in order, as they were k steps before"
+    yield _table(title, _EXIT_CELLS, exits, _IN_ORDER if in_order else "")
+    times = [solver.times for solver in findings.solvers.values()]
+    yield _table("measured and modelled times of one batch", _TIME_CELLS, times)
 
 
-def _exit_cells(label: str, found: dict[str, Any]) -> list[str]:
-    return [
-        label,
-        f"k = {found['k']}",
-        f"{found['mean_steps']:.1f}",
-        f"{found['mean_steps_in_full']:.1f}",
-        format_seconds(found["measured_s"]),
-        format_seconds(found["modelled_s"]),
-        f"{found['top1_differs']:.1%}",
-        f"{found['top5_differs']:.1%}",
-    ]
+def _table(title: str, cells: _Cells, rows: Sequence[Mapping[str, Any]], note: str = "") -> ResultTable:
+    columns = [column for column, _ in cells]
+    return ResultTable(title, columns, [[text(row) for _, text in cells] for row in rows], note=note)
 
 
-def _time_cells(found: dict[str, Any]) -> list[str]:
-    return [
-        found["label"],
-        f"{found['top5_settled_steps']:g} steps",
-        format_seconds(found["measured_top5_settled_s"]),
-        format_seconds(found["modelled_top5_settled_s"]),
-        format_seconds(found["measured_s"]),
-        format_seconds(found["modelled_s"]),
-    ]
+def _failure(findings: Findings) -> str | None:
+    """The first solver that did not converge, or converged to another answer."""
+    scale = max(1.0, float(np.max(np.abs(findings.measured.exact))))
+    for row in findings.measured.comparison.rows:
+        if row.status is not Status.CONVERGED:
+            return f"{row.label}: {row.status.sentence}"
+        solver = findings.solvers.get(row.label)
+        if solver is None:
+            continue
+        if solver.outcome is not Status.CONVERGED:
+            return f"{row.label}, on all images: {solver.outcome.sentence}"
+        if not solver.final_error <= MISMATCH * scale and row.entry.solver.tol <= MISMATCH:
+            return (
+                f"{row.label}: the solver converged, but its logits are {solver.final_error:.1e} off the sequential "
+                "pass's; the network's equations do not agree with its pass (see check_system)"
+            )
+    return None

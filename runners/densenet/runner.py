@@ -1,4 +1,4 @@
-"""DenseNet's layers as equations: what the network would answer after each sweep, and what that takes."""
+"""DenseNet's layers as equations: the answers of the network after each sweep, and the time that they take."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from data.images.pictures import load_pictures
+from models import describe_config
 from models.densenet.network import DenseNetNetwork
 from models.densenet.systems import BlockInput, DenseNetSystem
 from runners.config.schema import RunConfig
 from runners.config.solvers import fit_entries, labels
 from runners.densenet.config import DenseNetRunnerConfig
-from runners.densenet.findings import Findings
+from runners.densenet.findings import Measured, find
 from runners.densenet.follow import Followed, follow_answers
-from runners.densenet.layers import CriticalPath, time_layers
-from runners.densenet.report import print_densenet_report, write_densenet_report
-from runners.densenet.weights import describe_weights, load_classifier
-from runners.experiment import RunContext, RunFailure
+from runners.densenet.layers import time_layers
+from runners.densenet.report import densenet_report
+from runners.densenet.weights import load_classifier
+from runners.experiment import RunContext
 from runners.measure.comparison import Comparison, compare_solvers
-from runners.measure.job import MISMATCH
 from runners.measure.timing import time_calls
+from runners.report.report import Report
 from solvers import Status
 
 
@@ -39,44 +40,38 @@ class DenseNetRunner:
 
     def __init__(self, config: DenseNetRunnerConfig, context: RunContext) -> None:
         """Load network and images and state the equations; everything that can be refused is refused here."""
-        self.config, self.context = config, context
-        self.checkpoint = load_classifier(config)
-        model = self.checkpoint.model
-        self.pictures = load_pictures(
-            config.data.name,
-            model.image_shape,
-            config.num_images,
-            root=config.data.root,
-            download=config.data.download,
-        )
-        self.network: DenseNetNetwork = model.fold()
-        self.inputs = model.from_images(jnp.asarray(self.pictures.images))
+        self.context = context
+        self.classifier = load_classifier(config)
+        self.model = self.classifier.checkpoint.model
+        self.pictures = load_pictures(shape=self.model.image_shape, count=config.num_images, **config.data.model_dump())
+        self.network: DenseNetNetwork = self.model.fold()
+        inputs = self.model.from_images(jnp.asarray(self.pictures.images))
+        self.batches = _batches(np.asarray(inputs), config.batch_size)
         self._begin = jax.jit(_begin)
-        entries = fit_entries(config.solvers, self._system(self._batches()[0]))
+        entries = fit_entries(config.solvers, self._system(self.batches[0]))
         self.config = config.model_copy(update={"solvers": entries})
         self.entries = dict(zip(labels(entries), entries, strict=True))
 
-    def run(self) -> None:
-        """Measure, follow every solver on all images, write the results and print them. Raises RunFailure."""
-        first = self._batches()[0]
-        self._say(f"{describe_weights(self.config, self.checkpoint)}; {self.pictures.source}")
-        comparison = self._compare(self._system(first))
+    def run(self) -> Report:
+        """Measure, and follow every solver on all images; the report fails where one gives another answer or none."""
+        config = self.config
+        self._say(f"{self.classifier.description}; {self.pictures.source}")
+        first, system = self.batches[0], self._system(self.batches[0])
+        comparison = self._compare(system)
         call, readout = jax.jit(lambda network, x: network(x)), jax.jit(lambda system, x: system.readout(x))
-        exact = np.concatenate([call(self.network, batch) for batch in self._batches()])[: self.config.num_images]
-        findings = Findings(
-            config=self.config,
-            checkpoint=self.checkpoint,
-            pictures=self.pictures,
+        exact = np.concatenate([call(self.network, batch) for batch in self.batches])[: config.num_images]
+        followed = self._follow(comparison)
+        self._say("timing every layer by itself ...")
+        measured = Measured(
             comparison=comparison,
             exact=exact,
-            followed=self._follow(comparison),
-            path=self._time_layers(comparison.reference),
-            sequential_s=time_calls(lambda: call(self.network, first), self.config.repeats),
-            readout_s=time_calls(lambda: readout(self._system(first), comparison.reference), self.config.repeats),
+            followed=followed,
+            path=time_layers(self.model, system, comparison.reference, config.repeats),
+            sequential_s=time_calls(lambda: call(self.network, first), config.repeats),
+            readout_s=time_calls(lambda: readout(system, comparison.reference), config.repeats),
         )
-        write_densenet_report(self.context, findings)
-        print_densenet_report(self.context, findings)
-        _check(findings)
+        findings = find(measured, self.classifier, self.pictures, config.early_exit.k)
+        return densenet_report(self.context.name, self._resolved(), findings)
 
     def _compare(self, system: DenseNetSystem) -> Comparison:
         """The standard comparison, on the first batch."""
@@ -97,46 +92,34 @@ class DenseNetRunner:
             if entry.trace is False or label in late:
                 continue
             self._say(f"following {label} on {self.config.num_images} images ...")
-            systems = (self._system(batch) for batch in self._batches())
+            systems = (self._system(batch) for batch in self.batches)
             followed[label] = follow_answers(entry, systems, self.config.num_images)
         return followed
-
-    def _time_layers(self, solution: Any) -> CriticalPath:
-        self._say("timing every layer by itself ...")
-        system = self._system(self._batches()[0])
-        return time_layers(self.checkpoint.model, system, solution, self.config.repeats)
-
-    def _batches(self) -> list[Float[np.ndarray, "B H W C"]]:
-        """The images by batches; the last is filled up with the last image."""
-        inputs, size = np.asarray(self.inputs), min(self.config.batch_size, len(self.inputs))
-        starts = range(0, len(inputs), size)
-        return [inputs[np.minimum(np.arange(start, start + size), len(inputs) - 1)] for start in starts]
 
     def _system(self, batch: Float[np.ndarray, "B H W C"]) -> DenseNetSystem:
         return DenseNetSystem(self.network, self._begin(self.network, batch))
 
+    def _resolved(self) -> dict[str, Any]:
+        """The config with every default filled in."""
+        checkpoint = self.classifier.checkpoint
+        return {
+            "model": describe_config(checkpoint.name, checkpoint.model.config),
+            **self.config.model_dump(exclude={"solvers", "model"}),
+            "solvers": [entry.record for entry in self.config.solvers],
+            "weights": checkpoint.info,
+        }
+
     def _say(self, message: str) -> None:
-        self.context.console.print(message, highlight=False, soft_wrap=True)
+        self.context.console.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
 def _begin(network: DenseNetNetwork, images: Float[Array, "B H W C"]) -> BlockInput:
-    """What is bound of images: apart from the network, which would be copied for every batch."""
+    """The images' part of a system: apart from the network, which would be copied for every batch."""
     return DenseNetSystem.of(network, images).first
 
 
-def _check(findings: Findings) -> None:
-    """Raise RunFailure where a solver did not converge, or converged to another answer."""
-    for row in findings.comparison.rows:
-        if row.status is not Status.CONVERGED:
-            raise RunFailure(f"{row.label}: {row.status.sentence}")
-        followed = findings.followed.get(row.label)
-        if followed is None:
-            continue
-        if followed.outcome is not Status.CONVERGED:
-            raise RunFailure(f"{row.label}, on all images: {followed.outcome.sentence}")
-        error, scale = findings.final_error(row.label), max(1.0, float(np.max(np.abs(findings.exact))))
-        if not error <= MISMATCH * scale and row.entry.solver.tol <= MISMATCH:
-            raise RunFailure(
-                f"{row.label}: the solver converged, but its logits are {error:.1e} off the sequential pass's; the "
-                "network's equations do not agree with its pass (see check_system)"
-            )
+def _batches(inputs: Float[np.ndarray, "N H W C"], size: int) -> list[Float[np.ndarray, "B H W C"]]:
+    """The images by batches; the last is filled up with the last image."""
+    size = min(size, len(inputs))
+    starts = range(0, len(inputs), size)
+    return [inputs[np.minimum(np.arange(start, start + size), len(inputs) - 1)] for start in starts]

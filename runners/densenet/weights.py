@@ -2,64 +2,62 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
-from flax import nnx
 
 from data.images.pictures import load_calibration
-from models import CLASSIFIERS, ModelError, describe_config, model_class, model_config
+from models import CLASSIFIERS
 from models.densenet.calibration import calibrate
-from models.weights.checkpoint import Checkpoint, CheckpointError
+from models.weights.checkpoint import Checkpoint
 from models.weights.downloads import downloaded, downloads
 from models.weights.load import load_checkpoint
+from runners.config.models import random_weights
 from runners.config.schema import UsageError
 from runners.densenet.config import DenseNetRunnerConfig
 
 
-def load_classifier(config: DenseNetRunnerConfig) -> Checkpoint:
-    """The network that a config names. Raises UsageError where it cannot be had, or is no classifier."""
-    expected = {"name": "densenet", **(config.model or {})}
-    if expected["name"] not in list(CLASSIFIERS):
-        raise UsageError(f"model {expected['name']} is no classifier; valid: {', '.join(CLASSIFIERS)}")
+@dataclass(frozen=True)
+class LoadedClassifier:
+    """A classifier with weights.
+
+    Attributes:
+        checkpoint: the model; ``trained`` tells whether its weights are.
+        origin: where the weights are from, in a few words.
+        description: the same, and what batch-norm statistics are of where the weights are random.
+    """
+
+    checkpoint: Checkpoint
+    origin: str
+    description: str
+
+
+def load_classifier(config: DenseNetRunnerConfig) -> LoadedClassifier:
+    """The network that a config names. Raises a UserError where it cannot be had, or is no classifier."""
+    options = {"name": "densenet", **(config.model or {})}
+    if options["name"] not in list(CLASSIFIERS):
+        raise UsageError(f"model {options['name']} is no classifier; valid: {', '.join(CLASSIFIERS)}")
     reference = config.checkpoint
     if config.published is not None and downloaded(downloads()[config.published]) is not None:
         reference = config.published
-    try:
-        if reference is not None:
-            return load_checkpoint(reference, expected)
-        return _random(config, expected)
-    except (CheckpointError, ModelError) as error:
-        raise UsageError(str(error)) from None
+    if reference is None:
+        return _random(config, options)
+    origin = f"weights of {reference}"
+    return LoadedClassifier(load_checkpoint(reference, options), origin, origin)
 
 
-def _random(config: DenseNetRunnerConfig, expected: dict[str, Any]) -> Checkpoint:
+def _random(config: DenseNetRunnerConfig, options: Mapping[str, Any]) -> LoadedClassifier:
     """Random weights. Published ones that are missing lend their architecture."""
-    weights = "random"
+    origin = "random"
     if config.published is not None:
         published = downloads()[config.published].model
-        expected = {**(published if isinstance(published, dict) else {}), **expected}
-        weights = f"random, as {config.published} is not downloaded"
-    architecture = model_config(expected)
-    model = model_class(expected["name"])(architecture, rngs=nnx.Rngs(config.seed))
-    images = load_calibration(config.data.name, model.image_shape, root=config.data.root, download=config.data.download)
-    calibrate(model, model.from_images(jnp.asarray(images.images)))
-    info = {"weights": f"{weights}; batch-norm statistics calibrated on {images.source}"}
-    return Checkpoint(expected["name"], model, info, trained=False)
-
-
-def describe_weights(config: DenseNetRunnerConfig, checkpoint: Checkpoint) -> str:
-    """What weights they are, in a few words."""
-    if "weights" in checkpoint.info:
-        return str(checkpoint.info["weights"])
-    return f"weights of {config.checkpoint or config.published}"
-
-
-def resolved_config(config: DenseNetRunnerConfig, checkpoint: Checkpoint) -> dict[str, Any]:
-    """The config with every default filled in, as results have it."""
-    return {
-        "model": describe_config(checkpoint.name, checkpoint.model.config),
-        **config.model_dump(exclude={"solvers", "model"}),
-        "solvers": [entry.record for entry in config.solvers],
-        "weights": checkpoint.info,
-    }
+        options = {**(published if isinstance(published, dict) else {}), **options}
+        origin = f"random, as {config.published} is not downloaded"
+    drawn = random_weights(options, config.seed)
+    images = load_calibration(shape=drawn.model.image_shape, **config.data.model_dump())
+    calibrate(drawn.model, drawn.model.from_images(jnp.asarray(images.images)))
+    description = f"{origin}; batch-norm statistics calibrated on {images.source}"
+    return LoadedClassifier(dataclasses.replace(drawn, info={"weights": description}), origin, description)

@@ -6,24 +6,23 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from runners.report.console import LiveProgress
 
 
-class SolveProgress:
+class SolveProgress(LiveProgress):
     """Shows solvers one after the other; silent where the console is not a terminal, but for a line a solver."""
 
     def __init__(self, console: Console, stages: Mapping[str, int]) -> None:
         """``stages``: for each solver's label into how many parts its work falls, at the most."""
-        self.console = console
-        self.bar = Progress(
+        super().__init__(
+            console,
             SpinnerColumn(finished_text="+"),
             TextColumn("{task.description:<28}"),
             BarColumn(bar_width=30),
             TextColumn("{task.fields[stage]:<12}"),
             TimeElapsedColumn(),
-            console=console,
-            transient=not console.is_terminal,
-            disable=not console.is_terminal,
         )
         self.stages = stages
         self.tasks: dict[str, TaskID] = {
@@ -33,18 +32,13 @@ class SolveProgress:
         self.done = dict.fromkeys(stages, 0)
         self.current: str | None = None
 
-    def __enter__(self) -> SolveProgress:
-        """Show the bar."""
-        self.bar.__enter__()
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Take the bar away, with the last solver marked as done if all went well."""
+        """Leave the bars as they stand, with the last solver marked as done if all went well."""
         if error is None:
             self._finish()
-        self.bar.__exit__(kind, error, traceback)
+        super().__exit__(kind, error, traceback)
 
     def stage(self, label: str, name: str) -> None:
         """``label`` begins its next stage."""

@@ -10,13 +10,13 @@ from runners.report.units import format_seconds
 # The numbers say which column makes room first where the console is narrow.
 _COLUMNS = (
     Column("solver", align="left"),
-    Column("status", align="left"),
+    Column("status", drop=8, align="left"),
     Column("steps"),
     Column("sweeps", drop=4),
     Column("time"),
     Column("quartiles", drop=3),
     Column("vs naive", drop=5),
-    Column("vs cached"),
+    Column("vs cached", drop=9),
     Column("residual", drop=7),
     Column("mismatched", drop=6),
     Column("error"),

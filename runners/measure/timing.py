@@ -49,10 +49,15 @@ def time_calls(function: Callable[[], Any], repeats: int) -> Times:
         jax.block_until_ready(function())
     seconds: list[float] = []
     while not seconds or (len(seconds) < repeats and sum(seconds) < CALLS_S):
-        begin = time.perf_counter()
-        jax.block_until_ready(function())
-        seconds.append(time.perf_counter() - begin)
+        seconds.append(time_call(function))
     return Times.of(seconds)
+
+
+def time_call(function: Callable[[], Any]) -> float:
+    """Seconds of one call of a compiled function, until what it gives is ready."""
+    begin = time.perf_counter()
+    jax.block_until_ready(function())
+    return time.perf_counter() - begin
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Pictures of sound: waveforms and spectrograms, of one clip or of several to compare.
 
-The ``draw_*`` functions draw on axes that the caller has. Samples are
-one channel, (N,) with N >= 2, full scale is [-1, 1]; rates are in Hz.
+The ``draw_*`` functions draw on axes that the caller has. Samples are one channel, (N,) with N >= 2, full scale is
+[-1, 1]; rates are in Hz.
 """
 
 from __future__ import annotations

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -45,3 +48,32 @@ def counting_bar(console: Console, what: str, total: int) -> Iterator[Progress]:
     ) as bar:
         bar.add_task(what, total=total)
         yield bar
+
+
+class LiveProgress:
+    """Bars that are shown while a block runs, on a terminal alone; they stay as they stand.
+
+    Attributes:
+        console: where they are, and where lines are printed.
+        bar: rich's, to which tasks are added.
+    """
+
+    def __init__(self, console: Console, *columns: ProgressColumn) -> None:
+        """``columns`` are the parts of each bar, from left to right."""
+        self.console = console
+        self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
+
+    def __enter__(self) -> Self:
+        """Show the bars."""
+        self.bar.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave the bars as they stand."""
+        self.bar.__exit__(kind, error, traceback)
+
+    def say(self, message: str) -> None:
+        """Print a line, of which nothing is taken for markup."""
+        self.console.print(message, highlight=False, soft_wrap=True, markup=False)

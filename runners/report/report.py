@@ -41,7 +41,8 @@ class Report:
         tables: printed in this order.
         sentences: what came out, in words; printed below the tables, a line each.
         failure: what went wrong although there are results: said once they are written, with exit code 1.
-        afterwards: what waits until the results are on disk, such as the removal of a training's state.
+        afterwards: what waits until the results are on disk, such as the removal of a training's state: done in this
+            order, and not at all where an essential artifact could not be written.
     """
 
     kind: str

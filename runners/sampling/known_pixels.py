@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data import load_dataset
 from models.autoregressive import Known
+from models.capabilities import ImageModel
 from runners.config.arrays import open_arrays
 from runners.config.schema import DataConfig, UsageError
 
@@ -25,14 +26,14 @@ class KnownPixels(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     images: str | None = None  # an .npz with "images" or "samples", uint8 (batch, H, W, C); the first batch_size count
-    dataset: DataConfig | None = None  # or the first held-out images of a dataset
+    data: DataConfig | None = None  # or the first held-out images of a dataset
     rows: Annotated[int, Field(ge=1)] | None = None  # whole rows, from the top
     pixels: Annotated[int, Field(ge=1)] | None = None  # or single pixels
 
     @model_validator(mode="after")
     def _one_of_each(self) -> KnownPixels:
-        if (self.images is None) == (self.dataset is None):
-            raise ValueError("one of images (a file) and dataset is needed, and not both")
+        if (self.images is None) == (self.data is None):
+            raise ValueError("one of images (a file) and data is needed, and not both")
         if (self.rows is None) == (self.pixels is None):
             raise ValueError("one of rows and pixels is needed, and not both")
         return self
@@ -43,22 +44,18 @@ class KnownPixels(BaseModel):
         return f"{self.rows} rows" if self.rows is not None else f"{self.pixels} pixels"
 
 
-def load_known(config: KnownPixels, name: str, model: Any, batch_size: int) -> Known:
+def load_known(config: KnownPixels, model: ImageModel, batch_size: int) -> Known:
     """The values that a batch begins with, one image a sample.
 
     Args:
         config: which.
-        name: the model's, for messages.
-        model: gives ``image_shape`` and ``from_images``.
+        model: a model of such images.
         batch_size: number of samples.
 
     Raises:
-        UsageError: the model makes no images, the images are not there, too few or of another shape, or more is known
-            than there is.
+        UsageError: the images are not there, too few or of another shape, or more is known than there is.
         DatasetError: the dataset cannot be had.
     """
-    if not hasattr(model, "from_images"):
-        raise UsageError(f"known_pixels: model {name} makes no images that could be completed")
     height, width, _ = model.image_shape
     if config.rows is not None and config.rows > height:
         raise UsageError(f"known_pixels: rows {config.rows} is more than the images' height, {height}")
@@ -67,7 +64,7 @@ def load_known(config: KnownPixels, name: str, model: Any, batch_size: int) -> K
     source, images = _images(config)
     if images.shape[1:] != model.image_shape:
         raise UsageError(
-            f"known_pixels: model {name} draws images of shape {list(model.image_shape)}, {source} has "
+            f"known_pixels: the model draws images of shape {list(model.image_shape)}, {source} has "
             f"{list(images.shape[1:])}"
         )
     if len(images) < batch_size:
@@ -79,8 +76,8 @@ def load_known(config: KnownPixels, name: str, model: Any, batch_size: int) -> K
 
 def _images(config: KnownPixels) -> tuple[str, UInt8[np.ndarray, "N H W C"]]:
     """What the images are called in messages, and the images."""
-    if config.dataset is not None:
-        dataset = load_dataset(config.dataset.name, root=config.dataset.root, download=config.dataset.download)
+    if config.data is not None:
+        dataset = load_dataset(config.data.name, root=config.data.root, download=config.data.download)
         return f"the dataset {dataset.name}", dataset.held_out
     source = f"the file {config.images!r}"
     with open_arrays(Path(str(config.images)).expanduser(), f"known_pixels: {source}") as file:

@@ -1,14 +1,43 @@
-"""Noise from a file, so that a sample can be drawn again."""
+"""The noise of a batch of samples: drawn from the seed, or read from a file so that a sample can be drawn again."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from models.autoregressive import Head, Noise
 from runners.config.arrays import open_arrays
 from runners.config.schema import UsageError
+from runners.sampling.config import SamplerConfig
+from runners.sampling.layout import batch_first, by_equation
+
+
+def make_noise(config: SamplerConfig, head: Head, grid: tuple[int, ...]) -> Noise:
+    """The noise that a config asks for, in the order of equations.
+
+    Raises UsageError where the file that it names has none that fits.
+    """
+    drawn = head.draw_noise(jax.random.key(config.seed), math.prod(grid), config.batch_size)
+    jax.block_until_ready(drawn)  # so that too large a batch is an error and not the end of the process
+    if config.noise_file is None:
+        return drawn
+    read = load_noise(Path(config.noise_file).expanduser(), noise_in_files(drawn, grid))
+    noise = {name: jnp.asarray(by_equation(array, grid)) for name, array in read.items()}
+    try:
+        head.check_noise(noise)
+    except ValueError as error:
+        raise UsageError(f"noise_file {config.noise_file!r}: {error}") from None
+    return noise
+
+
+def noise_in_files(noise: Noise, grid: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Noise as files hold it, batch first."""
+    return {name: batch_first(np.asarray(array), grid) for name, array in noise.items()}
 
 
 def load_noise(path: Path, like: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

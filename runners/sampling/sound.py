@@ -1,102 +1,112 @@
-"""Sample sound from WaveNet with any list of solvers, and go on generating it in constant memory."""
+"""Sound to sample: a sample of it an equation, behind a prompt, and generated further in constant memory."""
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import Annotated, Any, ClassVar
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
-from pydantic import Field
+from jaxtyping import Array, Float, Int
+from rich.console import Console
 
-from common.names import unknown
 from data.audio.clip import load_clip
+from models.autoregressive import AutoregressiveSystem
+from models.capabilities import ImageModel, SoundModel, require
 from models.heads.categorical import HEADS
 from models.wavenet.generation import Generation
 from models.wavenet.network import WaveNetNetwork
-from runners.config.schema import RunConfig, UsageError
+from models.weights.checkpoint import Checkpoint
+from runners.config.schema import UsageError
 from runners.measure.comparison import Comparison
 from runners.measure.generation import Continuation, continued
 from runners.plotting.picture import Picture
 from runners.plotting.sound import WaveFile, one_after_the_other
 from runners.report.report import Artifact
+from runners.sampling.config import WaveNetSamplerConfig
 from runners.sampling.figures import Clip, SampledSound, sound_figure
 from runners.sampling.head import head_options, replace_head
-from runners.sampling.prompt import PromptConfig, load_conditioning, load_prompt, network_behind, prompt_clip
+from runners.sampling.noise import make_noise, noise_in_files
+from runners.sampling.prompt import load_conditioning, load_prompt, network_behind, prompt_clip
 from runners.sampling.report import Samples
-from runners.sampling.runner import SamplerConfig, SamplerRunner
+from runners.sampling.subject import Subject, in_words, load_model
 
 _EMBEDDED = "speech"  # what weights that were trained on the embedded clip say of themselves
 
 
-class WaveNetSamplerConfig(SamplerConfig):
-    """The keys of a sampler's config, and those of sound."""
+def sound_subject(config: WaveNetSamplerConfig, runner: str, name: str | None, console: Console) -> Subject:
+    """The equations of a batch of sounds. Raises UserError where the config asks for what cannot be had.
 
-    num_samples: Annotated[int, Field(ge=2)]  # T: the equations that the solvers are compared on
-    batch_size: Annotated[int, Field(ge=1)] = 1
-    # {name: argmax}, the likeliest class, or {name: gumbel, temperature: 0.9}, a draw; by default gumbel
-    head: dict[str, Any] = Field(default_factory=dict)
-    initial_value: Annotated[float, Field(ge=-1, le=1)] = 0.0  # what the very first step reads
-    prompt: PromptConfig | None = None  # sound that every sample goes on from
-    conditioning_file: str | None = None  # an .npz with what the model is conditioned on, for prompt and samples
-    continue_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # sound to generate behind the samples
+    Args:
+        config: the sampler's.
+        runner: its name, for messages.
+        name: the model on which the runner insists, if it does.
+        console: for messages while sound is generated.
+    """
+    checkpoint = load_model(config, runner, name)
+    model = require(checkpoint.model, SoundModel)
+    if config.known_pixels is not None:
+        require(model, ImageModel, "known_pixels")
+    head_name, head = _head(config, model)
+    noise = make_noise(config, head, (config.num_samples,))
+    prompt = load_prompt(config.prompt, model, config.batch_size)
+    network = _network(config, model, prompt)
+    system = AutoregressiveSystem(network, head, noise)
+    presenter = _Presenter(config, checkpoint, model, system, prompt, console)
+    seconds = len(prompt) / model.sample_rate
+    given = f", behind a prompt of {seconds:g} s" if seconds else ""
+    return Subject(
+        checkpoint=checkpoint,
+        system=system,
+        head={"name": head_name, **head_options(head)},
+        words=f"{in_words(config, checkpoint)}, {head_name}{given}",
+        present=presenter.samples,
+    )
 
 
-class WaveNetSamplerRunner(SamplerRunner):
-    """WaveNet: T samples of sound, one equation each, and as much more of it as is wanted."""
+def _head(config: WaveNetSamplerConfig, model: SoundModel) -> tuple[str, Any]:
+    """The output distribution and its name."""
+    name = config.head.get("name", "gumbel")
+    options = {key: value for key, value in config.head.items() if key != "name"}
+    return name, replace_head(HEADS[name](model.quantizer.num_classes), options)
 
-    Config: ClassVar[type[RunConfig]] = WaveNetSamplerConfig
-    model_name = "wavenet"
+
+def _num_continued(config: WaveNetSamplerConfig, model: SoundModel) -> int:
+    """Samples that are generated behind those that are solved for."""
+    return round(config.continue_s * model.sample_rate)
+
+
+def _network(config: WaveNetSamplerConfig, model: SoundModel, prompt: Int[Array, "P B"]) -> WaveNetNetwork:
+    """The network behind the prompt."""
+    given = load_conditioning(config.conditioning_file, config.batch_size)
+    total = len(prompt) + config.num_samples + _num_continued(config, model)
+    try:
+        whole = model.fold(total, initial_value=config.initial_value, conditioning=given)
+    except ValueError as error:
+        if config.conditioning_file is None:
+            raise UsageError(str(error)) from None
+        sentence = str(error).removeprefix("conditioning: ")
+        raise UsageError(f"conditioning_file {config.conditioning_file!r}: {sentence}") from None
+    return network_behind(whole, prompt, config.num_samples)
+
+
+@dataclass(frozen=True)
+class _Presenter:
+    """Samples of sound as wav files and a picture, with as much more of them as the config asks for."""
+
     config: WaveNetSamplerConfig
+    checkpoint: Checkpoint
+    model: SoundModel
+    system: AutoregressiveSystem
+    prompt: Int[Array, "P B"]
+    console: Console
 
-    @cached_property
-    def prompt(self) -> Int[Array, "P B"]:
-        """The class ids that are given."""
-        return load_prompt(self.config.prompt, self.checkpoint.model, self.config.batch_size)
-
-    @property
-    def num_continued(self) -> int:
-        """Samples that are generated behind those that are solved for."""
-        return round(self.config.continue_s * self.checkpoint.model.config.sample_rate)
-
-    def _grid(self) -> tuple[int, ...]:
-        return (self.config.num_samples,)
-
-    def _head(self) -> Any:
-        name = self._head_name
-        if name not in list(HEADS):
-            raise UsageError(f"head: {unknown('name', name, HEADS)}")
-        options = {key: value for key, value in self.config.head.items() if key != "name"}
-        return replace_head(HEADS[name](self.checkpoint.model.config.num_classes), options)
-
-    def _head_record(self) -> dict[str, Any]:
-        return {"name": self._head_name, **head_options(self.head)}
-
-    @property
-    def _head_name(self) -> Any:
-        return self.config.head.get("name", "gumbel")
-
-    def _network(self) -> WaveNetNetwork:
-        """The network behind the prompt."""
-        config, length = self.config, len(self.prompt)
-        given = load_conditioning(config.conditioning_file, config.batch_size)
-        total = length + config.num_samples + self.num_continued
-        try:
-            whole = self.checkpoint.model.fold(total, initial_value=config.initial_value, conditioning=given)
-        except ValueError as error:
-            if config.conditioning_file is None:
-                raise UsageError(str(error)) from None
-            sentence = str(error).removeprefix("conditioning: ")
-            raise UsageError(f"conditioning_file {config.conditioning_file!r}: {sentence}") from None
-        return network_behind(whole, self.prompt, config.num_samples)
-
-    def _samples(self, comparison: Comparison, title: str) -> Samples:
-        ids = np.asarray(comparison.reference)
-        continuation = self._continue(ids) if self.num_continued else None
+    def samples(self, comparison: Comparison, title: str) -> Samples:
+        """The samples that a comparison found."""
+        ids, rate = np.asarray(comparison.reference), self.model.sample_rate
+        continuation = self._continue(ids) if _num_continued(self.config, self.model) else None
         nothing = np.zeros((0, ids.shape[1]), np.int32)
-        rate = self.checkpoint.model.config.sample_rate
         sound = SampledSound(
             prompt=self._sound(self.prompt),
             samples=self._sound(ids),
@@ -110,7 +120,10 @@ class WaveNetSamplerRunner(SamplerRunner):
             artifacts.append(WaveFile("generated.wav", one_after_the_other(whole, rate), rate))
         return Samples(
             samples=ids.T,
-            inputs={**self.noise, "prompt": np.asarray(self.prompt).T},
+            inputs={
+                **noise_in_files(self.system.noise, (self.config.num_samples,)),
+                "prompt": np.asarray(self.prompt).T,
+            },
             record={
                 "identical_to_reference": {row.label: row.max_abs_error == 0 for row in comparison.rows},
                 "generation": None if continuation is None else continuation.record,
@@ -120,28 +133,23 @@ class WaveNetSamplerRunner(SamplerRunner):
 
     def _continue(self, ids: Int[np.ndarray, "T B"]) -> Continuation:
         """Go on behind the samples, by the queues."""
-        self.context.console.print(f"generating {self.config.continue_s:g} s more ...", highlight=False)
-        behind = network_behind(self.system.network, jnp.asarray(ids), self.num_continued)
+        self.console.print(f"generating {self.config.continue_s:g} s more ...", highlight=False)
+        network, count = self.system.network, _num_continued(self.config, self.model)
+        behind = network_behind(network, jnp.asarray(ids), count)
         cache = behind.init_cache(ids.shape[1], ids.dtype)
         state = Generation(cache, behind.origin, jnp.int32(len(ids)), jax.random.key(self.config.seed))
-        rate = self.checkpoint.model.config.sample_rate
-        return continued(self.system.network, self.head, state, self.num_continued, rate)
+        return continued(network, self.system.head, state, count, self.model.sample_rate)
 
-    def _sound(self, ids: Any) -> np.ndarray:
-        """(N, B) class ids as sound, batch first."""
-        return np.asarray(self.checkpoint.model.to_sound(jnp.asarray(ids))).T
+    def _sound(self, ids: Int[Any, "N B"]) -> Float[np.ndarray, "B N"]:
+        """Class ids as sound, batch first."""
+        return np.asarray(self.model.to_sound(jnp.asarray(ids))).T
 
     def _clip(self) -> Clip | None:
         """The clip that the prompt is from, or that the weights were trained on, where it is known."""
-        prompt, rate = self.config.prompt, self.checkpoint.model.config.sample_rate
+        prompt, rate = self.config.prompt, self.model.sample_rate
         if prompt is not None and prompt.file is None:
             name = "the embedded speech" if prompt.wav is None else "the clip that is continued"
             return Clip(name, prompt_clip(prompt, rate)[round(prompt.start_s * rate) :])
         if prompt is None and self.checkpoint.info.get("dataset") == _EMBEDDED:
             return Clip("training clip", load_clip(None, rate).samples)
         return None
-
-    def _subject(self) -> str:
-        seconds = len(self.prompt) / self.checkpoint.model.config.sample_rate
-        given = f", behind a prompt of {seconds:g} s" if seconds else ""
-        return f"{super()._subject()}, {self._head_name}{given}"

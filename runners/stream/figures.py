@@ -1,73 +1,64 @@
-"""The picture of a stream: the sound, what the network made of it, and how long that took."""
+"""Pictures of a stream: the sound, what the network made of it, and how long that took.
+
+``outputs`` are the arrays of a stream's outputs.npz, by chunk: time_s at its end, num_samples, latency_s, values, and
+the sound's low and high. ``record`` is the content of its results.json.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from runners.plotting.style import INK, new_figure, save_figure, style_axes
+from runners.plotting.style import INK, new_figure, set_title, style_axes
 from runners.report.units import format_seconds
-from runners.stream.journal import Journal
 
 _COLUMNS = 1500  # in a picture: more are not seen
 _WAVE, _VALUE, _DEADLINE = "#0072b2", "#d55e00", "#009e73"
 
 
-def stream_figure(path: Path, journal: Journal, label: str, chunk_s: float, title: str) -> None:
-    """Write a PNG: waveform and values (``label``) in time, and a histogram of latencies with a chunk's duration."""
+def stream_figure(outputs: Mapping[str, Shaped[np.ndarray, "N ..."]], record: Mapping[str, Any], title: str) -> Figure:
+    """Waveform and values in time, and a histogram of latencies with a chunk's duration."""
     figure = new_figure(11, 4.5)
     grid = figure.add_gridspec(2, 2, width_ratios=(1.6, 1))
-    upper, axes = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[:, 1])
+    upper, right = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[:, 1])
     lower = figure.add_subplot(grid[1, 0], sharex=upper)
-    times = np.concatenate([[0.0], journal.time_s])
-    _band(upper, times, journal.low, journal.high, _WAVE)
-    upper.set_ylabel("amplitude")
+    stream = record["stream"]
+    draw_sound(upper, outputs)
     upper.tick_params(labelbottom=False)
-    for values in journal.values.T:
-        _curve(lower, times, values, journal.sizes)
-    lower.set(xlabel="time (s)", ylabel=label, xlim=(0, times[-1]))
-    _histogram(axes, journal.latency_s, chunk_s)
-    for panel in (upper, lower, axes):
-        style_axes(panel)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12.5, fontweight="bold", color=INK)
-    save_figure(path, figure)
+    draw_values(lower, outputs, record["values"]["label"])
+    draw_latencies(right, outputs["latency_s"], stream["chunk_samples"] / stream["sample_rate"])
+    set_title(figure, title)
+    return figure
 
 
-def _starts(count: int) -> np.ndarray:
-    """The first of every group of chunks that share a column."""
-    return np.linspace(0, count, min(count, _COLUMNS), endpoint=False).astype(int)
+def draw_sound(axes: Axes, outputs: Mapping[str, Shaped[np.ndarray, "N ..."]]) -> None:
+    """Draw the band between the sound's lowest and highest samples against seconds."""
+    starts, edges = _columns(outputs["time_s"])
+    least, most = np.minimum.reduceat(outputs["low"], starts), np.maximum.reduceat(outputs["high"], starts)
+    axes.stairs(most, edges, baseline=least, fill=True, color=_WAVE, lw=0.5)
+    axes.stairs(most, edges, baseline=least, color=_WAVE, lw=0.5)  # where both are equal there is nothing to fill
+    axes.set(ylabel="amplitude", xlim=(0, edges[-1]))
+    style_axes(axes)
 
 
-def _band(
-    axes: Axes,
-    times: Float[np.ndarray, " N_1"],
-    low: Float[np.ndarray, " N"],
-    high: Float[np.ndarray, " N"],
-    colour: str,
-) -> None:
-    starts = _starts(len(low))
-    edges = np.append(times[starts], times[-1])
-    least, most = np.minimum.reduceat(low, starts), np.maximum.reduceat(high, starts)
-    axes.stairs(most, edges, baseline=least, fill=True, color=colour, lw=0.5)
-    axes.stairs(most, edges, baseline=least, color=colour, lw=0.5)  # where both are equal there is nothing to fill
+def draw_values(axes: Axes, outputs: Mapping[str, Shaped[np.ndarray, "N ..."]], label: str) -> None:
+    """Draw the means of each value against seconds; ``label`` is their name, with its unit."""
+    starts, edges = _columns(outputs["time_s"])
+    sizes = outputs["num_samples"]
+    for values in outputs["values"].T:
+        means = np.add.reduceat(values * sizes, starts) / np.add.reduceat(sizes, starts)
+        axes.stairs(means, edges, baseline=None, color=_VALUE, lw=1.0)
+    axes.set(xlabel="time (s)", ylabel=label, xlim=(0, edges[-1]))
+    style_axes(axes)
 
 
-def _curve(
-    axes: Axes,
-    times: Float[np.ndarray, " N_1"],
-    values: Float[np.ndarray, " N"],
-    sizes: Float[np.ndarray, " N"],
-) -> None:
-    starts = _starts(len(values))
-    means = np.add.reduceat(values * sizes, starts) / np.add.reduceat(sizes, starts)
-    axes.stairs(means, np.append(times[starts], times[-1]), baseline=None, color=_VALUE, lw=1.0)
-
-
-def _histogram(axes: Axes, latency_s: Float[np.ndarray, " N"], chunk_s: float) -> None:
-    """Latencies in ms on a logarithmic axis."""
+def draw_latencies(axes: Axes, latency_s: Float[np.ndarray, " N"], chunk_s: float) -> None:
+    """Draw a histogram of latencies in ms on a logarithmic axis, their percentiles, and how long a chunk lasts."""
     latency_ms, chunk_ms = 1e3 * latency_s, 1e3 * chunk_s
     least, most = 0.8 * min(latency_ms.min(), chunk_ms), 1.25 * max(latency_ms.max(), chunk_ms)
     axes.hist(latency_ms, bins=np.geomspace(least, most, 60).tolist(), color=_WAVE)
@@ -79,3 +70,11 @@ def _histogram(axes: Axes, latency_s: Float[np.ndarray, " N"], chunk_s: float) -
     for formatted in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
         formatted("{x:g}")
     axes.legend(framealpha=1.0, facecolor="white", edgecolor="white", fontsize=9, labelcolor=INK)
+    style_axes(axes)
+
+
+def _columns(time_s: Float[np.ndarray, " N"]) -> tuple[np.ndarray, np.ndarray]:
+    """The first of every group of chunks that share a column, and the edges of the columns in seconds."""
+    count = len(time_s)
+    starts = np.linspace(0, count, min(count, _COLUMNS), endpoint=False).astype(int)
+    return starts, np.append(np.concatenate([[0.0], time_s])[starts], time_s[-1])

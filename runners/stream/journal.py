@@ -1,4 +1,4 @@
-"""What is kept of a stream: a few numbers a chunk, and the outputs of its beginning."""
+"""The journal of a stream: a few numbers for every chunk, and the outputs of its beginning."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ class Journal:
 
     @property
     def num_samples(self) -> int:
-        """Of all chunks."""
+        """The number of samples in all chunks."""
         return int(self.sizes.sum())
 
     @property
     def duration_s(self) -> float:
-        """How long the sound lasts."""
+        """The seconds that the sound lasts."""
         return self.num_samples / self.sample_rate
 
     @property
     def time_s(self) -> Float[np.ndarray, " N"]:
-        """When each chunk ends."""
+        """The time at which each chunk ends."""
         return np.cumsum(self.sizes) / self.sample_rate
 
     @property
@@ -59,7 +59,7 @@ class Journal:
 
     @property
     def mean_values(self) -> Float[np.ndarray, " V"]:
-        """Means over all samples."""
+        """The mean of each value over all samples."""
         return np.average(self.values, axis=0, weights=self.sizes)
 
 

@@ -1,4 +1,4 @@
-"""What a network makes of a stream of sound: numbers of its own, or how surprised it is by every sample."""
+"""Networks that listen to a stream of sound: they give numbers of their own, or the surprisal of every sample."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from runners.config.schema import UsageError
 
 
 class Heard(NamedTuple):
-    """What a listener gives for a chunk of S samples."""
+    """The numbers that a listener gives for a chunk of S samples."""
 
     values: Float[Array, "S V"]  # what is reported
     outputs: Float[Array, "S O"]  # the network's own
@@ -28,7 +28,7 @@ class Listener(Protocol):
 
     @property
     def label(self) -> str:
-        """What its values are, with their unit."""
+        """The name of its values, with their unit."""
 
     def begin(self) -> Any:
         """The state before the first sample."""
@@ -40,23 +40,23 @@ class Listener(Protocol):
 @pytree
 @dataclass(frozen=True)
 class Regressor:
-    """Values are the network's outputs."""
+    """A network whose outputs are the values. Satisfies Listener."""
 
     network: StreamingNetwork
 
     @property
     def label(self) -> str:
-        """See Listener."""
+        """The name of its values: what they are is the network's own business."""
         return "output"
 
     def begin(self) -> StreamState:
-        """Silence."""
+        """The state before the first sample: silence was before it."""
         return self.network.init_state()
 
     def __call__(
         self, sound: Float[Array, " S"], state: StreamState, count: Int[Array, ""]
     ) -> tuple[Heard, StreamState]:
-        """See Listener."""
+        """The network's outputs for ``count`` samples, as values too, and the state after them."""
         outputs, state = self.network(sound[:, None, None], state, count)
         return Heard(outputs[:, 0], outputs[:, 0]), state
 
@@ -73,9 +73,9 @@ class Expectation:
 @pytree
 @dataclass(frozen=True)
 class Predictor:
-    """A model of sound: after each sample a distribution over the classes of the next one.
+    """A model of sound: after each sample a distribution over the classes of the next one. Satisfies Listener.
 
-    Values are the surprise, -log p(class of the sample | all samples before it): a mean of them is the cross-entropy.
+    Values are the surprisal, -log p(class of the sample | all samples before it): a mean of them is the cross-entropy.
     """
 
     network: StreamingNetwork
@@ -83,30 +83,29 @@ class Predictor:
 
     @property
     def label(self) -> str:
-        """See Listener."""
-        return "surprise (nats a sample)"
+        """The name of the surprisal, with its unit."""
+        return "surprisal (nats a sample)"
 
     def begin(self) -> Expectation:
-        """The model's equations begin with a 0 in the place of the sample before the first."""
+        """The state after a 0 in the place of the sample before the first, as the model's equations begin."""
         logits, stream = self.network(jnp.zeros((1, 1, 1)), self.network.init_state())
         return Expectation(stream, logits[0, 0])
 
     def __call__(
         self, sound: Float[Array, " S"], state: Expectation, count: Int[Array, ""]
     ) -> tuple[Heard, Expectation]:
-        """See Listener."""
+        """The surprisal of ``count`` samples, and the distribution over the one after them."""
         ids = self.quantizer.encode(sound)
         outputs, stream = self.network(self.quantizer.decode(ids)[:, None, None], state.stream, count)
         expected = jnp.concatenate([state.logits[None], outputs[:, 0]])
         logs = jax.nn.log_softmax(expected[:-1])
-        surprise = -jnp.take_along_axis(logs, ids[:, None], axis=-1)
-        return Heard(surprise, outputs[:, 0]), Expectation(
-            stream, lax.dynamic_index_in_dim(expected, count, keepdims=False)
-        )
+        surprisal = -jnp.take_along_axis(logs, ids[:, None], axis=-1)
+        following = lax.dynamic_index_in_dim(expected, count, keepdims=False)
+        return Heard(surprisal, outputs[:, 0]), Expectation(stream, following)
 
 
 def listener(name: str, model: Any) -> Listener:
-    """What listens with a model. Raises UsageError where it does not go through sound sample by sample."""
+    """A listener with a model's weights. Raises UsageError where a model cannot read sound sample by sample."""
     if name == "streaming":
         if model.config.num_inputs != 1:
             raise UsageError(f"model streaming reads {model.config.num_inputs} numbers a step (num_inputs); sound is 1")

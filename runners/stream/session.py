@@ -16,7 +16,7 @@ from runners.stream.listener import Listener
 
 
 class Chunk(NamedTuple):
-    """A chunk that was heard."""
+    """A chunk of sound that was heard, and what came of it."""
 
     sound: Float32[np.ndarray, " S"]
     latency_s: float  # from the chunk's arrival to its values, with the state ready for the next

@@ -123,3 +123,15 @@ class AudioConfig(TrainConfig):
     show_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3.0  # how much sound is made to look at
     # How much of the clip is given for it. Sound that begins with silence cannot be told from no sound having begun.
     prompt_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
+
+
+class EvaluateConfig(RunConfig):
+    """The evaluation of a checkpoint; ``seed`` is that of the noise, for models whose metrics depend on any."""
+
+    checkpoint: str  # a name in the registry or a path
+    model: dict[str, Any] | None = None  # the architecture, where the checkpoint does not tell all of it
+    data: dict[str, Any] = Field(default_factory=dict)  # as in the training of such a model; {} is what is embedded
+    part: Literal["held_out", "train"] = "held_out"  # of a clip of which nothing is held out: all of it
+    batch_size: Count = 50  # images at once; a matter of speed and memory alone, where the model has no noise
+    draws: Count = 1  # of the noise, for each image
+    max_images: Count | None = None  # only the first ones

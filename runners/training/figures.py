@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from runners.plotting.style import FAINT, INK, new_figure, save_figure, style_axes
-from runners.training.task import Metric, TrainTask
+from runners.plotting.style import FAINT, new_figure, set_title, style_axes
+from runners.training.metrics import Evaluated, Metric
 
 _WIDTH, _HEIGHT = 7, 4.2  # inches, of a metric
 
 
-def training_curves(path: Path, history: Sequence[Mapping[str, Any]], task: TrainTask, title: str) -> None:
-    """Write a task's metrics by epoch as a PNG, side by side; ``history`` is that of results.json."""
-    figure = new_figure(_WIDTH * len(task.metrics), _HEIGHT)
-    for axes, metric in zip(figure.subplots(1, len(task.metrics), squeeze=False)[0], task.metrics, strict=True):
-        _draw(axes, history, metric, task)
-    style = {"fontsize": 12.5, "fontweight": "bold", "color": INK}
-    if len(task.metrics) == 1:
-        axes.set_title(title, loc="left", **style)
-    else:
-        figure.suptitle(title, x=0.01, ha="left", **style)
-    save_figure(path, figure)
+def training_figure(
+    history: Sequence[Mapping[str, Any]], metrics: Sequence[Metric], evaluated: Evaluated, title: str
+) -> Figure:
+    """Metrics by epoch, side by side. ``history`` is that of results.json, which has the metrics of ``evaluated``."""
+    figure = new_figure(_WIDTH * len(metrics), _HEIGHT)
+    for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
+        draw_metric(axes, history, metric, evaluated)
+    set_title(figure, title)
+    return figure
 
 
-def _draw(axes: Axes, history: Sequence[Mapping[str, Any]], metric: Metric, task: TrainTask) -> None:
-    """One metric; in training only where it is the loss."""
-    evaluated = task.evaluated
+def draw_metric(axes: Axes, history: Sequence[Mapping[str, Any]], metric: Metric, evaluated: Evaluated) -> None:
+    """Draw one metric by epoch: of the weights, of the averaged weights, and in training where it is the loss."""
     where = evaluated.words.replace("-", " ")
     curves = (
         (f"train_{metric.key}", "training, mean over the epoch", "#8a8a8a", "-"),

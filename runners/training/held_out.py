@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -40,15 +40,34 @@ def held_out_logits(model: Any, images: UInt8[Array, "N H W C"], batch_size: int
 def bits_by_image(
     model: Any, images: UInt8[np.ndarray, "N H W C"], key: Array, *, draws: int, batch_size: int
 ) -> Iterator[tuple[Int[np.ndarray, " b"], Float[np.ndarray, " b"]]]:
-    """The same in pieces: numbers of images, and their ``model.bits_per_dim`` in one of the draws."""
-    num_images = len(images)
-    rows = _batches(num_images, batch_size)
+    """The bits/dim in pieces: numbers of images, and their ``model.bits_per_dim`` in one of the draws."""
     evaluate = jax.jit(lambda model, batch, key, i: model.bits_per_dim(batch, jax.random.fold_in(key, i)))
+    return _in_pieces(lambda batch, i: evaluate(model, batch, key, i), images, draws=draws, batch_size=batch_size)
+
+
+def logits_by_image(
+    model: Any, images: UInt8[np.ndarray, "N H W C"], batch_size: int
+) -> Iterator[tuple[Int[np.ndarray, " b"], Float[np.ndarray, "b K"]]]:
+    """The logits in pieces: numbers of images, and a classifier's logits for them."""
+    logits = jax.jit(lambda model, batch: model(model.from_images(batch)))
+    return _in_pieces(lambda batch, i: logits(model, batch), images, draws=1, batch_size=batch_size)
+
+
+def _in_pieces(
+    evaluate: Callable[[UInt8[np.ndarray, "b H W C"], int], Array],
+    images: UInt8[np.ndarray, "N H W C"],
+    *,
+    draws: int,
+    batch_size: int,
+) -> Iterator[tuple[Int[np.ndarray, " b"], Float[np.ndarray, "b ..."]]]:
+    """Numbers of images, and what ``evaluate`` says of them; all batches have one size, and a number of their own."""
+    num_images = len(images)
+    rows = np.asarray(_batches(num_images, batch_size))
     for i in range(draws * len(rows)):
-        batch = np.asarray(rows[i % len(rows)])
-        bits = evaluate(model, images[np.minimum(batch, num_images - 1)], key, i)
+        batch = rows[i % len(rows)]
+        values = evaluate(images[np.minimum(batch, num_images - 1)], i)
         count = int(np.sum(batch < num_images))
-        yield batch[:count], np.asarray(bits)[:count]
+        yield batch[:count], np.asarray(values)[:count]
 
 
 def _batches(num_images: int, batch_size: int) -> Int[Array, "batches size"]:

@@ -66,7 +66,8 @@ class Preview:
         if not self._every or epoch // self._every == before // self._every:
             return
         self._save(LATEST, averaged, history[-1])
-        self._trainer.show(averaged).write(self.folder, f"_{epoch:04d}")
+        for artifact in self._trainer.output(averaged, f"_{epoch:04d}").artifacts:
+            artifact.write(self.folder)
 
     def keep_best(self) -> None:
         """Write the best weights, if better ones have come."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    Progress,
     TaskID,
     TaskProgressColumn,
     TextColumn,
@@ -17,18 +15,19 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from runners.report.console import LiveProgress
 from runners.report.units import format_duration
-from runners.training.task import Metric, TrainTask
+from runners.training.metrics import Metric
+from runners.training.task import TrainTask
 
 
-class TrainProgress:
+class TrainProgress(LiveProgress):
     """A bar on a terminal; elsewhere a line for every epoch that is evaluated."""
 
     def __init__(self, console: Console, task: TrainTask, epochs: int, num_steps: int) -> None:
         """``num_steps`` are the steps of all ``epochs``."""
-        self.console, self.epochs, self.num_steps = console, epochs, num_steps
-        self._task = task
-        self.bar = Progress(
+        super().__init__(
+            console,
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(bar_width=30),
             TaskProgressColumn(),
@@ -36,26 +35,10 @@ class TrainProgress:
             TextColumn("left"),
             TimeRemainingColumn(),
             TextColumn("{task.fields[metrics]}"),
-            console=console,
-            disable=not console.is_terminal,
         )
+        self.epochs, self.num_steps, self._task = epochs, num_steps, task
         self.task: TaskID | None = None
         self.reported = 0  # epochs that have been printed about
-
-    def __enter__(self) -> TrainProgress:
-        """Show the bar."""
-        self.bar.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Leave the bar as it stands."""
-        self.bar.__exit__(kind, error, traceback)
-
-    def say(self, message: str) -> None:
-        """Print a line."""
-        self.console.print(message, highlight=False, soft_wrap=True)
 
     def at(self, step: int, history: Sequence[Mapping[str, Any]]) -> None:
         """``step`` steps are done, and the epochs of ``history``."""
@@ -76,7 +59,7 @@ class TrainProgress:
         return f"{format_duration(row['seconds'])}, {format_duration(left)} left"
 
     def _metrics(self, row: Mapping[str, Any]) -> str:
-        """Those of the averaged weights, and the loss in training."""
+        """The metrics of the averaged weights, and the loss in training."""
         first, *others = self._task.metrics
         text = f"{first.label}: train {first.shown(row[f'train_{first.key}'])}, "
         text += f"{self._task.evaluated.words} {self._evaluated(first, row)}"

@@ -1,75 +1,100 @@
-"""What a training run leaves behind: results.json, curves, weights and an artifact, in a folder that appears whole."""
+"""A training as a report: history, weights, curves, and what the model makes."""
 
 from __future__ import annotations
 
-import json
+import math
 import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 
-from common.files import replaced_folder
 from models.weights.native import save_checkpoint
-from runners.experiment import RunContext, RunFailure
-from runners.report.environment import describe_environment
-from runners.training.figures import training_curves
+from runners.experiment import RunFailure
+from runners.plotting.picture import Picture
+from runners.report.report import Artifact, Report
+from runners.training.figures import training_figure
 from runners.training.preview import best_epoch, checkpoint_info
 from runners.training.store import Snapshot
-from runners.training.trainer import Trainer
+from runners.training.trainer import Trainer, Weights
 
-SCHEMA = 1
 WEIGHTS = "weights.safetensors"
 
 
-class TrainingReport(NamedTuple):
-    """What a run came to."""
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file of weights, without which a training has failed. Satisfies Artifact."""
 
-    values: dict[str, float]  # the metrics of the weights as stored, by key
-    info: dict[str, Any]  # what the file of weights says of itself
+    name: str
+    save: Callable[[Path], object]  # under this path
+
+    essential: ClassVar[bool] = True
+
+    def write(self, folder: Path) -> None:
+        """Save the weights under their name."""
+        self.save(folder / self.name)
 
 
-def write_training_report(context: RunContext, trainer: Trainer, snapshot: Snapshot, best: Path) -> TrainingReport:
-    """Write everything to ``context.out``, which keeps its old content until all of the new is there.
+def training_report(name: str, trainer: Trainer, snapshot: Snapshot, best: Path) -> Report:
+    """What a training came to, whose averaged weights are evaluated again as they are stored, rounded.
 
-    ``best``: the file of the best epoch's weights, kept too if that is not the last epoch and the file is there.
+    Args:
+        name: the config's.
+        trainer: the model's.
+        snapshot: after the last step.
+        best: the file of the best epoch's weights, kept too if that is not the last epoch and the file is there.
 
-    Raises RunFailure where the weights do not survive their rounding.
+    Raises:
+        RunFailure: the weights do not survive their rounding.
     """
-    config, task = trainer.config, trainer.task
-    weights = jax.tree.map(lambda a: a.astype(config.weights_dtype).astype(a.dtype), snapshot.state.averaged)
-    values = trainer.evaluate(weights)
+    config, task, history = trainer.config, trainer.task, snapshot.history
+    dtype, evaluated = config.weights_dtype, task.evaluated
+    weights = jax.tree.map(lambda a: a.astype(dtype).astype(a.dtype), snapshot.state.averaged)
+    values = _values(trainer, weights)
+    output, top = trainer.output(weights), best_epoch(history, task)
+    files: list[Artifact] = [_stored(trainer, weights, checkpoint_info(trainer, values, history[-1]["epoch"], name))]
+    if top is not history[-1] and best.is_file():
+        files.append(WeightsFile(best.name, partial(shutil.copyfile, best)))
+    curves = Picture("training.png", partial(training_figure, history, task.metrics, evaluated, name))
+    metrics = ", ".join(f"{metric.label} {values[metric.key]:.4f}" for metric in task.metrics)
+    return Report(
+        kind="training",
+        title=name,
+        config=config.model_dump(mode="json"),
+        record={
+            "history": history,
+            **{evaluated.key(metric): values[metric.key] for metric in task.metrics},
+            **task.record(),
+            "best_epoch": top["epoch"],
+            **output.record,
+            "wall_s": snapshot.elapsed_s,
+        },
+        artifacts=[*files, *output.artifacts, curves],
+        sentences=[f"{evaluated.words} {metrics} ({dtype} weights)"],
+    )
+
+
+def _values(trainer: Trainer, weights: Weights) -> dict[str, float]:
+    """The metrics by key. Raises RunFailure where one is not finite."""
+    values, task = trainer.evaluate(weights), trainer.task
     for metric in task.metrics:
-        if not np.isfinite(values[metric.key]):
+        if not math.isfinite(values[metric.key]):
             raise RunFailure(
-                f"the {task.evaluated.words} {metric.label} is not finite with {config.weights_dtype} weights; "
+                f"the {task.evaluated.words} {metric.label} is not finite with {trainer.config.weights_dtype} weights; "
                 "try float32"
             )
-    artifact = trainer.show(weights)
-    top, last = best_epoch(snapshot.history, task), snapshot.history[-1]
-    record = {
-        "schema": SCHEMA,
-        "name": context.name,
-        "runner": context.runner,
-        "config": config.model_dump(mode="json"),
-        "seed": config.seed,
-        **describe_environment(),
-        "history": snapshot.history,
-        **{task.evaluated.key(metric): values[metric.key] for metric in task.metrics},
-        **task.record(),
-        "best_epoch": top["epoch"],
-        **artifact.record,
-        "wall_s": snapshot.elapsed_s,
-    }
-    info = checkpoint_info(trainer, values, last["epoch"], context.name)
-    with replaced_folder(context.out) as folder:
-        text = json.dumps(record, indent=2, allow_nan=False)
-        (folder / "results.json").write_text(text + "\n", encoding="utf-8")
-        model = trainer.model(weights)
-        save_checkpoint(folder / WEIGHTS, config.model["name"], model, info, np.dtype(config.weights_dtype))
-        artifact.write(folder, "")
-        if top is not last and best.is_file():
-            shutil.copyfile(best, folder / best.name)
-        training_curves(folder / "training.png", snapshot.history, task, context.name)
-    return TrainingReport(values, info)
+    return values
+
+
+def _stored(trainer: Trainer, weights: Weights, info: Mapping[str, Any]) -> WeightsFile:
+    """The weights in our own format, with what the file says of itself."""
+    config, model = trainer.config, trainer.model(weights)
+
+    def save(path: Path) -> None:
+        save_checkpoint(path, config.model["name"], model, info, np.dtype(config.weights_dtype))
+
+    return WeightsFile(WEIGHTS, save)

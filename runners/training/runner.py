@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from common.paths import RUNS
 from runners.config.schema import RunConfig, UsageError
 from runners.experiment import RunContext
+from runners.report.report import Report
 from runners.training.config import AudioConfig, ClassifierConfig, LikelihoodConfig, TrainConfig
 from runners.training.loop import TrainLoop
 from runners.training.preview import BEST, Preview
 from runners.training.progress import TrainProgress
-from runners.training.report import WEIGHTS, write_training_report
-from runners.training.ship import ship_checkpoint
+from runners.training.report import WEIGHTS, training_report
+from runners.training.ship import check_name, ship_checkpoint
 from runners.training.store import StateStore
 from runners.training.task import TrainTask
 from runners.training.tasks.audio import AudioTask
@@ -35,6 +38,8 @@ class TrainRunner:
     def __init__(self, config: TrainConfig, context: RunContext) -> None:
         """Load the data and set up the first state; everything that can be refused is refused here."""
         self.config, self.context = config, context
+        if config.checkpoint_name is not None:
+            check_name(config.checkpoint_name, context)
         model = new_model(config)
         self.trainer = Trainer(config, model, self.Task(config, model))
         folder = Path(config.state_dir).expanduser() if config.state_dir else RUNS / context.name
@@ -42,8 +47,11 @@ class TrainRunner:
             raise UsageError(f"state_dir {folder} lies in the results folder, which is replaced; choose another")
         self.store = StateStore(folder, config.identity(), context.console)
 
-    def run(self) -> None:
-        """Train, write the results and, where the config names a checkpoint, ship the weights under that name.
+    def run(self) -> Report:
+        """Train to the end.
+
+        Once the results are written, the weights are shipped where the config names a checkpoint, and then the state
+        is removed.
 
         Raises:
             RunFailure: a number that should be finite is not.
@@ -52,23 +60,17 @@ class TrainRunner:
         config, context, trainer = self.config, self.context, self.trainer
         progress = TrainProgress(context.console, trainer.task, trainer.epochs, trainer.num_steps)
         preview = Preview(trainer, self.store.progress_folder, context.name)
-        loop = TrainLoop(trainer, self.store, progress, preview)
         try:
-            snapshot = loop.run()
+            snapshot = TrainLoop(trainer, self.store, progress, preview).run()
         except KeyboardInterrupt:
             progress.say(f"the state is in {self.store.folder}; the same command goes on from it")
             raise
         finally:
             self.store.close()
-        report = write_training_report(context, trainer, snapshot, preview.folder / BEST)
-        if config.checkpoint_name is not None:
-            name = config.checkpoint_name
-            ship_checkpoint(name, context, context.out / WEIGHTS, config.model["name"], report.info)
-        self.store.remove()
-        metrics = ", ".join(f"{metric.label} {report.values[metric.key]:.4f}" for metric in trainer.task.metrics)
-        progress.say(
-            f"{trainer.task.evaluated.words} {metrics} ({config.weights_dtype} weights); results in {context.out}"
-        )
+        report = training_report(context.name, trainer, snapshot, preview.folder / BEST)
+        name, weights = config.checkpoint_name, context.out / WEIGHTS
+        shipping = [] if name is None else [partial(ship_checkpoint, name, context, weights)]
+        return dataclasses.replace(report, afterwards=[*shipping, self.store.remove])
 
 
 class TrainClassifierRunner(TrainRunner):

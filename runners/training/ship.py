@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from models.weights.registry import ship
+from models.weights.load import load_checkpoint
+from models.weights.registry import registry, ship
+from runners.config.schema import UsageError
 from runners.experiment import RunContext
 
 
-def ship_checkpoint(name: str, context: RunContext, weights: Path, model: str, info: Mapping[str, Any]) -> None:
-    """Copy a weights file to checkpoints/<name>.safetensors and enter it in the registry, each atomically.
+def check_name(name: str, context: RunContext) -> None:
+    """Raise UsageError where the registry has weights of that name which another config gave."""
+    retrain = registry().get(name, {}).get("retrain")
+    if retrain not in (None, _command(name, context)):
+        raise UsageError(
+            f"checkpoint_name {name!r}: the registry has weights of this name from another config ({retrain}); choose "
+            "another name, or take its entry out of checkpoints/registry.json"
+        )
 
-    Args:
-        name: the checkpoint's name, for ``checkpoint:`` in configs.
-        context: the training run's.
-        weights: the file.
-        model: the model's name in ``models.MODELS``.
-        info: what the file says of itself.
+
+def ship_checkpoint(name: str, context: RunContext, weights: Path) -> None:
+    """Copy a file of weights to checkpoints/<name>.safetensors and enter it in the registry, each atomically.
+
+    Raises UsageError as ``check_name``: another run may have taken the name in the meantime.
     """
-    content = weights.read_bytes()
+    check_name(name, context)
+    content, checkpoint = weights.read_bytes(), load_checkpoint(str(weights))
     entry = {
         "file": f"{name}.safetensors",
-        "model": model,
-        **{key: value for key, value in info.items() if key != "config"},
-        "retrain": f"python main.py --runner {context.runner} --config {context.name}.yml --set checkpoint_name={name}",
+        "model": checkpoint.name,
+        **{key: value for key, value in checkpoint.info.items() if key != "config"},
+        "retrain": _command(name, context),
         "licence": "Apache-2.0",
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     ship(name, entry, content)
+
+
+def _command(name: str, context: RunContext) -> str:
+    """The command that gives these weights again."""
+    return f"python main.py --runner {context.runner} --config {context.name}.yml --set checkpoint_name={name}"

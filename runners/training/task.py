@@ -1,60 +1,64 @@
-"""What differs between trainings: the examples, the loss, the figures that tell how good weights are, what is shown."""
+"""The one thing that differs between trainings: examples, loss, metrics, and what a model makes to be looked at."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jaxtyping import Array, Float, Int, Shaped
 
-
-@dataclass(frozen=True)
-class Metric:
-    """A figure of merit of weights."""
-
-    key: str  # in files
-    label: str  # for people
-    unit: str = ""
-    style: str = ".3f"  # a format specification
-    higher_is_better: bool = False
-
-    @property
-    def axis(self) -> str:
-        """The label with the unit."""
-        return f"{self.label} ({self.unit})" if self.unit else self.label
-
-    def shown(self, value: float) -> str:
-        """The value, rounded."""
-        return format(value, self.style)
+from runners.report.report import Artifact
+from runners.training.config import EvaluateConfig
+from runners.training.metrics import Evaluated, Metric
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """The examples that weights are evaluated on."""
+class ModelOutput:
+    """Something that a model makes, which shows what it has learnt.
 
-    prefix: str  # of the metrics' keys in results.json
-    words: str  # before a metric's name
+    Attributes:
+        record: what results.json says of it.
+        artifacts: pictures and sounds of it.
+    """
 
-    def key(self, metric: Metric) -> str:
-        """The key of a metric of the weights themselves."""
-        return self.prefix + metric.key
-
-    def averaged_key(self, metric: Metric) -> str:
-        """The key of a metric of the averaged weights."""
-        return f"{self.prefix}{metric.key}_ema"
+    record: Mapping[str, Any]
+    artifacts: Sequence[Artifact]
 
 
-class Artifact(Protocol):
-    """What a model makes, to look at."""
+class Scores(NamedTuple):
+    """The metrics of some of an evaluation's examples."""
 
-    @property
-    def record(self) -> Mapping[str, Any]:
-        """What results.json says of it."""
+    examples: Int[np.ndarray, " b"]  # their numbers, from 0
+    values: Mapping[str, Shaped[np.ndarray, " b"]]  # by the metric's key
 
-    def write(self, folder: Path, suffix: str) -> None:
-        """Write files whose names end in ``suffix``."""
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model's metrics on each of many examples.
+
+    Attributes:
+        metrics: which ones.
+        num_examples: how many examples there are.
+        unit: how they are called, in the plural.
+        words: which ones they are, for people: "held-out images of mnist5k".
+        data: the config's ``data`` with every default filled in.
+        scores: computed as they are iterated over; each example comes ``draws`` times, with other noise each time.
+        draws: as above.
+        independent: whether the examples are independent of each other, so that their mean has a standard error.
+        record: what else results.json says.
+    """
+
+    metrics: Sequence[Metric]
+    num_examples: int
+    unit: str
+    words: str
+    data: Mapping[str, Any]
+    scores: Iterable[Scores]
+    draws: int = 1
+    independent: bool = True
+    record: Mapping[str, Any] = field(default_factory=dict)
 
 
 class TrainTask(Protocol):
@@ -67,52 +71,66 @@ class TrainTask(Protocol):
     train: Any  # arrays whose leading axis is that of the examples to train on
 
     def __init__(self, config: Any, model: Any) -> None:
-        """Load the examples; ``model`` has its first weights. Raises UsageError where something does not fit."""
+        """Load the examples; ``model`` has its first weights. Raises UserError where something does not fit."""
+
+    @classmethod
+    def suits(cls, model: Any) -> bool:
+        """Whether a model has what this way of training, and of evaluating, needs of it."""
+
+    @classmethod
+    def evaluation(cls, config: EvaluateConfig, name: str, model: Any) -> Evaluation:
+        """The evaluation of the model called ``name`` that a config asks for, by the metrics of the training.
+
+        Raises UserError where the examples cannot be had, or are not like those that the model is for.
+        """
 
     @property
     def metrics(self) -> Sequence[Metric]:
-        """What ``evaluate`` gives; the first is that of the loss."""
+        """The metrics that ``evaluate`` gives; the first is that of the loss."""
 
     @property
     def selection_metric(self) -> Metric:
-        """The metric that tells the best epoch."""
+        """The metric by which the best epoch is chosen."""
 
     @property
     def evaluated(self) -> Evaluated:
-        """On what, and how it is called."""
+        """The examples that ``evaluate`` is about."""
 
     @property
     def dataset(self) -> str:
-        """The name of what is trained on."""
+        """The name of the data that is trained on."""
 
     @property
     def batch_size(self) -> int:
-        """Examples of a step."""
+        """The number of examples of a step."""
 
     @property
     def num_examples(self) -> int:
-        """To train on, at least ``batch_size``."""
+        """The number of examples to train on, at least ``batch_size``."""
 
     def order(self, key: Array) -> Int[Array, " N"]:
         """The numbers of the examples in the order of an epoch."""
 
     def begin_epoch(self, model: Any) -> Any:
-        """What an epoch's first step reads besides weights and examples: a pytree of arrays."""
+        """The ``carry`` of an epoch's first step: a pytree of arrays, of the same shapes in every epoch."""
 
     def augmented(self, batch: Any, key: Array) -> Any:
-        """Examples as they are trained on."""
+        """The examples of a step as they are trained on, with their random changes."""
 
     def loss(self, model: Any, carry: Any, batch: Any, key: Array) -> tuple[Float[Array, " B"], Any]:
-        """The loss of each example, and what the epoch's next step reads as ``carry``."""
+        """The loss of each example, and the ``carry`` of the epoch's next step."""
 
     def evaluate(self, model: Any, key: Array) -> dict[str, float]:
         """Every metric by its key, with the same noise for the same ``key``."""
 
     def checkpoint_info(self, values: Mapping[str, float]) -> dict[str, Any]:
-        """What a checkpoint says of itself, given the metrics by key."""
+        """The part of a checkpoint's info that follows from the metrics, which are given by key."""
 
     def record(self) -> dict[str, Any]:
-        """What results.json says besides."""
+        """The keys of results.json that only this task has."""
 
-    def show(self, model: Any, key: Array) -> Artifact:
-        """What the model makes, with the same noise for the same ``key``. Raises RunFailure where it is not finite."""
+    def output(self, model: Any, key: Array, suffix: str = "") -> ModelOutput:
+        """Something that the model makes, with the same noise for the same ``key``, in files named with ``suffix``.
+
+        Raises RunFailure where it is not finite.
+        """

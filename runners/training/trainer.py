@@ -17,10 +17,10 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from models import model_class, model_config
+from models import build
 from runners.config.schema import UsageError
 from runners.training.config import TrainConfig
-from runners.training.task import TrainTask
+from runners.training.task import ModelOutput, TrainTask
 
 
 class Weights(NamedTuple):
@@ -78,7 +78,7 @@ class Trainer:
         self._first = Weights(*first)
         self._optimizer = _optimizer(config, self.steps_per_epoch * config.epochs)
         keys = jax.random.split(jax.random.key(config.seed), 4)
-        self._noise_key, self._order_key, self._eval_key, self._show_key = keys
+        self._noise_key, self._order_key, self._eval_key, self._output_key = keys
         self._advance = jax.jit(self._step)
         self._order = jax.jit(lambda epoch: task.order(jax.random.fold_in(self._order_key, epoch)))
         self._begin_epoch = jax.jit(lambda model: task.begin_epoch(model))
@@ -113,9 +113,9 @@ class Trainer:
         """The task's metrics, with the same noise every time."""
         return self.task.evaluate(self.model(weights), self._eval_key)
 
-    def show(self, weights: Weights) -> Any:
-        """The task's artifact, with the same noise every time. Raises RunFailure where it cannot be had."""
-        return self.task.show(self.model(weights), self._show_key)
+    def output(self, weights: Weights, suffix: str = "") -> ModelOutput:
+        """Something that the model makes, with the same noise every time. Raises RunFailure where it cannot be had."""
+        return self.task.output(self.model(weights), self._output_key, suffix)
 
     def model(self, weights: Weights) -> Any:
         """The module with these weights, in evaluation mode."""
@@ -152,7 +152,7 @@ class Trainer:
 
 def new_model(config: TrainConfig) -> Any:
     """The config's model with random weights."""
-    return model_class(config.model["name"])(model_config(config.model), rngs=nnx.Rngs(config.seed))
+    return build(config.model, config.seed)
 
 
 def _optimizer(config: TrainConfig, num_steps: int) -> optax.GradientTransformation:

@@ -1,4 +1,4 @@
-"""The floor of WaveNet's time per sample: the chain of products that one sample needs after the other, and no more."""
+"""A lower bound of WaveNet's time per sample: the chain of products that every sample needs, and no more."""
 
 from __future__ import annotations
 

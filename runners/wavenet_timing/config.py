@@ -13,7 +13,7 @@ Layers = Annotated[int, Field(ge=1, le=20)]  # the longest dilation is 2^(layers
 
 
 class Wide(BaseModel):
-    """A batch that is measured besides, with queues only."""
+    """Another batch size, measured with queues only."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -22,7 +22,7 @@ class Wide(BaseModel):
 
 
 class WaveNetTimingConfig(RunConfig):
-    """The keys of the experiment."""
+    """The networks, the batch sizes, and how often each is run."""
 
     layers: Annotated[list[Layers], Field(min_length=1)] = Field(list(range(4, 16)))  # L: in each block
     num_blocks: Count = 2  # of layers with dilations 1, 2, ..., 2^(L - 1)

@@ -1,23 +1,23 @@
 """The picture of WaveNet's time per sample by the number of layers.
 
-``record`` is what results.json of the timing runner says.
+``record`` is the content of a results.json of WaveNetTimingRunner.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from runners.plotting.style import FAINT, INK, new_figure, save_figure, style_axes
+from runners.plotting.style import DASHES, FAINT, INK, new_figure, set_title, style_axes
 from runners.report.units import format_seconds
 from runners.wavenet_timing.laws import law_value
 
-# What is drawn: the key of rows and laws, its name, colour and marker.
+# Each curve: the key of rows and laws, its name, colour and marker.
 _CURVES = (
     ("naive", "naive: a sweep over the receptive field", "#000000", "o"),
     ("queues", "with queues", "#0072b2", "s"),
@@ -27,13 +27,12 @@ _CURVES = (
 _FITTED = ("naive", "queues")
 
 
-def timing_figure(path: Path, record: Mapping[str, Any], title: str) -> None:
-    """Write the picture as a PNG, whole or not at all."""
+def timing_figure(record: Mapping[str, Any], title: str) -> Figure:
+    """Every kind of time against layers, on axes of their own."""
     figure = new_figure(8, 5)
-    axes = figure.subplots()
-    draw_timing(axes, record)
-    figure.suptitle(title, fontsize=12.5, fontweight="bold", color=INK, x=0.01, ha="left")
-    save_figure(path, figure)
+    draw_timing(figure.subplots(), record)
+    set_title(figure, title)
+    return figure
 
 
 def draw_timing(axes: Axes, record: Mapping[str, Any]) -> None:
@@ -47,7 +46,7 @@ def draw_timing(axes: Axes, record: Mapping[str, Any]) -> None:
         axes.plot(*np.asarray(points).T, marker=marker, ms=6, lw=0 if law else 1.2, color=colour, label=name)
         if law:
             layers = np.linspace(law.get("from_layers", points[0][0]), points[-1][0], 100)
-            axes.plot(layers, law_value(law, layers), color=colour, lw=1.4, ls=(0, (5, 2)), label=_formula(law))
+            axes.plot(layers, law_value(law, layers), color=colour, lw=1.4, ls=DASHES[1], label=_formula(law))
     config = record["config"]
     rate = config["sample_rate"]
     real_time = 1e3 / rate

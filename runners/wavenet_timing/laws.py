@@ -12,7 +12,7 @@ _NAIVE_FROM = 8  # layers: below, a call's fixed cost hides how the work grows
 
 
 def growth_laws(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What fits the rows of results.json: a law each for queues, queues on one core, the bare chain, and naive.
+    """Fit the rows of results.json: a law each for queues, queues on one core, the bare chain, and naive.
 
     The first three grow with the number of layers L, ms = a + b L, and as a power of it, ms ~ L^exponent. The last
     grows as ms = c 2^(s L), with s a little above 1: each layer doubles the receptive field and adds to the work on it.

@@ -1,31 +1,44 @@
-"""What an experiment on WaveNet's time per sample leaves behind: results, a picture, and a table on the console."""
+"""WaveNet's time per sample as a report: a row for every network, growth laws, a picture and a table."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
-from common.files import replaced_folder
 from models.wavenet.model import WaveNetConfig
-from runners.cli.publish import SCHEMA, write_json
-from runners.experiment import RunContext
 from runners.measure.timing import Times
-from runners.report.environment import describe_environment
+from runners.plotting.picture import Picture
+from runners.report.report import Report
+from runners.report.table import Column, ResultTable
 from runners.report.units import format_seconds
-from runners.wavenet_timing.config import WaveNetTimingConfig
 from runners.wavenet_timing.figures import timing_figure
 from runners.wavenet_timing.laws import growth_laws
 from runners.wavenet_timing.speed import Speed
 
+# The numbers say which column makes room first where the console is narrow.
+_COLUMNS = (
+    Column("layers"),
+    Column("batch", drop=4),
+    Column("receptive field", drop=3),
+    Column("naive"),
+    Column("queues"),
+    Column("chain", drop=5),
+    Column("ratio"),
+    Column("one core: queues"),
+    Column("one core: chain", drop=1),
+    Column("one core: ratio", drop=2),
+)
+_NOTE = (
+    "Times are for one more sample of every sequence. naive: a sweep over the receptive field; chain: the bare chain "
+    "of products, a lower bound; ratio: queues over chain."
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Timed:
-    """What was measured of one network and batch size."""
+    """The measurements of one network and batch size."""
 
     layers: int
     batch_size: int
@@ -48,59 +61,42 @@ class Timed:
             **_speed_record(self.pinned, "pinned_", self.network.sample_rate),
         }
 
+    @property
+    def cells(self) -> list[str]:
+        """The row of the table, a text for each column."""
+        naive = "-" if self.naive is None else format_seconds(self.naive.median)
+        sizes = [f"{self.layers}", f"{self.batch_size}", f"{self.network.receptive_field:,}"]
+        return [*sizes, naive, *_speed_cells(self.speed), *_speed_cells(self.pinned)]
 
-def write_timing_report(
-    context: RunContext, config: WaveNetTimingConfig, timed: Sequence[Timed], skipped: Sequence[dict[str, Any]]
-) -> None:
-    """Write results.json and timing.png to ``context.out``, which keeps its old content until all of the new is there.
 
-    ``timed`` begins with one for each of the config's ``layers``; ``skipped`` says what was left out, and why.
+def timing_report(
+    title: str, config: Mapping[str, Any], timed: Sequence[Timed], skipped: Sequence[Mapping[str, Any]]
+) -> Report:
+    """Make the report of an experiment.
+
+    Args:
+        title: the line above the table; the picture's has the batch size too.
+        config: the resolved one.
+        timed: one for each of the config's ``layers``, and behind them the wide ones.
+        skipped: what was left out, and why.
     """
-    count = len(config.layers)
+    count = len(config["layers"])
     rows = [one.record for one in timed]
     record = {
-        "schema": SCHEMA,
-        "name": context.name,
-        "runner": context.runner,
-        "config": config.model_dump(),
-        "seed": config.seed,
-        **describe_environment(),
         "rows": rows[:count],
         "wide": rows[count:],
         "laws": growth_laws(rows[:count]),
         "skipped": list(skipped),
     }
-    title = f"{context.name}: one more sample, {config.block} network, batch {config.batch_size}"
-    with replaced_folder(context.out) as folder:
-        write_json(folder / "results.json", record)
-        timing_figure(folder / "timing.png", record, title)
-
-
-def print_timing_table(timed: Sequence[Timed], title: str) -> None:
-    """Print all rows to standard output."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)  # no cell may wrap or be cut
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    heads = (
-        "layers",
-        "batch",
-        "receptive field",
-        "naive",
-        "queues",
-        "chain",
-        "ratio",
-        "one core: queues",
-        "chain",
-        "ratio",
+    draw = partial(timing_figure, {**record, "config": config}, f"{title}, batch {config['batch_size']}")
+    return Report(
+        kind="wavenet_timing",
+        title=title,
+        config=config,
+        record=record,
+        artifacts=[Picture("timing.png", draw)],
+        tables=[ResultTable(title, _COLUMNS, [one.cells for one in timed], note=_NOTE)],
     )
-    for name in heads:
-        table.add_column(name, justify="right", no_wrap=True)
-    for one in timed:
-        naive = "-" if one.naive is None else format_seconds(one.naive.median)
-        sizes = f"{one.layers}", f"{one.batch_size}", f"{one.network.receptive_field:,}"
-        table.add_row(*sizes, naive, *_speed_cells(one.speed), *_speed_cells(one.pinned))
-    console.print(table)
 
 
 def _in_ms(times: Times | None) -> dict[str, Any] | None:
@@ -110,7 +106,7 @@ def _in_ms(times: Times | None) -> dict[str, Any] | None:
 
 
 def _speed_record(speed: Speed | None, prefix: str, sample_rate: int) -> dict[str, Any]:
-    """Times with queues and of the floor, their ratio, and time spent over time of sound."""
+    """Times with queues and of the bare chain, their ratio, and time spent over time of sound."""
     queues, chain = (None, None) if speed is None else (speed.queues, speed.chain)
     return {
         f"{prefix}queues_ms": _in_ms(queues),

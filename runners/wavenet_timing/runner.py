@@ -10,19 +10,20 @@ from typing import Any, ClassVar
 
 import jax
 
-from models import ModelError, model_config
-from runners.config.schema import RunConfig, UsageError
+from models import model_config
+from runners.config.schema import RunConfig
 from runners.experiment import RunContext
 from runners.measure.timing import Times
+from runners.report.report import Report
 from runners.report.units import format_seconds
 from runners.wavenet_timing.config import WaveNetTimingConfig
 from runners.wavenet_timing.pinned import can_pin, measure_pinned
-from runners.wavenet_timing.report import Timed, print_timing_table, write_timing_report
+from runners.wavenet_timing.report import Timed, timing_report
 from runners.wavenet_timing.speed import Speed, measure_naive, measure_speed
 
 
 class WaveNetTimingRunner:
-    """Networks of random weights from shallow to deep, generated naively and with queues."""
+    """Time WaveNets of random weights from shallow to deep, generated naively and with queues."""
 
     Config: ClassVar[type[RunConfig]] = WaveNetTimingConfig
 
@@ -31,28 +32,19 @@ class WaveNetTimingRunner:
         self.config, self.context = config, context
         points = [(layers, config.batch_size) for layers in config.layers]
         self.points = points + [(wide.layers, wide.batch_size) for wide in config.wide]
-        try:
-            self.networks = [model_config(config.architecture(layers)) for layers, _ in self.points]
-        except ModelError as error:
-            raise UsageError(str(error)) from None
+        self.networks = [model_config(config.architecture(layers)) for layers, _ in self.points]
 
-    def run(self) -> None:
-        """Measure everything, print the table, write the results; RunFailure where the process on one core fails."""
+    def run(self) -> Report:
+        """Measure everything. Raises RunFailure where the process on one core fails."""
         requests = [self.config.request(layers, batch) for layers, batch in self.points]
         naive, skipped = self._naive()
-        speeds = []
-        for (layers, batch), request in zip(self.points, requests, strict=True):
-            self._say(f"{layers} layers a block, batch {batch}: with queues ...")
-            speeds.append(measure_speed(**request))
+        speeds = self._with_queues(requests)
+        pinned = self._pinned(requests)
         timed = [
-            Timed(*point, network, speed, pinned, naive.get(i))
-            for i, (point, network, speed, pinned) in enumerate(
-                zip(self.points, self.networks, speeds, self._pinned(requests), strict=True)
-            )
+            Timed(*point, self.networks[i], speeds[i], pinned[i], naive.get(i)) for i, point in enumerate(self.points)
         ]
-        write_timing_report(self.context, self.config, timed, skipped)
-        print_timing_table(timed, f"{self.context.name}: time per sample, {self.config.block} network")
-        self._say(f"results in {self.context.out}")
+        title = f"{self.context.name}: time per sample, {self.config.block} network"
+        return timing_report(title, self.config.model_dump(), timed, skipped)
 
     def _naive(self) -> tuple[dict[int, Times], list[dict[str, Any]]]:
         """Naive times by the number of the point, and which were left out because they would take too long."""
@@ -76,6 +68,14 @@ class WaveNetTimingRunner:
             work_before, seconds_before = work, found[i].median
         return found, skipped
 
+    def _with_queues(self, requests: list[dict[str, Any]]) -> list[Speed]:
+        """Every network with queues, on all cores."""
+        speeds = []
+        for (layers, batch), request in zip(self.points, requests, strict=True):
+            self._say(f"{layers} layers a block, batch {batch}: with queues ...")
+            speeds.append(measure_speed(**request))
+        return speeds
+
     def _pinned(self, requests: list[dict[str, Any]]) -> list[Speed] | list[None]:
         """The same on one core, where that is wanted and can be had."""
         if not self.config.pin:
@@ -87,4 +87,4 @@ class WaveNetTimingRunner:
         return measure_pinned(requests)
 
     def _say(self, message: str) -> None:
-        self.context.console.print(message, highlight=False, soft_wrap=True)
+        self.context.console.print(message, highlight=False, markup=False, soft_wrap=True)

@@ -1,22 +1,20 @@
-"""How long WaveNet takes for a sample: with queues beside the floor, and naively."""
+"""How long WaveNet takes for a sample: with queues, beside the bare chain of products, and naively."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jaxtyping import Array, Int
 
-from models import model_class, model_config
+from models import build
 from models.autoregressive import AutoregressiveSystem
 from models.wavenet.generation import begin
 from runners.measure.generation import CompiledGeneration, state_bytes
-from runners.measure.timing import Times, time_calls
+from runners.measure.timing import Times, time_call, time_calls
 from runners.wavenet_timing.bound import bare_chain
 
 
@@ -25,7 +23,7 @@ class Speed:
     """Times for one more sample of every sequence of a batch."""
 
     queues: Times
-    chain: Times  # the floor, see ``bare_chain``; measured in turn with the queues
+    chain: Times  # a lower bound, see ``bare_chain``; measured in turn with the queues
     state_bytes: int  # what is kept between two samples
 
     @classmethod
@@ -37,14 +35,14 @@ class Speed:
 def measure_speed(
     architecture: Mapping[str, Any], *, batch_size: int, num_samples: int, repeats: int, seed: int
 ) -> Speed:
-    """Generate ``repeats`` times ``num_samples`` samples by argmax, with random weights, and run the floor as often.
+    """Generate ``repeats`` times ``num_samples`` samples by argmax, and run the bare chain as often.
 
     Args:
         architecture: a model's, with its name.
         batch_size: sequences side by side.
         num_samples: of each timed run.
         repeats: timed runs of each, after one that is not.
-        seed: of the weights.
+        seed: of the weights, which are random.
     """
     model = _model(architecture, seed)
     network = model.fold()
@@ -54,9 +52,9 @@ def measure_speed(
     chain = bare_chain(network, batch_size, num_samples)
     runs: list[tuple[float, float]] = []
     for _ in range(1 + repeats):
-        runs.append((generator.piece(network)[1] / num_samples, _seconds(chain) / num_samples))
-    queues, floor = zip(*runs[1:], strict=True)
-    return Speed(Times.of(queues), Times.of(floor), size)
+        runs.append((generator.piece(network)[1] / num_samples, time_call(chain) / num_samples))
+    queues, bare = zip(*runs[1:], strict=True)
+    return Speed(Times.of(queues), Times.of(bare), size)
 
 
 def measure_naive(architecture: Mapping[str, Any], *, batch_size: int, repeats: int, seed: int) -> Times:
@@ -81,10 +79,4 @@ def _sweep(system: AutoregressiveSystem, ids: Int[Array, "T B"]) -> Int[Array, "
 
 def _model(architecture: Mapping[str, Any], seed: int) -> Any:
     """A model with random weights: the time does not depend on them."""
-    return model_class(architecture["name"])(model_config(architecture), rngs=nnx.Rngs(seed))
-
-
-def _seconds(function: Callable[[], Any]) -> float:
-    begin = time.perf_counter()
-    jax.block_until_ready(function())
-    return time.perf_counter() - begin
+    return build(architecture, seed)

@@ -29,6 +29,8 @@ def test_a_wrong_name_is_answered_with_the_nearest(name: object) -> None:
     assert FRUIT.get(name, int) is int
     with pytest.raises(UserError, match=r"^unknown number ['\"].*['\"]; .*valid: .*decimal"):
         FRUIT[name]
+    with pytest.raises(UserError, match="^unknown number"):
+        FRUIT.check(name)
     with pytest.raises(KeyError):
         FRUIT[name]
 

@@ -14,8 +14,8 @@ from flax import nnx
 from common.blocks import take_block
 from common.pytree import pytree
 from common.recurrence import Recurrence
-from models import model_class
-from models.autoregressive import AutoregressiveSystem, cast_floats
+from models import MODELS
+from models.autoregressive import AutoregressiveSystem
 from models.made.model import MADEConfig
 from models.pixelcnnpp.model import PixelCNNPPConfig
 from models.rnn.cells import GRUCell
@@ -252,8 +252,13 @@ def pytree_system(num_equations, batch, seed):
     return from_function(f, like, table, noise, check=False)
 
 
+def cast_floats(tree, dtype):
+    """Every floating-point leaf in another precision."""
+    return jax.tree.map(lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
+
+
 def tiny_made(num_equations, batch, seed, dtype=jnp.float32, hidden_sizes=(11, 7)):
-    model = model_class("made")(MADEConfig(num_equations, hidden_sizes, 1e-3), rngs=nnx.Rngs(seed))
+    model = MODELS["made"](MADEConfig(num_equations, hidden_sizes, 1e-3), rngs=nnx.Rngs(seed))
     model.layers[-1].kernel[...] = 10.0 * model.layers[-1].kernel[...]  # so that pixels really depend on each other
     noise = model.draw_noise(jax.random.key(seed), batch)
     return AutoregressiveSystem(cast_floats(model.fold(), dtype), model.head, cast_floats(noise, dtype))
@@ -261,7 +266,7 @@ def tiny_made(num_equations, batch, seed, dtype=jnp.float32, hidden_sizes=(11, 7
 
 def tiny_pixelcnnpp(image_shape, batch, seed, features=3):
     options = PixelCNNPPConfig(image_shape, nr_resnet=1, nr_filters=features, nr_logistic_mix=2)
-    model = model_class("pixelcnnpp")(options, rngs=nnx.Rngs(seed))
+    model = MODELS["pixelcnnpp"](options, rngs=nnx.Rngs(seed))
     weight = model.network.output.weight
     weight.scale[...] = 20.0 * weight.scale[...]  # so that pixels really depend on each other
     return AutoregressiveSystem(model.fold(), model.head, model.draw_noise(jax.random.key(seed), batch))
@@ -269,7 +274,7 @@ def tiny_pixelcnnpp(image_shape, batch, seed, features=3):
 
 def tiny_wavenet(num_samples, batch, seed, kind="plain", **options):
     chosen = {"dilations": (2, 1, 3), "num_hidden": 4, "num_skip": 3, "num_classes": 5} | WAVENETS[kind] | options
-    model = model_class("wavenet")(WaveNetConfig(**chosen), rngs=nnx.Rngs(seed))
+    model = MODELS["wavenet"](WaveNetConfig(**chosen), rngs=nnx.Rngs(seed))
     model.readout.kernel[...] = 30.0 * model.readout.kernel[...]  # so that samples really depend on each other
     random = np.random.default_rng(seed)
     config = model.config

@@ -13,7 +13,7 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import SAMPLERS, describe_config, model_class, model_config
+from models import MODELS, SAMPLERS, describe_config, model_config
 from models.autoregressive import AutoregressiveSystem, log_likelihood
 from models.weights.load import load_checkpoint
 from models.weights.native import save_checkpoint
@@ -282,7 +282,7 @@ def test_log_likelihood_is_of_a_distribution(name):
 def test_checkpoints_restore_everything(name, tmp_path):
     path = tmp_path / "weights.safetensors"
     config = model_config({"name": name, **SMALL[name].options})
-    model = model_class(name)(config, rngs=nnx.Rngs(1))
+    model = MODELS[name](config, rngs=nnx.Rngs(1))
     save_checkpoint(path, name, model, {"bits_per_dim": 1.5})
     loaded = load_checkpoint(str(path))
     assert loaded.info == {"bits_per_dim": 1.5}

@@ -105,6 +105,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "evaluate": ("EvaluateRunner", {"checkpoint": "made_mnist", "batch_size": 30, "max_images": 60}),
+    "evaluate_classifier": ("EvaluateRunner", {"checkpoint": "densenet_mnist", "batch_size": 30, "max_images": 60}),
+    "evaluate_wavenet": ("EvaluateRunner", {"checkpoint": "wavenet_speech_gated", "data": {"max_s": 0.1}}),
     "train": (
         "TrainRunner",
         {

@@ -1,13 +1,11 @@
-"""check_system accepts what is right and tells where what is wrong goes wrong; and the documentation's example runs."""
+"""check_system accepts what is right and tells where what is wrong goes wrong."""
 
 import dataclasses
-import re
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from common.paths import ROOT
 from common.pytree import pytree
 from solvers import BrokenSystemError, GSJacobi, Jacobi, PairingError, check_system, from_function, solve
 from tests.kit.bank import Chain, chain, linear_link, pytree_chain, tiny_made
@@ -55,17 +53,6 @@ def slices(self, x, cache, start, size):
 def test_broken_systems_are_told_where(methods, sentence):
     with pytest.raises(BrokenSystemError, match=sentence):
         check_system(broken(**methods))
-
-
-def test_the_examples_in_the_documentation():
-    text = (ROOT / "docs" / "solvers.md").read_text()
-    names: dict = {}
-    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
-        exec(code, names)
-    for name in ("solution", "sliding"):
-        value = names[name].value
-        assert float(jnp.max(jnp.abs(value - names["system"].sweep(value)))) < 1e-6
-    assert int(names["sliding"].stats.num_steps) < int(names["solution"].stats.num_steps)
 
 
 def test_nan_and_overflow_are_no_reason_to_call_a_system_not_triangular():

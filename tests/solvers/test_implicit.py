@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from common.pytree import pytree
-from models import model_class
+from models import MODELS
 from models.autoregressive import AutoregressiveSystem
 from models.made.model import MADEConfig
 from solvers import (
@@ -97,7 +97,7 @@ def _masked_product(x, lower, offset):
 
 
 def any_systems():
-    model = model_class("made")(MADEConfig(6, (11, 7), 1e-3), rngs=nnx.Rngs(0))
+    model = MODELS["made"](MADEConfig(6, (11, 7), 1e-3), rngs=nnx.Rngs(0))
     key = jax.random.key(1)
     product = (jax.random.normal(key, (6, 6)), jax.random.normal(key, (6, 2)))
     return {

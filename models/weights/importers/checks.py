@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from models import ModelError, model_config
+from common.errors import UserError
+from models import model_config
 from models.weights.checkpoint import CheckpointError, check_agreement
 
 
@@ -18,7 +19,7 @@ def agreed_config(source: str, found: Mapping[str, Any], expected: Mapping[str, 
     check_agreement(source, found, expected)
     try:
         return model_config({**expected, **found})
-    except ModelError as error:
+    except UserError as error:
         raise CheckpointError(f"{source}: {error}") from None
 
 

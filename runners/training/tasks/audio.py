@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -13,34 +11,14 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from common.pytree import pytree
-from data.audio.clip import AudioError, Waveform, load_clip
-from runners.config.schema import UsageError
-from runners.training.config import AudioConfig, ClipConfig, JitterConfig
-from runners.training.task import Evaluated, Metric
-from runners.training.tasks.continuation import ClipContinuation, SoundArtifact
+from runners.config.schema import UsageError, check_config
+from runners.training.config import AudioConfig, ClipConfig, EvaluateConfig, JitterConfig
+from runners.training.metrics import ACCURACY, SAMPLE_CROSS_ENTROPY, Evaluated
+from runners.training.task import Evaluation, ModelOutput, Scores
+from runners.training.tasks.clip import Chunks, clip_name, load_parts
+from runners.training.tasks.continuation import ClipContinuation
 
-CROSS_ENTROPY = Metric("cross_entropy", "cross-entropy", "nats a sample")
-ACCURACY = Metric("accuracy", "accuracy", style=".2%", higher_is_better=True)
-
-
-@pytree
-@dataclass(frozen=True)
-class Chunks:
-    """A clip's class ids cut up, in order. The last chunk is filled up with samples that do not count."""
-
-    ids: Int[Array, "N S"]
-    start: Int[Array, " N"]  # the number in the clip of a chunk's first sample
-    counted: Bool[Array, "N S"]  # whether a sample is one of those that are asked for
-
-    @classmethod
-    def of(cls, ids: Int[np.ndarray, " T"], size: int, first: int = 0) -> Chunks:
-        """Chunks of ``size`` samples, of which those from ``first`` on count."""
-        count = -(-len(ids) // size)
-        times = np.arange(count * size).reshape(count, size)
-        padded = np.pad(ids, (0, times.size - len(ids))).reshape(times.shape)
-        counted = (times >= first) & (times < len(ids))
-        return cls(jnp.asarray(padded), jnp.asarray(times[:, 0].astype(np.int32)), jnp.asarray(counted))
+_CHUNK = 4000  # samples that are evaluated at once
 
 
 class AudioTask:
@@ -53,56 +31,72 @@ class AudioTask:
     whose likelihood it is, and ``greedy``, which takes the likeliest class.
     """
 
-    metrics = (CROSS_ENTROPY, ACCURACY)
-    selection_metric = CROSS_ENTROPY
+    metrics = (SAMPLE_CROSS_ENTROPY, ACCURACY)
+    selection_metric = SAMPLE_CROSS_ENTROPY
     batch_size = 1
 
     def __init__(self, config: AudioConfig, model: Any) -> None:
-        """Load the clip. Raises UsageError where it cannot be had, or does not fit the chunks or the model."""
-        if not hasattr(model, "quantizer"):
-            raise UsageError(f"model {config.model['name']} does not tell the likelihood of sound")
-        if model.config.sample_rate != config.data.sample_rate:
+        """Load the clip. Raises UserError where it cannot be had, or does not fit the chunks or the model."""
+        parts = load_parts(config.data, config.model["name"], model, "trained")
+        if parts.num_train < config.chunk_size:
             raise UsageError(
-                f"data.sample_rate is {config.data.sample_rate}, the model's sample_rate {model.config.sample_rate}; "
-                "they should be the same"
+                f"chunk_size {config.chunk_size} is more than the {max(0, parts.num_train)} samples to train on, of "
+                f"a clip of {len(parts.ids)} with data.held_out_s {config.data.held_out_s:g}"
             )
-        try:
-            jax.eval_shape(lambda model: model.fold(), model)
-        except ValueError as error:  # it is conditioned on something
-            raise UsageError(f"model {config.model['name']} cannot be trained on a clip alone: {error}") from None
-        self.clip = _clip(config.data)
-        length = len(self.clip.samples)
-        held_out = round(config.data.held_out_s * self.clip.sample_rate)
-        if length - held_out < config.chunk_size:
-            raise UsageError(
-                f"chunk_size {config.chunk_size} is more than the {max(0, length - held_out)} samples to train on, of "
-                f"a clip of {length} with data.held_out_s {config.data.held_out_s:g}"
-            )
-        ids = np.asarray(model.quantizer.encode(self.clip.samples))
-        self.train = Chunks.of(ids[: length - held_out], config.chunk_size)
-        self.held_out = Chunks.of(ids, config.chunk_size, first=length - held_out if held_out else 0)
+        self.clip = parts.wave
+        self.train, self.held_out = parts.train(config.chunk_size), parts.evaluated(config.chunk_size)
         self.num_examples = len(self.train.ids)
-        self.dataset = Path(config.data.wav).name if config.data.wav else "speech"
-        self.evaluated = Evaluated(prefix="", words="held-out" if held_out else "training clip")
-        self._evaluated_on = f"last {held_out} samples of the clip" if held_out else "training clip"
+        self.dataset = clip_name(config.data)
+        self.evaluated = Evaluated(prefix="", words="held-out" if parts.held_out else "training clip")
+        self._evaluated_on = f"last {parts.held_out} samples of the clip" if parts.held_out else "training clip"
         self._jitter, self._num_classes = config.input_jitter, model.quantizer.num_classes
         self._totals = jax.jit(_totals)
-        self._generator = ClipContinuation(self.clip, config.show_s, config.prompt_s)
+        self._continuation = ClipContinuation(self.clip, config.show_s, config.prompt_s)
+
+    @classmethod
+    def suits(cls, model: Any) -> bool:
+        """Whether a model has a likelihood of sound."""
+        return hasattr(model, "quantizer")
+
+    @classmethod
+    def evaluation(cls, config: EvaluateConfig, name: str, model: Any) -> Evaluation:
+        """The metrics of each sample of a clip, or of its held-out end or what is before. Raises UserError."""
+        data = check_config(ClipConfig, config.data, f"data for model {name}")
+        if config.max_images is not None:
+            raise UsageError(f"max_images does not go with model {name}; data.max_s takes the beginning of a clip")
+        parts = load_parts(data, name, model, "evaluated")
+        length, held_out = len(parts.ids), parts.held_out
+        if parts.num_train < 1:
+            raise UsageError(f"data.held_out_s {data.held_out_s:g} is all of the clip of {length} samples, or more")
+        before = config.part == "train"
+        chunks = parts.train(min(_CHUNK, length)) if before else parts.evaluated(min(_CHUNK, length))
+        count = parts.num_train if before else held_out or length
+        which = f"{'first' if before else 'last'} {count} samples of the clip" if held_out else "clip"
+        return Evaluation(
+            metrics=cls.metrics,
+            num_examples=count,
+            unit="samples",
+            words=f"{('training ' if before else 'held-out ') if held_out else ''}samples of {clip_name(data)}",
+            data=data.model_dump(),
+            scores=_scores(model, chunks),
+            independent=False,
+            record={"evaluated_on": which},
+        )
 
     def order(self, key: Array) -> Int[Array, " N"]:
-        """As they follow each other."""
+        """The chunks as they follow each other."""
         return jnp.arange(self.num_examples)
 
     def begin_epoch(self, model: Any) -> Any:
-        """The cache of nothing."""
+        """The network's cache of the empty prefix."""
         return model.fold().init_cache(1, jnp.int32)
 
     def augmented(self, batch: Chunks, key: Array) -> Chunks:
-        """As they are: what is disturbed is what the network reads, not what it is asked for."""
+        """The chunks as they are: what is disturbed is what the network reads, not what it is asked for."""
         return batch
 
     def loss(self, model: Any, carry: Any, batch: Chunks, key: Array) -> tuple[Float[Array, " B"], Any]:
-        """Mean of the chunk's samples, and the cache behind it."""
+        """The mean over the chunk's samples, and the cache behind it."""
         x = batch.ids.T
         read = x if self._jitter is None else jittered(x, key, self._jitter, self._num_classes)
         logits, cache = _conditionals(model.fold(), read, carry, batch.start[0])
@@ -110,22 +104,22 @@ class AudioTask:
         return jnp.sum(losses, axis=0) / jnp.sum(batch.counted, axis=1), cache
 
     def evaluate(self, model: Any, key: Array) -> dict[str, float]:
-        """Mean over the samples that count, and how often the likeliest class is right."""
+        """The mean cross-entropy of the samples that count, and how often the likeliest class is right."""
         logs, right = self._totals(model, self.held_out)
         count = int(jnp.sum(self.held_out.counted))
-        return {CROSS_ENTROPY.key: -float(logs) / count, ACCURACY.key: int(right) / count}
+        return {SAMPLE_CROSS_ENTROPY.key: -float(logs) / count, ACCURACY.key: int(right) / count}
 
     def checkpoint_info(self, values: Mapping[str, float]) -> dict[str, Any]:
-        """Cross-entropy and accuracy, and of what."""
+        """Cross-entropy and accuracy, and which samples they are of."""
         return {**{metric.key: values[metric.key] for metric in self.metrics}, **self.record()}
 
     def record(self) -> dict[str, Any]:
-        """What the metrics are of."""
+        """The samples that the metrics are of."""
         return {"evaluated_on": self._evaluated_on}
 
-    def show(self, model: Any, key: Array) -> SoundArtifact:
-        """SoundArtifact of its own, beside the clip."""
-        return self._generator.generate(model, key)
+    def output(self, model: Any, key: Array, suffix: str = "") -> ModelOutput:
+        """Sound that the model makes of the clip's beginning."""
+        return self._continuation.generate(model, key, suffix)
 
 
 def jittered(x: Int[Array, "S B"], key: Array, jitter: JitterConfig, num_classes: int) -> Int[Array, "S B"]:
@@ -141,14 +135,36 @@ def _totals(model: Any, chunks: Chunks) -> tuple[Float[Array, ""], Int[Array, ""
     network = model.fold()
 
     def visit(cache: Any, chunk: Chunks) -> tuple[Any, tuple[Array, Array]]:
-        x = chunk.ids[:, None]
-        logits, cache = _conditionals(network, x, cache, chunk.start)
-        logs = jnp.where(chunk.counted, model.head.log_prob(logits, x)[:, 0], 0.0)
-        right = chunk.counted & (jnp.argmax(logits[:, 0], axis=-1) == chunk.ids)
+        cache, logs, right = _judged(network, model.head, cache, chunk)
         return cache, (jnp.sum(logs), jnp.sum(right))
 
     _, (logs, right) = lax.scan(visit, network.init_cache(1, jnp.int32), chunks)
     return jnp.sum(logs), jnp.sum(right)
+
+
+def _scores(model: Any, chunks: Chunks) -> Iterator[Scores]:
+    """The metrics of the samples that count, chunk by chunk."""
+    network = jax.jit(lambda model: model.fold())(model)
+    judge = jax.jit(lambda network, cache, chunk: _judged(network, model.head, cache, chunk))
+    cache, done = network.init_cache(1, jnp.int32), 0
+    for i in range(len(chunks.ids)):
+        chunk = jax.tree.map(lambda a, i=i: a[i], chunks)
+        cache, logs, right = judge(network, cache, chunk)
+        counted = np.asarray(chunk.counted)
+        examples = np.arange(done, done := done + int(counted.sum()))
+        values = {SAMPLE_CROSS_ENTROPY.key: -np.asarray(logs)[counted], ACCURACY.key: np.asarray(right)[counted]}
+        yield Scores(examples, values)
+
+
+def _judged(network: Any, head: Any, cache: Any, chunk: Chunks) -> tuple[Any, Float[Array, " S"], Bool[Array, " S"]]:
+    """The cache behind a chunk, its samples' log-likelihoods, and whether they are the likeliest class.
+
+    Both are 0 for samples that do not count.
+    """
+    x = chunk.ids[:, None]
+    logits, cache = _conditionals(network, x, cache, chunk.start)
+    logs = jnp.where(chunk.counted, head.log_prob(logits, x)[:, 0], 0.0)
+    return cache, logs, chunk.counted & (jnp.argmax(logits[:, 0], axis=-1) == chunk.ids)
 
 
 def _conditionals(
@@ -158,11 +174,3 @@ def _conditionals(
     size = read.shape[0]
     logits, cache = network.conditionals(read, cache, start, size, size)
     return logits, network.record(read, cache, start, size)
-
-
-def _clip(config: ClipConfig) -> Waveform:
-    try:
-        path = None if config.wav is None else Path(config.wav).expanduser()
-        return load_clip(path, config.sample_rate, config.max_s)
-    except AudioError as error:
-        raise UsageError(f"data: {error}") from None

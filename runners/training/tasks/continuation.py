@@ -1,10 +1,8 @@
-"""What a model of sound makes: sound of its own beside the clip that it was trained on."""
+"""Sound that a model makes of the beginning of the clip that it was trained on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,49 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from data.audio.clip import Waveform, write_wave
+from data.audio.clip import Waveform
 from models.wavenet.generation import begin, generate
-from runners.plotting.audio import compare_audio
-from runners.plotting.style import save_figure
-
-
-@dataclass(frozen=True)
-class SoundArtifact:
-    """SoundArtifact by the name of how it was made, and the clip. Satisfies Artifact."""
-
-    made: Mapping[str, Float[np.ndarray, " T"]]  # with the prompt that they begin with
-    clip: Waveform
-    prompt: int  # samples of the clip that all of them begin with
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """How much it is, and how alike it is to the clip: 1 is the same up to a factor, 0 nothing in common."""
-        return {
-            name: {
-                "num_samples": len(samples),
-                "prompt_samples": self.prompt,
-                "correlation_with_clip": self._alike(samples),
-            }
-            for name, samples in self.made.items()
-        }
-
-    def write(self, folder: Path, suffix: str) -> None:
-        """A <name><suffix>.wav each, and generated<suffix>.png of all below the clip."""
-        folder.mkdir(parents=True, exist_ok=True)
-        rate, length = self.clip.sample_rate, max(map(len, self.made.values()))
-        for name, samples in self.made.items():
-            write_wave(folder / f"{name}{suffix}.wav", samples, rate)
-        clips = {"training clip": self.clip.samples[:length], **self.made}
-        given = f"its first {1e3 * self.prompt / rate:g} ms" if self.prompt else "nothing"
-        figure = compare_audio(clips, rate, f"A clip, and what its model makes of {given}")
-        save_figure(folder / f"generated{suffix}.png", figure)
-
-    def _alike(self, samples: Float[np.ndarray, " T"]) -> float:
-        """The correlation over the time that both last, after the prompt."""
-        pair = (x.astype(np.float64) for x in (samples, self.clip.samples[: len(samples)]))
-        made, clip = (x[self.prompt :] - x[self.prompt :].mean() for x in pair)
-        norm = float(np.linalg.norm(made) * np.linalg.norm(clip))
-        return float(made @ clip) / norm if norm else 0.0
+from runners.plotting.picture import Picture
+from runners.plotting.sound import WaveFile
+from runners.training.task import ModelOutput
+from runners.training.tasks.figures import continuation_figure
 
 
 class ClipContinuation:
@@ -67,8 +28,16 @@ class ClipContinuation:
         self._prompt = min(self._num_samples // 2, round(prompt_s * clip.sample_rate))
         self._fold = jax.jit(lambda model: model.fold())
 
-    def generate(self, model: Any, key: Array) -> SoundArtifact:
-        """SoundArtifact of a model, with the same noise for the same key."""
+    def generate(self, model: Any, key: Array, suffix: str) -> ModelOutput:
+        """Make <name><suffix>.wav each, and generated<suffix>.png of all, with the same noise for the same key."""
+        rate, made = self._clip.sample_rate, self._made(model, key)
+        draw = partial(continuation_figure, made, self._clip.samples, self._prompt, rate)
+        sounds = [WaveFile(f"{name}{suffix}.wav", samples, rate) for name, samples in made.items()]
+        record = {name: self._record(samples) for name, samples in made.items()}
+        return ModelOutput(record, [*sounds, Picture(f"generated{suffix}.png", draw)])
+
+    def _made(self, model: Any, key: Array) -> dict[str, Float[np.ndarray, " T"]]:
+        """Sounds by their names, each with the prompt that it begins with."""
         network = self._fold(model)
         prompt = model.quantizer.encode(self._clip.samples[: self._prompt])[:, None]
         made = {}
@@ -76,4 +45,20 @@ class ClipContinuation:
             state = begin(network, prompt, jax.random.fold_in(key, i))
             ids, _ = generate(network, head, state, self._num_samples - self._prompt)
             made[name] = np.asarray(model.quantizer.decode(jnp.concatenate([prompt, ids])[:, 0]))
-        return SoundArtifact(made, self._clip, self._prompt)
+        return made
+
+    def _record(self, samples: Float[np.ndarray, " T"]) -> dict[str, Any]:
+        """How long a sound is, and how like the clip: 1 is the same up to a factor, 0 nothing in common."""
+        clip = self._clip.samples[self._prompt : len(samples)]
+        return {
+            "num_samples": len(samples),
+            "prompt_samples": self._prompt,
+            "correlation_with_clip": _correlation(samples[self._prompt :], clip),
+        }
+
+
+def _correlation(x: Float[np.ndarray, " T"], y: Float[np.ndarray, " T"]) -> float:
+    """The correlation of two sounds of one length; 0 where one of them is constant."""
+    first, second = (sound.astype(np.float64) - sound.astype(np.float64).mean() for sound in (x, y))
+    norm = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return float(first @ second) / norm if norm else 0.0

@@ -1,18 +1,23 @@
-"""What all trainings on images share: the dataset's arrays, the order of an epoch, augmentation."""
+"""What all trainings on images share: the dataset's arrays, the order of an epoch, augmentation, evaluation."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Int, Int32, UInt8
 
 from data import load_dataset
-from runners.config.schema import UsageError
-from runners.training.config import ImageTrainConfig
-from runners.training.task import Evaluated
+from data.images.dataset import Dataset
+from runners.config.schema import DataConfig, UsageError, check_config
+from runners.training.config import EvaluateConfig, ImageTrainConfig
+from runners.training.metrics import HELD_OUT, Metric
+from runners.training.task import Evaluation, Scores
 
 # Images (N, H, W, C) and their classes (N,).
 Labelled: TypeAlias = tuple[UInt8[Array, "N H W C"], Int32[Array, " N"]]
@@ -21,34 +26,74 @@ Labelled: TypeAlias = tuple[UInt8[Array, "N H W C"], Int32[Array, " N"]]
 class ImageTask:
     """The part of a TrainTask that does not depend on what is learnt about the images."""
 
-    evaluated = Evaluated(prefix="held_out_", words="held-out")
-    verb: ClassVar[str]  # what a model does with images, in messages
+    evaluated = HELD_OUT
+    metrics: ClassVar[Sequence[Metric]]
+    has_noise: ClassVar[bool]  # whether a metric may depend on noise
+    verb: ClassVar[str]  # the verb of a model in messages: it draws images, or reads them
 
     def __init__(self, config: ImageTrainConfig, model: Any) -> None:
         """Load the dataset. Raises DatasetError, or UsageError where model or batches do not fit it."""
-        dataset = load_dataset(config.data.name, root=config.data.root, download=config.data.download)
-        self.dataset, self.batch_size, self.max_shift = dataset.name, config.batch_size, config.max_shift
-        train, held_out = slice(config.max_train_images), slice(config.max_held_out_images)
-        self.train: Labelled = (jnp.asarray(dataset.train[train]), jnp.asarray(dataset.train_labels[train]))
-        self.held_out: Labelled = (
-            jnp.asarray(dataset.held_out[held_out]),
-            jnp.asarray(dataset.held_out_labels[held_out]),
+        dataset = self.load(
+            config.data, config.model["name"], model, config.max_train_images, config.max_held_out_images
         )
+        self.dataset, self.batch_size, self.max_shift = dataset.name, config.batch_size, config.max_shift
+        self.train: Labelled = (jnp.asarray(dataset.train), jnp.asarray(dataset.train_labels))
+        self.held_out: Labelled = (jnp.asarray(dataset.held_out), jnp.asarray(dataset.held_out_labels))
         self.num_examples = len(self.train[0])
         if self.batch_size > self.num_examples:
             raise UsageError(f"batch_size {self.batch_size} is more than the {self.num_examples} training images")
+
+    @classmethod
+    def load(cls, data: DataConfig, name: str, model: Any, num_train: int | None, num_held_out: int | None) -> Dataset:
+        """The first images of both parts of a dataset; None is all of a part.
+
+        Raises DatasetError, or UsageError where the images are not like those of the model.
+        """
+        dataset = load_dataset(data.name, root=data.root, download=data.download)
         if model.image_shape != dataset.image_shape:
             raise UsageError(
-                f"model {config.model['name']} {self.verb} images of shape {list(model.image_shape)}, the dataset "
-                f"{dataset.name} has {list(dataset.image_shape)}"
+                f"model {name} {cls.verb} images of shape {list(model.image_shape)}, the dataset {dataset.name} has "
+                f"{list(dataset.image_shape)}"
             )
+        return dataclasses.replace(
+            dataset,
+            train=dataset.train[:num_train],
+            train_labels=dataset.train_labels[:num_train],
+            held_out=dataset.held_out[:num_held_out],
+            held_out_labels=dataset.held_out_labels[:num_held_out],
+        )
+
+    @classmethod
+    def evaluation(cls, config: EvaluateConfig, name: str, model: Any) -> Evaluation:
+        """The metrics of each image of one part of a dataset. Raises DatasetError or UsageError as ``load`` does."""
+        data = check_config(DataConfig, config.data, f"data for model {name}")
+        dataset = cls.load(data, name, model, config.max_images, config.max_images)
+        held_out = config.part == "held_out"
+        images = dataset.held_out if held_out else dataset.train
+        labels = dataset.held_out_labels if held_out else dataset.train_labels
+        return Evaluation(
+            metrics=cls.metrics,
+            num_examples=len(images),
+            unit="images",
+            words=f"{'held-out' if held_out else 'training'} images of {dataset.name}",
+            data=data.model_dump(),
+            scores=cls.scores(config, model, images, labels),
+            draws=config.draws if cls.has_noise else 1,
+        )
+
+    @classmethod
+    def scores(
+        cls, config: EvaluateConfig, model: Any, images: UInt8[np.ndarray, "N H W C"], labels: Int32[np.ndarray, " N"]
+    ) -> Iterator[Scores]:
+        """The metrics of images, batch by batch."""
+        raise NotImplementedError
 
     def order(self, key: Array) -> Int[Array, " N"]:
-        """Another one every epoch."""
+        """All images in a random order, another one in every epoch."""
         return jax.random.permutation(key, self.num_examples)
 
     def begin_epoch(self, model: Any) -> Any:
-        """Nothing: images are independent."""
+        """The empty carry: images are independent of each other."""
         return ()
 
     def augmented(self, batch: Labelled, key: Array) -> Labelled:
@@ -57,7 +102,7 @@ class ImageTask:
         return shifted(images, key, self.max_shift), labels
 
     def record(self) -> dict[str, Any]:
-        """None."""
+        """No keys besides those of every task."""
         return {}
 
 

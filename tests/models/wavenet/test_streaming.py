@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from models import ModelError, model_class, model_config
+from models import MODELS, ModelError, model_config
 from models.wavenet.generation import begin, generate
 from models.wavenet.model import WaveNet, WaveNetConfig
 from models.weights.stream_state import FORMAT, StateError, digest, load_state, save_state
@@ -24,7 +24,14 @@ NETS = [("plain", 2), ("plain", 3), ("gated", 2), ("gated", 3)]
 each_net = pytest.mark.parametrize(("block", "width"), NETS, ids=[f"{block}-{width}" for block, width in NETS])
 
 fold = jax.jit(lambda model: model.fold())
-full = jax.jit(lambda net, x: net.full(x))
+
+
+@jax.jit
+def full(net, x):
+    """A whole sequence at once."""
+    return net(x, net.init_state(x.shape[1]))[0]
+
+
 whole_chunk = jax.jit(lambda net, x, state: net(x, state))
 counted_chunk = jax.jit(lambda net, x, state, count: net(x, state, count))
 
@@ -39,7 +46,7 @@ def build(block, width, seed=0, **options):
         "num_hidden": 4,
         "num_skip": 3,
     }
-    model = model_class("streaming")(model_config({"name": "streaming", **chosen, **options}), rngs=nnx.Rngs(seed))
+    model = MODELS["streaming"](model_config({"name": "streaming", **chosen, **options}), rngs=nnx.Rngs(seed))
     model.readout.kernel[...] = 30.0 * model.readout.kernel[...]  # so that outputs are of the order of 1
     return model
 
@@ -222,7 +229,7 @@ def fit(graph, params, x, y, loss, steps):
     optimizer = optax.adam(0.02)
 
     def objective(params):
-        return loss(nnx.merge(graph, params).fold().full(x), y)
+        return loss(full(nnx.merge(graph, params).fold(), x), y)
 
     def step(carry, _):
         params, state = carry

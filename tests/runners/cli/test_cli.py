@@ -28,7 +28,6 @@ import models
 import solvers
 from common.paths import ROOT
 from data import DATASETS
-from models import model_class
 from models.made.model import MADEConfig, generate_masks
 from models.weights.native import save_checkpoint
 from models.weights.registry import registry
@@ -144,7 +143,7 @@ def first_half(content: bytes) -> bytes:
 
 
 def tiny_model() -> Any:
-    return model_class("made")(MADEConfig(36, (16, 12), 1e-3), rngs=nnx.Rngs(0))
+    return models.MODELS["made"](MADEConfig(36, (16, 12), 1e-3), rngs=nnx.Rngs(0))
 
 
 def native(path: Path) -> None:
@@ -859,33 +858,45 @@ def known(name: str, sentence: str | re.Pattern[str], write: Write | None = None
 
 DIGITS = {"name": "mnist5k"}
 COMPLETING = [
-    known("two_sources", f"{KNOWN} one of images (a file) and dataset is needed, and not both", npz(), dataset=DIGITS),
-    known("no_source", f"{KNOWN} one of images (a file) and dataset is needed, and not both", rows=1),
-    known("two_amounts", f"{KNOWN} one of rows and pixels is needed, and not both", dataset=DIGITS, rows=1, pixels=2),
-    known("no_amount", f"{KNOWN} one of rows and pixels is needed, and not both", dataset=DIGITS),
-    known("nothing", "c.yml: known_pixels.rows should be at least 1, not 0", dataset=DIGITS, rows=0),
-    known("half", "c.yml: known_pixels.pixels should be a whole number, not 1.5", dataset=DIGITS, pixels=1.5),
-    known("rows_many", "known_pixels: rows 7 is more than the images' height, 6", dataset=DIGITS, rows=7),
-    known("pixels_many", "known_pixels: pixels 37 is more than the images have, 36", dataset=DIGITS, pixels=37),
+    known("two_sources", f"{KNOWN} one of images (a file) and data is needed, and not both", npz(), data=DIGITS),
+    known("no_source", f"{KNOWN} one of images (a file) and data is needed, and not both", rows=1),
+    known("two_amounts", f"{KNOWN} one of rows and pixels is needed, and not both", data=DIGITS, rows=1, pixels=2),
+    known("no_amount", f"{KNOWN} one of rows and pixels is needed, and not both", data=DIGITS),
+    known("nothing", "c.yml: known_pixels.rows should be at least 1, not 0", data=DIGITS, rows=0),
+    known("half", "c.yml: known_pixels.pixels should be a whole number, not 1.5", data=DIGITS, pixels=1.5),
+    known("rows_many", "known_pixels: rows 7 is more than the images' height, 6", data=DIGITS, rows=7),
+    known("pixels_many", "known_pixels: pixels 37 is more than the images have, 36", data=DIGITS, pixels=37),
     known(
         "key_near",
         near(
             "c.yml: unknown config key in known_pixels 'row'; did you mean 'rows'?",
             "rows",
             "images",
-            "dataset",
+            "data",
             "pixels",
         ),
         row=3,
     ),
-    sampling("known_number", "c.yml: known_pixels should be a mapping of keys to values, not 3", known_pixels=3),
     known(
-        "dataset_shape",
-        "known_pixels: model made draws images of shape [6, 6, 1], the dataset mnist5k has [28, 28, 1]",
+        "key_old",
+        near(
+            "c.yml: unknown config key in known_pixels 'dataset'; did you mean 'data'?",
+            "data",
+            "images",
+            "pixels",
+            "rows",
+        ),
         dataset=DIGITS,
         rows=3,
     ),
-    known("dataset_far", f"unknown dataset 'zzz'; valid: {', '.join(DATASETS)}", dataset={"name": "zzz"}, rows=3),
+    sampling("known_number", "c.yml: known_pixels should be a mapping of keys to values, not 3", known_pixels=3),
+    known(
+        "dataset_shape",
+        "known_pixels: the model draws images of shape [6, 6, 1], the dataset mnist5k has [28, 28, 1]",
+        data=DIGITS,
+        rows=3,
+    ),
+    known("dataset_far", f"unknown dataset 'zzz'; valid: {', '.join(DATASETS)}", data={"name": "zzz"}, rows=3),
     known("file_missing", f"{GIVEN} does not exist", images="{here}/k.npz", rows=3),
     known("file_text", f"{GIVEN} is damaged, or not an .npz file", holds(b"text")),
     known("file_name", f"{GIVEN} has no array 'images'; it has: pictures", npz(pictures=np.zeros((4, 6, 6, 1)))),
@@ -896,7 +907,7 @@ COMPLETING = [
     ),
     known(
         "file_shape",
-        "known_pixels: model made draws images of shape [6, 6, 1], the file '{here}/k.npz' has [8, 8, 1]",
+        "known_pixels: the model draws images of shape [6, 6, 1], the file '{here}/k.npz' has [8, 8, 1]",
         npz(images=np.zeros((4, 8, 8, 1), np.uint8)),
     ),
     known(
@@ -1039,7 +1050,7 @@ def test_no_device_at_all(tmp_path: Path) -> None:
 def test_model_of_another_runner(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(models.MODELS, "other", "models.made.model:MADE")
+    monkeypatch.setitem(models.MODELS.places, "other", "models.made.model:MADE")
     line = prepare(sampling("", "", model={"name": "other", **SHAPE}).values[0], tmp_path)
     assert main(line) == 2
     assert_says(capfd.readouterr().err, "MADESamplerRunner samples from made, not other", tmp_path)

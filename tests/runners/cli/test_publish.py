@@ -102,6 +102,34 @@ def test_what_waits_for_the_results_is_done_once_they_are_there(tmp_path: Path) 
     assert seen == [True]
 
 
+def test_nothing_is_done_afterwards_where_what_is_needed_is_missing(tmp_path: Path) -> None:
+    done: list[str] = []
+    afterwards = [lambda: done.append("shipped"), lambda: done.append("removed")]
+    with pytest.raises(RunFailure, match="sound.wav"):
+        publish(report(artifacts=[Sound()], afterwards=afterwards), context(tmp_path))
+    assert done == []
+    publish(report(artifacts=[Picture("a.png", lambda: b"a")], afterwards=afterwards), context(tmp_path))
+    assert done == ["shipped", "removed"]
+
+
+def test_what_comes_next_is_not_done_where_something_before_it_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise OSError("no room left")
+
+    done: list[str] = []
+    with pytest.raises(OSError, match="no room left"):
+        publish(report(sentences=["so good"], afterwards=[fail, lambda: done.append("removed")]), context(tmp_path))
+    assert done == []
+    assert capsys.readouterr().out == "so good\n"
+
+
+def test_a_sentence_is_a_line_however_long(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    publish(report(sentences=["word " * 50 + "end"]), context(tmp_path))
+    assert capsys.readouterr().out == "word " * 50 + "end\n"
+
+
 def printed(width: int, *, terminal: bool = True, all_columns: bool = False) -> list[str]:
     console = Console(file=io.StringIO(), width=width, force_terminal=terminal, no_color=True, legacy_windows=False)
     TABLE.print(console, all_columns=all_columns)

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
-from flax import nnx
 
-from models import model_class, model_config
-from models.densenet.calibration import calibrate
 from runners.cli.main import main
-from runners.config.solvers import parse_entry
-from runners.densenet.answers import Answers, top_classes
 from runners.densenet.config import DenseNetRunnerConfig
-from runners.densenet.layers import CriticalPath
 from runners.densenet.weights import load_classifier
-from runners.measure.timing import Times
+from tests.kit.results import read_results
 
 SOLVERS = [
     {"name": "sequential", "trace": False},
@@ -60,12 +51,6 @@ def run(folder: Path, **changes: Any) -> int:
     return main(["--runner", "DenseNetRunner", "--config", str(folder / "c.yml"), "--out", str(folder / "out")])
 
 
-def record_of(folder: Path) -> dict[str, Any]:
-    text = (folder / "out" / "results.json").read_text()
-    record: dict[str, Any] = json.loads(text, parse_constant=pytest.fail)
-    return record
-
-
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, np.ndarray], Path, str]:
     """One run: its results, its arrays, its folder and what it printed."""
@@ -74,7 +59,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict
         assert run(folder) == 0
     with np.load(folder / "out" / "curves.npz") as file:
         arrays = dict(file)
-    return record_of(folder), arrays, folder / "out", printed.getvalue()
+    return read_results(folder / "out"), arrays, folder / "out", printed.getvalue()
 
 
 def test_all_solvers_give_the_sequential_answer(done: Any) -> None:
@@ -143,9 +128,12 @@ def test_results_say_what_weights_and_images_they_are_of(done: Any) -> None:
 
 def test_random_weights_stand_in_for_published_ones_that_are_not_there() -> None:
     given = {**TINY, "model": {**MODEL, "block_layers": [1]}, "published": "densenet201"}
-    checkpoint = load_classifier(DenseNetRunnerConfig.model_validate(given))
-    assert checkpoint.info["weights"].startswith("random, as densenet201 is not downloaded; batch-norm statistics")
-    assert checkpoint.model.config.block_layers == (1,)  # what the config says comes first
+    classifier = load_classifier(DenseNetRunnerConfig.model_validate(given))
+    assert classifier.origin == "random, as densenet201 is not downloaded"
+    assert classifier.description.startswith(f"{classifier.origin}; batch-norm statistics calibrated on 32 training")
+    assert classifier.checkpoint.info == {"weights": classifier.description}
+    assert not classifier.checkpoint.trained
+    assert classifier.checkpoint.model.config.block_layers == (1,)  # what the config says comes first
 
 
 @pytest.mark.parametrize(
@@ -210,79 +198,4 @@ def test_a_solver_that_does_not_converge_fails_the_run(tmp_path: Path, capsys: p
     model = {**MODEL, "block_layers": [2]}
     assert run(tmp_path, model=model, solvers=solvers, num_images=1) == 1
     assert "jacobi: The step limit was reached" in capsys.readouterr().err
-    assert record_of(tmp_path)["rows"][0]["status"] == "max_steps_reached"
-
-
-# The classes' order by step; the exact one is that of the last.
-ORDERS = [[5, 4, 3, 2, 1, 0], [0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5], [1, 0, 2, 3, 4, 5], [1, 0, 2, 3, 4, 5]]
-
-
-def answers() -> Answers:
-    """One image: after the guess two equal answers, then two with the first classes exchanged."""
-    logits = np.zeros((len(ORDERS), 1, 6), np.float32)
-    for row, order in zip(logits[:, 0], ORDERS, strict=True):
-        row[order] = [5, 4, 3, 2, 1, 0]
-    return Answers(np.arange(len(ORDERS))[:, None], logits, np.array([4]))
-
-
-def test_the_five_largest_logits_count() -> None:
-    assert top_classes(np.float32([[0, 9, -5, 3, 2, 1, 3]])).tolist() == [[1, 3, 6, 4, 5]]
-    assert top_classes(np.float32([[1, 2]])).tolist() == [[1, 0]]
-
-
-def test_answers_settle_as_sets_before_they_settle_in_order() -> None:
-    found = answers()
-    assert {name: int(steps[0]) for name, steps in found.settled().items()} == {
-        "top5": 1,
-        "top5_in_order": 3,
-        "logits": 3,
-    }
-    agreed = found.agreement(found.logits[-1])
-    assert agreed["top1"][:, 0].tolist() == [False, False, False, True, True]
-    assert agreed["top5"][:, 0].tolist() == [False, True, True, True, True]
-
-
-@pytest.mark.parametrize(("k", "stop", "wrong"), [(1, 2, 1.0), (2, 4, 0.0), (9, 4, 0.0)])
-def test_stopping_early_waits_for_k_equal_answers(k: int, stop: int, wrong: float) -> None:
-    found = answers()
-    assert found.exits(k).tolist() == [stop]
-    cost = found.early_exit(found.logits[-1], k)
-    assert (cost["mean_steps"], cost["mean_steps_in_full"]) == (stop, 4)
-    assert (cost["top1_differs"], cost["top5_differs"], cost["top5_in_order_differs"]) == (wrong, 0.0, wrong)
-
-
-def test_an_image_that_is_done_is_left() -> None:
-    found = answers()
-    assert Answers(found.num_steps, found.logits, np.array([1])).exits(9).tolist() == [1]
-
-
-def test_images_whose_iterations_cost_different_steps_have_one_axis() -> None:
-    """The second image is done after two iterations of three steps each."""
-    num_steps = np.array([[0, 0], [2, 3], [4, 6], [8, 6]])
-    found = Answers(num_steps, np.repeat(answers().logits[:4], 2, axis=1), np.array([3, 2]))
-    assert found.all_steps.tolist() == [0, 2, 3, 4, 6, 8]
-    values = np.array([[0, 0], [1, 1], [2, 2], [3, 9]])
-    assert found.by_steps(values).T.tolist() == [[0, 1, 1, 2, 2, 3], [0, 0, 1, 1, 2, 9]]
-    assert found.early_exit(found.logits[-1], 9)["mean_steps_in_full"] == 7
-    assert found.settled()["logits"].tolist() == [8, 6]
-
-
-def test_the_model_counts_the_slowest_layer_for_a_parallel_step_and_all_for_a_pass() -> None:
-    path = CriticalPath([Times.of([seconds]) for seconds in (1.0, 5.0, 2.0)])
-    steps = np.arange(4)
-    assert path.modelled_s(parse_entry("jacobi"), steps).tolist() == [0, 5, 10, 15]
-    in_order = parse_entry({"name": "segmented", "solver": "cached_sequential"})
-    assert path.modelled_s(in_order, steps).tolist() == [0, 1, 6, 8]
-    assert path.modelled_s(parse_entry("sequential"), steps).tolist() == [0, 1, 6, 8]
-
-
-def test_calibrated_statistics_are_those_of_the_images() -> None:
-    model = model_class("densenet")(model_config({**MODEL, "block_layers": [1]}), rngs=nnx.Rngs(0))
-    images = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), np.uint8)
-    x = model.from_images(jnp.asarray(images))
-    calibrate(model, x)
-    features = np.asarray(jax.jit(lambda stem, x: stem(x))(model.stem, x))
-    norm = model.blocks[0][0].norm1
-    np.testing.assert_allclose(norm.mean[...], features.mean(axis=(0, 1, 2)), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(norm.var[...], features.var(axis=(0, 1, 2), ddof=1), rtol=1e-4)
-    assert norm.use_running_average
+    assert read_results(tmp_path / "out")["rows"][0]["status"] == "max_steps_reached"

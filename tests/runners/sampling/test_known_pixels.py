@@ -16,7 +16,7 @@ from flax import nnx
 from PIL import Image
 
 from data import load_dataset
-from models import model_class, model_config
+from models import MODELS, model_config
 from models.autoregressive import AutoregressiveSystem, Known
 from models.weights.native import save_checkpoint
 from runners.cli.main import main
@@ -38,7 +38,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 def build(name: str) -> Any:
     """A tiny model whose pixels depend on each other."""
     architecture = ARCHITECTURES[name]
-    model = model_class(architecture["name"])(model_config(architecture), rngs=nnx.Rngs(0))
+    model = MODELS[architecture["name"]](model_config(architecture), rngs=nnx.Rngs(0))
     if architecture["name"] == "made":
         model.layers[-1].kernel[...] = 10.0 * model.layers[-1].kernel[...]
     return model
@@ -134,7 +134,7 @@ def test_sampler_completes_images_of_a_file(
     known = {"images": str(tmp_path / "images.npz"), **amount}
     solvers = [entry(name, 8) for name in SAMPLING]
     record = complete(tmp_path, architecture, known_pixels=known, solvers=solvers, trace=False)
-    assert record["config"]["known_pixels"] == {"dataset": None, "rows": None, "pixels": None, **known}
+    assert record["config"]["known_pixels"] == {"data": None, "rows": None, "pixels": None, **known}
     assert [row["status"] for row in record["rows"]] == ["converged"] * len(SAMPLING)
     assert [row["mismatched_equations"] for row in record["rows"]] == [0] * len(SAMPLING)
     assert all(row["max_abs_error"] < 1e-3 for row in record["rows"])
@@ -149,7 +149,7 @@ def test_sampler_completes_images_of_a_file(
 
 def test_sampler_completes_held_out_images_of_a_dataset(tmp_path: Path) -> None:
     ARCHITECTURES["digits"] = {"name": "made", "num_inputs": 784, "hidden_sizes": [8]}
-    known = {"dataset": {"name": "mnist5k"}, "rows": 14}
+    known = {"data": {"name": "mnist5k"}, "rows": 14}
     complete(tmp_path, "digits", known_pixels=known, solvers=["cached_sequential", "jacobi"])
     digits = load_dataset("mnist5k").held_out[:BATCH, ..., 0]
     with np.load(tmp_path / "out" / "frames.npz") as file:

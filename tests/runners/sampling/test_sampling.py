@@ -23,7 +23,7 @@ from PIL import Image
 
 import solvers
 from common.paths import ROOT
-from models import model_class
+from models import MODELS
 from models.made.model import MADEConfig
 from models.weights.native import save_checkpoint
 from runners import RUNNERS
@@ -44,7 +44,7 @@ EVERYTHING = {"results.json", "samples.npz", "traces.npz", "frames.npz"} | PICTU
 
 def train_nothing(path: Path) -> None:
     """A checkpoint of a tiny MADE whose pixels really depend on each other."""
-    model = model_class("made")(MADEConfig(SIZE, (16, 12), 1e-3), rngs=nnx.Rngs(0))
+    model = MODELS["made"](MADEConfig(SIZE, (16, 12), 1e-3), rngs=nnx.Rngs(0))
     model.layers[-1].kernel[...] = 10.0 * model.layers[-1].kernel[...]
     save_checkpoint(path, "made", model, {"dataset": "none", "bits_per_dim": 8.0})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,16 @@ from scipy.io import wavfile
 
 from data.audio.stream import SoundStream
 from data.audio.wave_file import AudioError
-from models import model_class, model_config
+from models import MODELS, model_config
 from models.autoregressive import log_likelihood
 from models.weights.native import save_checkpoint
 from models.weights.stream_state import save_state
 from runners.cli.main import main
+from runners.stream.figures import stream_figure
+from runners.stream.journal import Journal
 from runners.stream.listener import Predictor
+from runners.stream.report import StreamResult, stream_report
+from tests.kit.results import assert_readable, read_results
 
 RATE, T, CHUNK = 1000, 60, 7
 WAVENET = {
@@ -37,7 +40,7 @@ def sound(length: int = T) -> np.ndarray:
 
 
 def build(options: dict[str, Any], seed: int = 0) -> Any:
-    return model_class(options["name"])(model_config(options), rngs=nnx.Rngs(seed))
+    return MODELS[options["name"]](model_config(options), rngs=nnx.Rngs(seed))
 
 
 @pytest.fixture
@@ -55,19 +58,18 @@ def stream(folder: Path, **changes: Any) -> int:
 
 
 def results(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    record = json.loads((folder / "out" / "results.json").read_text(), parse_constant=pytest.fail)
     with np.load(folder / "out" / "outputs.npz") as arrays:
-        return record, dict(arrays)
+        return read_results(folder / "out"), dict(arrays)
 
 
-def test_surprise_is_the_models_own_cross_entropy(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_surprisal_is_the_models_own_cross_entropy(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A gain, chunks of which the last is short, and weights whose network reads what it would generate."""
     assert stream(files, gain=1.5) == 0
     record, arrays = results(files)
     model = build(WAVENET)
     ids = model.from_sound(1.5 * jnp.asarray(sound()))[:, None]
     logs = jax.jit(lambda network, x: log_likelihood(network, model.head, x))(model.fold(T), ids)[:, 0]
-    assert record["values"]["label"] == "surprise (nats a sample)"
+    assert record["values"]["label"] == "surprisal (nats a sample)"
     assert record["values"]["mean"] == pytest.approx([-float(logs.mean())], rel=1e-5)
     by_chunk = [-logs[i : i + CHUNK].mean() for i in range(0, T, CHUNK)]
     np.testing.assert_allclose(arrays["values"][:, 0], by_chunk, rtol=1e-5)
@@ -87,6 +89,8 @@ def test_surprise_is_the_models_own_cross_entropy(files: Path, capsys: pytest.Ca
     said = capsys.readouterr().out
     assert "7 ms (7)" in said
     assert f"{record['values']['mean'][0]:.4g}" in said
+    assert "0.06 s of sound at 1000 Hz." in said
+    assert len(stream_figure(arrays, record, "drawn again from files").axes) == 3
 
 
 def test_a_stream_goes_on_from_where_it_stopped(files: Path) -> None:
@@ -148,9 +152,20 @@ def test_what_is_not_finite_is_a_failure(files: Path, capsys: pytest.CaptureFixt
     model = build(WAVENET)
     model.readout.bias[...] = jnp.nan
     save_checkpoint(files / "w.safetensors", "wavenet", model, {})
-    assert stream(files) == 1
+    (files / "state").write_text("of an earlier run")
+    assert stream(files, save_state=str(files / "state")) == 1
     assert "what comes out is not finite from 0 s on; check the weights" in capsys.readouterr().err
     assert not (files / "out").exists()
+    assert (files / "state").read_text() == "of an earlier run"
+
+
+@pytest.mark.parametrize(("label", "num_values"), [("surprisal (nats a sample)", 1), ("output", 9)])
+def test_the_table_fits_a_terminal_of_80_columns(label: str, num_values: int) -> None:
+    row, nothing = np.full(1, 1234.0), np.zeros(0, np.float32)
+    values = np.full((1, num_values), -0.12344)
+    journal = Journal(44100, row, 1e-6 * row, -row, row, values, nothing, np.zeros((0, 1), np.float32))
+    report = stream_report("a stream", {}, StreamResult(journal, label, 44100, None, 1.0, 10**6))
+    assert_readable(report.tables[0])
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from flax import nnx
 from PIL import Image
 from rich.console import Console
 
+from common.errors import UserError
 from common.pytree import pytree
 from data import load_dataset
 from data.audio.clip import read_wave, write_wave
@@ -29,7 +30,7 @@ from models.weights.load import load_checkpoint
 from runners.cli import listing
 from runners.cli.main import main
 from runners.config.files import find_config, read_config
-from runners.config.schema import UsageError, check_config
+from runners.config.schema import check_config
 from runners.training.config import AudioConfig, ClassifierConfig, JitterConfig
 from runners.training.held_out import held_out_logits
 from runners.training.preview import best_epoch
@@ -101,7 +102,7 @@ def test_classifier_learns_and_says_how_well(classified: Path) -> None:
     for key in keys:
         assert history[-1][key] < history[0][key] < 3
     assert record["held_out_accuracy"] == history[-1]["held_out_accuracy_ema"]
-    assert record["held_out_accuracy"] == 1 - len(record["wrong"]) / record["num_held_out"]
+    assert record["held_out_accuracy"] == pytest.approx(1 - len(record["wrong"]) / record["num_held_out"])
     top = max(row["held_out_accuracy_ema"] for row in history)
     assert record["best_epoch"] == next(row["epoch"] for row in history if row["held_out_accuracy_ema"] == top)
 
@@ -140,7 +141,8 @@ def test_errors_are_counted_by_class(tmp_path: Path) -> None:
     assert [entry["image"] for entry in errors.record["wrong"]] == [1, 3, 4]
     right = Errors(images, np.arange(5) % 3, np.arange(5) % 3, 3)
     assert right.record == {"num_held_out": 5, "wrong": []}
-    right.write(tmp_path, "_7")
+    for artifact in right.output("_7").artifacts:
+        artifact.write(tmp_path)
     assert (tmp_path / "errors_7.png").stat().st_size > 1000
 
 
@@ -419,7 +421,7 @@ def test_mistakes_in_config_are_one_sentence(
     ],
 )
 def test_clips_that_do_not_do_are_refused(clip: str, changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises(UserError, match=words):
         AudioTask(audio_config(clip, **changes), Leaky())
 
 

@@ -19,13 +19,18 @@ from PIL import Image
 from rich.console import Console
 from safetensors.numpy import load_file
 
-from common.paths import ROOT
+from common.paths import RESULTS, ROOT
 from data import load_dataset
 from models.weights import registry as checkpoints
 from models.weights.load import load_checkpoint
 from runners.cli.main import main
+from runners.cli.publish import SCHEMA
 from runners.config.schema import UsageError
+from runners.experiment import RunContext
+from runners.training.figures import training_figure
 from runners.training.held_out import held_out_bits_per_dim
+from runners.training.metrics import ACCURACY, BITS_PER_DIM, CROSS_ENTROPY, HELD_OUT, SAMPLE_CROSS_ENTROPY, Evaluated
+from runners.training.ship import ship_checkpoint
 from runners.training.store import StateStore
 from runners.training.tasks.images import shifted
 
@@ -132,10 +137,11 @@ def test_learns(finished):
 def test_results_are_complete(finished):
     record = results(finished)
     assert set(record) == {
-        *("schema", "name", "runner", "config", "seed", "device", "versions", "git_commit"),
+        *("schema", "kind", "name", "runner", "config", "seed", "device", "versions", "git_commit"),
         *("history", "held_out_bits_per_dim", "best_epoch", "samples", "wall_s"),
     }
-    assert (record["schema"], record["name"], record["runner"], record["seed"]) == (1, "tiny", "TrainRunner", 1234)
+    header = [record[key] for key in ("schema", "kind", "name", "runner", "seed")]
+    assert header == [SCHEMA, "training", "tiny", "TrainRunner", 1234]
     assert record["config"]["model"]["clamp_lambda"] == 1e-6  # defaults are filled in
     assert record["held_out_bits_per_dim"] == record["history"][-1]["held_out_bits_per_dim_ema"]
     assert record["samples"] == {"batch_size": 64, "solver": "cached_sequential", "num_steps": 784}
@@ -306,6 +312,75 @@ def test_ships_rounded_weights_when_asked(tmp_path, monkeypatch):
         loaded.model, jnp.asarray(load_dataset("mnist5k").held_out[:70]), jax.random.key(0), draws=2, batch_size=50
     )
     assert abs(float(again) - record["held_out_bits_per_dim"]) < 0.02
+
+
+def test_state_stays_until_the_weights_are_written(tmp_path, monkeypatch, capsys):
+    """And the same command then goes on from it, with nothing left to train."""
+
+    def fail(*_):
+        raise OSError("no room left")
+
+    shipped = tmp_path / "checkpoints"
+    shipped.mkdir()
+    (shipped / "registry.json").write_text("{}")
+    monkeypatch.setattr(checkpoints, "CHECKPOINTS", shipped)
+    changes = {"epochs": 1, "sample_every_epochs": 0, "checkpoint_name": "tiny"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("runners.training.report.save_checkpoint", fail)
+        assert train(tmp_path, **changes) == 1
+    assert "weights.safetensors could not be written: no room left" in capsys.readouterr().err
+    assert (tmp_path / "out" / "results.json").is_file()
+    assert checkpoints.registry() == {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("runners.training.ship.ship", fail)
+        assert train(tmp_path, **changes) == 1
+    captured = capsys.readouterr()
+    assert "resuming from step 6 of 6" in captured.err
+    assert captured.err.endswith("error: no room left\n")
+    assert "held-out bits/dim" in captured.out
+    assert (tmp_path / "state" / "states").is_dir()
+    assert train(tmp_path, **changes) == 0
+    assert not (tmp_path / "state").exists()
+    assert list(checkpoints.registry()) == ["tiny"]
+
+
+def test_name_of_weights_from_another_config_is_refused(tmp_path, capsys):
+    before = (checkpoints.CHECKPOINTS / "registry.json").read_bytes()
+    assert train(tmp_path, checkpoint_name="made_mnist") == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: checkpoint_name 'made_mnist': the registry has weights of this name from another")
+    assert "--config train_made_mnist.yml" in message
+    assert message.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny.yml"]
+    assert (checkpoints.CHECKPOINTS / "registry.json").read_bytes() == before
+
+
+def test_name_that_another_run_took_in_the_meantime_is_not_overwritten(tmp_path, monkeypatch):
+    (tmp_path / "registry.json").write_text('{"tiny": {"file": "tiny.safetensors", "retrain": "otherwise"}}')
+    monkeypatch.setattr(checkpoints, "CHECKPOINTS", tmp_path)
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"weights")
+    context = RunContext("TrainRunner", "tiny", tmp_path, Console(quiet=True))
+    with pytest.raises(UsageError, match="from another config"):
+        ship_checkpoint("tiny", context, weights)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["registry.json", "weights.safetensors"]
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("train_*/results.json")), ids=lambda path: path.parent.name)
+def test_curves_are_redrawn_from_results_alone(path):
+    record = json.loads(path.read_text())
+    if "held_out_accuracy" in record:
+        metrics, evaluated = [CROSS_ENTROPY, ACCURACY], HELD_OUT
+    elif "accuracy" in record:
+        metrics, evaluated = [SAMPLE_CROSS_ENTROPY, ACCURACY], Evaluated("", record["evaluated_on"])
+    else:
+        metrics, evaluated = [BITS_PER_DIM], HELD_OUT
+    panels = training_figure(record["history"], metrics, evaluated, record["name"]).axes
+    assert [panel.get_ylabel() for panel in panels] == [metric.axis for metric in metrics]
+    for panel, metric in zip(panels, metrics, strict=True):
+        lines = {line.get_label(): line.get_ydata() for line in panel.get_lines()}
+        averaged = lines[f"{evaluated.words.replace('-', ' ')}, averaged weights"]
+        assert averaged[-1] == record["history"][-1][evaluated.averaged_key(metric)]
 
 
 def test_held_out_mean_leaves_no_image_out_and_counts_none_twice():

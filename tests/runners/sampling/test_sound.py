@@ -1,4 +1,4 @@
-"""Sampling sound from WaveNet, and its time per sample, from the command line to the files that they leave behind."""
+"""Sampling sound from WaveNet, from the command line to the files that it leaves behind."""
 
 from __future__ import annotations
 
@@ -8,22 +8,15 @@ import struct
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
-from flax import nnx
 from PIL import Image
 
 from data.audio.clip import read_wave, resample, write_wave
 from data.audio.wave_file import Waveform
-from models import model_class
-from models.wavenet.model import WaveNetConfig
 from runners.cli.main import main
-from runners.experiment import RunFailure
-from runners.wavenet_timing.bound import bare_chain
-from runners.wavenet_timing.laws import growth_laws, law_value
-from runners.wavenet_timing.pinned import can_pin, measure_pinned
+from tests.kit.results import read_results
 
 RATE, BATCH, LENGTH, SPLIT = 1000, 2, 48, 18
 PLAIN: dict[str, Any] = {"dilations": [2, 1, 3], "num_hidden": 6, "num_classes": 9, "sample_rate": RATE}
@@ -45,12 +38,6 @@ def run(folder: Path, out: str, runner: str = "WaveNetSamplerRunner", **changes:
     path = folder / f"{out}.yml"
     path.write_text(yaml.safe_dump({key: value for key, value in (config | changes).items() if value != "left out"}))
     return main(["--runner", runner, "--config", str(path), "--out", str(folder / out)])
-
-
-def results(folder: Path) -> dict[str, Any]:
-    """results.json; a NaN or an infinity in it would not be JSON."""
-    record: dict[str, Any] = json.loads((folder / "results.json").read_text(), parse_constant=pytest.fail)
-    return record
 
 
 def arrays(path: Path) -> dict[str, np.ndarray]:
@@ -85,7 +72,7 @@ def test_a_sampler_leaves_sound_and_all_that_others_leave(whole: Path) -> None:
     for name in pictures:
         with Image.open(whole / name) as image:
             assert min(image.size) > 100
-    record, found = results(whole), arrays(whole / "samples.npz")
+    record, found = read_results(whole), arrays(whole / "samples.npz")
     assert record["identical_to_reference"] == {"sequential": True, "jacobi": True, "jacobi_gs": True}
     assert [row["mismatched_equations"] for row in record["rows"]] == [0, 0, 0]
     assert record["generation"] is None
@@ -124,7 +111,7 @@ def test_what_is_generated_goes_on_from_the_samples(whole: Path, tmp_path: Path)
     assert run(tmp_path, "out", **rest) == 0
     sound = heard(tmp_path / "out" / "generated.wav", BATCH)
     np.testing.assert_array_equal(sound, heard(whole / "samples.wav", BATCH))
-    generation = results(tmp_path / "out")["generation"]
+    generation = read_results(tmp_path / "out")["generation"]
     assert set(generation) == {"num_samples", "ms_per_sample", "real_time_factor", "sample_rate", "state_bytes"}
     assert (generation["num_samples"], generation["sample_rate"]) == (LENGTH - SPLIT, RATE)
     assert generation["real_time_factor"] == pytest.approx(generation["ms_per_sample"]["median"] * RATE / 1000)
@@ -145,7 +132,7 @@ def test_frames_of_conditioning_go_on_where_the_samples_end(tmp_path: Path) -> N
         assert run(tmp_path, "parts", **local, num_samples=SPLIT, continue_s=(LENGTH - SPLIT) / RATE) == 0
     sound = heard(tmp_path / "parts" / "generated.wav", BATCH)
     np.testing.assert_array_equal(sound, heard(tmp_path / "whole" / "samples.wav", BATCH))
-    assert results(tmp_path / "parts")["generation"]["ms_per_sample"]["n"] == 2  # of three pieces of 12
+    assert read_results(tmp_path / "parts")["generation"]["ms_per_sample"]["n"] == 2  # of three pieces of 12
     np.savez(given, frames=-3 * frames, vectors=np.zeros((BATCH, 2)))
     assert run(tmp_path, "other", **local) == 0
     assert (heard(tmp_path / "other" / "samples.wav", BATCH) != sound).any()
@@ -157,7 +144,7 @@ def test_a_prompt_of_sound_is_resampled_and_cut(tmp_path: Path, capsys: pytest.C
     write_wave(tmp_path / "a.wav", sound, 2 * RATE)
     prompt = {"wav": str(tmp_path / "a.wav"), "start_s": 0.05, "duration_s": 0.03}
     assert run(tmp_path, "out", prompt=prompt, head={"name": "argmax"}, num_samples=8) == 0
-    found, record = arrays(tmp_path / "out" / "samples.npz"), results(tmp_path / "out")
+    found, record = arrays(tmp_path / "out" / "samples.npz"), read_results(tmp_path / "out")
     there = resample(Waveform(sound, 2 * RATE), RATE).samples
     np.testing.assert_array_equal(found["prompt"][0], np.rint(4 + 4 * there / np.abs(there).max())[50:80])
     assert (found["prompt"][0] == found["prompt"][1]).all()
@@ -241,10 +228,13 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"conditioning_file": "{files}/part.npz"},
         "conditioning_file '.*': the network takes no vectors",
     ),
-    "head_unknown": ({"head": {"name": "gumble"}}, "head: unknown name 'gumble'; did you mean 'gumbel'.*"),
+    "head_unknown": ({"head": {"name": "gumble"}}, "unknown head 'gumble'; did you mean 'gumbel'.*"),
     "head_option": ({"head": {"name": "argmax", "temperature": 1}}, "head: unknown option 'temperature'; valid: none"),
     "no_length": ({"num_samples": "left out"}, ".*num_samples is missing"),
-    "images": ({"known_pixels": {"images": "a.npz", "rows": 1}}, "known_pixels: model wavenet makes no images .*"),
+    "images": (
+        {"known_pixels": {"images": "a.npz", "rows": 1}},
+        "known_pixels: model wavenet makes no images; valid: made, pixelcnnpp",
+    ),
     "other_model": (
         {"model": {"name": "made", "num_inputs": 9}},
         "WaveNetSamplerRunner samples from wavenet, not made",
@@ -268,89 +258,3 @@ def test_other_samplers_say_which_runner_is_for_sound(tmp_path: Path, capsys: py
     assert "use WaveNetSamplerRunner" in capsys.readouterr().err
     classifier = {"name": "densenet", "image_shape": [8, 8, 1], "num_classes": 2, "blocks": [1]}
     assert run(tmp_path, "out", "SamplerRunner", num_samples="left out", model=classifier) == 2
-
-
-def time_it(folder: Path, **changes: Any) -> dict[str, Any]:
-    tiny = {
-        "layers": [3, 2],
-        "num_hidden": 4,
-        "num_classes": 5,
-        "num_samples": 16,
-        "repeats": 2,
-        "pin": False,
-        **changes,
-    }
-    (folder / "times.yml").write_text(yaml.safe_dump(tiny))
-    line = ["--runner", "WaveNetTimingRunner", "--config", str(folder / "times.yml"), "--out", str(folder / "out")]
-    assert main(line) == 0
-    return results(folder / "out")
-
-
-@pytest.mark.skipif(not can_pin(), reason="this system does not let a process choose its cores")
-def test_times_by_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    record = time_it(tmp_path, pin=True, wide=[{"layers": 2, "batch_size": 3}])
-    rows = record["rows"]
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"results.json", "timing.png"}
-    assert [row["layers"] for row in rows] == [2, 3]
-    assert [row["receptive_field"] for row in rows] == [7, 15]
-    assert [(row["layers"], row["batch_size"]) for row in record["wide"]] == [(2, 3)]
-    for row in [*rows, *record["wide"]]:
-        for prefix in ("", "pinned_"):
-            queues, chain = row[f"{prefix}queues_ms"], row[f"{prefix}chain_ms"]
-            assert queues["n"] == chain["n"] == 2
-            assert row[f"{prefix}ratio_to_chain"] == pytest.approx(queues["median"] / chain["median"])
-            assert row[f"{prefix}real_time_factor"] == pytest.approx(16 * queues["median"])
-    assert [row["naive_ms"] is None for row in [*rows, *record["wide"]]] == [False, False, True]
-    assert all(record["laws"].values())
-    assert record["skipped"] == []
-    assert "one core: queues" in capsys.readouterr().out
-
-
-def test_naive_is_left_out_where_it_would_take_too_long(tmp_path: Path) -> None:
-    record = time_it(tmp_path, time_limit_s=1e-9, block="gated")
-    assert [row["naive_ms"] is None for row in record["rows"]] == [False, True]
-    assert [row["pinned_queues_ms"] for row in record["rows"]] == [None, None]
-    assert record["laws"]["naive"] is record["laws"]["pinned_queues"] is None
-    assert [left_out["layers"] for left_out in record["skipped"]] == [3]
-    assert "time_limit_s" in record["skipped"][0]["reason"]
-
-
-def test_a_failure_on_one_core_is_told() -> None:
-    with pytest.raises(RunFailure, match="measurement on one core failed: .*unknown model 'nothing'"):
-        measure_pinned(
-            [{"architecture": {"name": "nothing"}, "batch_size": 1, "num_samples": 1, "repeats": 1, "seed": 1}]
-        )
-
-
-def test_growth_laws_are_found_again() -> None:
-    rows = [
-        {"layers": n, "queues_ms": {"median": 2 + 0.5 * n}, "pinned_queues_ms": None, "chain_ms": {"median": n**1.5}}
-        | {"naive_ms": {"median": 3.0 if n < 8 else 0.25 * 2 ** (1.1 * n)}}
-        for n in range(4, 13)
-    ]
-    laws = growth_laws(rows)
-    assert laws["pinned_queues"] is None
-    assert laws["queues"] | {"exponent": 0} == pytest.approx({"a_ms": 2, "b_ms": 0.5, "r_squared": 1, "exponent": 0})
-    assert laws["chain"]["exponent"] == pytest.approx(1.5)
-    assert laws["chain"]["r_squared"] < 0.999
-    naive = {"c_ms": 0.25, "doublings_per_layer": 1.1, "r_squared": 1, "from_layers": 8}
-    assert laws["naive"] == pytest.approx(naive)
-    layers = np.array([2.0, 9.0])
-    np.testing.assert_allclose(law_value(laws["queues"], layers), [3, 6.5])
-    np.testing.assert_allclose(law_value(laws["naive"], layers), 0.25 * 2 ** (1.1 * layers))
-    assert growth_laws(rows[:1]) == dict.fromkeys(("queues", "pinned_queues", "chain", "naive"))
-
-
-@pytest.mark.parametrize("batch_size", [1, 2])
-def test_the_bare_chain_is_that_of_the_network_s_products(batch_size: int) -> None:
-    model = model_class("wavenet")(WaveNetConfig(**{**PLAIN, "dilations": (2, 1, 3)}), rngs=nnx.Rngs(3))
-    model.readout.bias[...] = jnp.linspace(0.0, 2.0, 9)
-    network = model.fold()
-    ids = np.zeros(batch_size, int)
-    for _ in range(3):
-        h = np.maximum(np.asarray(network.first.tables[0])[ids], 0)
-        for layer in network.stack.layers:
-            h = np.maximum(h @ np.asarray(layer.newest), 0)
-        ids = np.argmax(h @ np.asarray(model.readout.kernel[...]) + np.linspace(0.0, 2.0, 9), axis=-1)
-    assert ids.any()
-    np.testing.assert_array_equal(np.atleast_1d(bare_chain(network, batch_size, 3)()), ids)

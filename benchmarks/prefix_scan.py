@@ -1,4 +1,4 @@
-"""Time prefix scans against a scan over a tree of pairs and against ``lax.scan``: python -m benchmarks.parallel_scan.
+"""Time prefix scans against a scan over a tree of pairs and against ``lax.scan``: python -m benchmarks.prefix_scan.
 
 On a CPU ``lax.scan`` wins, as it does D^2 operations an equation where whatever combines matrices does D^3. Its time
 stands beside the others, not as a limit but to say so: on few cores a parallel solve pays with machines in mind.
@@ -122,7 +122,7 @@ def main() -> int:
         report(f"T = {options.length}, {case}", times, steps, SEQUENTIAL, limits)
         held += limits
         seconds |= {f"{case}: {name}": t for name, t in times.items()}
-    save("parallel_scan", seconds, held, {"length": options.length, "num_steps": steps})
+    save("prefix_scan", seconds, held, {"length": options.length, "num_steps": steps})
     return 0 if all(limit.met for limit in held) else 1
 
 

@@ -1,0 +1,155 @@
+"""What models can do, as protocols: a runner requires a capability and never looks for single methods.
+
+No model inherits from these. A model has a capability if it has all of its members, and so has the model's class, which
+is how the valid models are named where one lacks what is required.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from jaxtyping import Array, Float, Int, UInt8
+
+from common.errors import UserError
+from models import MODELS
+from models.autoregressive import CausalNetwork, Head, Noise
+from models.heads.categorical import Argmax, Gumbel
+from models.wavenet.conditioning import Conditioning
+from models.wavenet.network import WaveNetNetwork
+from models.wavenet.quantization import Quantizer
+from models.wavenet.streaming import StreamingNetwork
+
+
+@runtime_checkable
+class ImageModel(Protocol):
+    """An autoregressive model of images, all of one shape."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """How the T equations of a sample lie in files; T is their product."""
+
+    @property
+    def head(self) -> Head:
+        """The output distribution."""
+
+    def fold(self) -> CausalNetwork:
+        """The inference form."""
+
+    def draw_noise(self, key: Array, batch_size: int) -> Noise:
+        """Noise in the order of equations, leaves (T, batch, ...)."""
+
+    def bits_per_dim(self, images: UInt8[Array, "N H W C"], key: Array) -> Float[Array, " N"]:
+        """-log2 p(image) / number of values, with noise (of dequantization, or dropout in training) from ``key``."""
+
+    def from_images(self, images: UInt8[Array, "N H W C"]) -> Float[Array, "T N ..."]:
+        """Pixels as the equations have them."""
+
+    def to_images(self, samples: Float[Array, "B ..."]) -> UInt8[Array, "B H W C"]:
+        """Pixels from samples, (batch, *grid, ...)."""
+
+
+@runtime_checkable
+class SoundModel(Protocol):
+    """An autoregressive model of sound, as class ids of any number of samples."""
+
+    @property
+    def sample_rate(self) -> int:
+        """In Hz, of the sound that it is a model of."""
+
+    @property
+    def quantizer(self) -> Quantizer:
+        """Which sounds the classes stand for."""
+
+    @property
+    def head(self) -> Gumbel:
+        """The output distribution."""
+
+    @property
+    def greedy(self) -> Argmax:
+        """The likeliest class, always."""
+
+    def fold(
+        self, num_samples: int = 1, *, initial_value: float = 0.0, conditioning: Conditioning | None = None
+    ) -> WaveNetNetwork:
+        """The inference form for so many samples, after a value and on condition of what is given."""
+
+    def draw_noise(self, key: Array, num_samples: int, batch_size: int) -> Noise:
+        """Noise in the order of equations, leaves (T, batch, ...)."""
+
+    def from_sound(self, sound: Float[Array, "..."]) -> Int[Array, "..."]:
+        """Class ids of sound in [-1, 1]."""
+
+    def to_sound(self, ids: Int[Array, "..."]) -> Float[Array, "..."]:
+        """Sound in [-1, 1] of class ids."""
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """A model that tells the class of an image."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+
+    def from_images(self, images: UInt8[Array, "N H W C"]) -> Float[Array, "N H W C"]:
+        """Pixels as the network reads them."""
+
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B K"]:
+        """Logits of the classes."""
+
+
+@runtime_checkable
+class Streamable(Protocol):
+    """A model that reads a stream step by step, from a state that goes in and comes out."""
+
+    def stream(self) -> StreamingNetwork:
+        """The inference form for streams. Raises ValueError where an architecture of this kind cannot read any."""
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """A model that works something out from its variables, and does so anew after they have been set."""
+
+    def prepare(self) -> None:
+        """Work it out. Raises ValueError where the variables make no sense together."""
+
+
+M = TypeVar("M")
+# The words for a model without a capability.
+_LACKS: dict[type, str] = {
+    ImageModel: "makes no images",
+    SoundModel: "makes no sound",
+    Classifier: "is no classifier",
+    Streamable: "does not read a stream",
+}
+
+
+class CapabilityError(UserError):
+    """A model cannot do what is asked of it; the message names those that can."""
+
+
+def require(model: Any, capability: type[M], key: str | None = None) -> M:
+    """The model, which has the capability: one of the protocols above.
+
+    Args:
+        model: an instance of a class in ``MODELS``.
+        capability: what is asked of it.
+        key: the config's key that asks for it, with which the message begins.
+
+    Raises:
+        CapabilityError: the model lacks it.
+    """
+    if isinstance(model, capability):
+        return model
+    name = MODELS.name_of(type(model)) or type(model).__name__
+    able = sorted(name for name, kind in MODELS.items() if isinstance(kind, capability))
+    asked = f"{key}: " if key else ""
+    raise CapabilityError(f"{asked}model {name} {_LACKS[capability]}; valid: {', '.join(able)}")
