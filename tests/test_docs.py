@@ -77,6 +77,13 @@ def test_links_and_pictures_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(there), target
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page != OWN_EXPERIMENT], ids=name)
+def test_our_files_that_are_named_are_there(page: Path) -> None:
+    for place in re.findall(r"`((?:\w+/)+\w+\.(?:py|yml|json|ipynb|md))`", page.read_text()):
+        if (ROOT / place.split("/")[0]).is_dir():  # not one of other projects, nor of the reader's
+            assert (ROOT / place).exists(), place
+
+
 def test_every_page_can_be_reached_from_the_readme() -> None:
     reached, ahead = set(), [README]
     while ahead:
