@@ -6,13 +6,14 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from models.rnn.model import RNNConfig
 from runners.measure.skip import Skipped
 from runners.measure.table import comparison_table
+from runners.plotting.convergence import Rows, Traces
 from runners.plotting.picture import Picture
 from runners.report.report import Report
 from runners.report.table import Column, ResultTable
@@ -23,9 +24,6 @@ from runners.rnn.backprop.summary import Phase, TrainingTable, findings
 from solvers import Status
 
 DISAGREES = 1e-3  # relative error with which a converged gradient contradicts the reference
-
-Arrays: TypeAlias = dict[str, dict[str, np.ndarray]]  # by the label of a row and their name
-Rows: TypeAlias = list[dict[str, Any]]
 
 # The numbers say which column makes room first where the console is narrow.
 _TRAINING_COLUMNS = (
@@ -45,30 +43,24 @@ _TRAINING_COLUMNS = (
 
 @dataclass(frozen=True)
 class BackpropFindings:
-    """All that was found out.
-
-    Attributes:
-        config: of the run.
-        model: the architecture.
-        phases: solvers on the gradients at the "start", before training, and at the "end".
-        table: all trainings.
-        skipped: the solvers that were left out, by the list of the config in which they are.
-    """
+    """All that was found out."""
 
     config: BackpropConfig
     model: RNNConfig
-    phases: Mapping[str, Phase]
+    phases: Mapping[str, Phase]  # gradients at the "start", before training, and at the "end"
     table: TrainingTable
-    skipped: Mapping[str, Sequence[Skipped]]
+    skipped: Mapping[str, Sequence[Skipped]]  # by the list of the config: solvers, methods
 
 
 def backprop_report(name: str, found: BackpropFindings) -> Report:
     """Say what was found in the run called ``name``."""
     config = found.config
     subject = f"{config.cell}, {config.hidden_size} hidden units, T = {config.num_equations}"
-    rows = {part: [phase.record(row) for row in phase.comparison.rows] for part, phase in found.phases.items()}
+    rows: dict[str, Rows] = {
+        part: [phase.record(row) for row in phase.comparison.rows] for part, phase in found.phases.items()
+    }
     rows["training"] = [found.table.record(training) for training in found.table.trainings]
-    traces: dict[str, Arrays] = {
+    traces: dict[str, Traces] = {
         part: {label: errors.arrays() for label, errors in phase.errors.items()} for part, phase in found.phases.items()
     }
     traces["training"] = {each.label: each.arrays(config.smoothing) for each in found.table.trainings}
@@ -112,7 +104,7 @@ def _record(found: BackpropFindings, rows: Mapping[str, Rows]) -> dict[str, Any]
     }
 
 
-def _flat(traces: Mapping[str, Arrays]) -> dict[str, np.ndarray]:
+def _flat(traces: Mapping[str, Traces]) -> dict[str, np.ndarray]:
     """The arrays of traces.npz, named part/label/name."""
     return {
         f"{part}/{label}/{name}": array
@@ -123,7 +115,7 @@ def _flat(traces: Mapping[str, Arrays]) -> dict[str, np.ndarray]:
 
 
 def _pictures(
-    title: str, found: BackpropFindings, traces: Mapping[str, Arrays], rows: Mapping[str, Rows]
+    title: str, found: BackpropFindings, traces: Mapping[str, Traces], rows: Mapping[str, Rows]
 ) -> list[Picture]:
     length = found.config.num_equations
     of_gradients = [
@@ -144,7 +136,7 @@ def _pictures(
 def _training_table(name: str, found: BackpropFindings, rows: Rows) -> ResultTable:
     config = found.config
     return ResultTable(
-        title=f"{name}: {config.train_steps} training steps of one sequence, {config.trainings} times",
+        title=f"{name}: {config.train_steps} training steps of one sequence, {config.trainings} trainings",
         columns=_TRAINING_COLUMNS,
         rows=[_cells(row) for row in rows],
         note=(

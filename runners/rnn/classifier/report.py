@@ -23,8 +23,8 @@ _COLUMNS = (
     Column("solver", align="left"),
     Column("held-out accuracy"),
     Column("last loss", drop=2),
-    Column("loss apart by"),
-    Column("solver steps"),
+    Column("loss apart by", drop=3),
+    Column("steps"),
     Column("training step"),
     Column("compile", drop=1),
 )
@@ -56,7 +56,7 @@ def classifier_report(
                 columns=_COLUMNS,
                 rows=[_cells(row) for row in rows],
                 note=(
-                    f"loss apart by: the largest difference from {first.label}'s at the same step; solver steps: "
+                    f"loss apart by: the largest difference from {first.label}'s at the same step; steps: "
                     "sequential network evaluations of a forward pass."
                 ),
             )

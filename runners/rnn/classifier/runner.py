@@ -16,7 +16,7 @@ from runners.experiment import RunContext, RunFailure
 from runners.report.report import Report
 from runners.rnn.classifier.config import RNNClassifierConfig
 from runners.rnn.classifier.report import classifier_report
-from runners.rnn.classifier.training import ClassifierTask, LabelledRows, train_classifier
+from runners.rnn.classifier.training import LabelledRows, RNNClassifierTask, train_classifier
 
 
 class RNNClassifierRunner:
@@ -54,7 +54,7 @@ class RNNClassifierRunner:
         self.context.console.print(message, highlight=False)
 
 
-def _task(config: RNNClassifierConfig) -> ClassifierTask:
+def _task(config: RNNClassifierConfig) -> RNNClassifierTask:
     """Images and first weights. Raises UsageError where the config asks for what cannot be had."""
     dataset = load_dataset(config.data.name, root=config.data.root, download=config.data.download)
     chosen = slice(config.max_train_images)
@@ -67,7 +67,7 @@ def _task(config: RNNClassifierConfig) -> ClassifierTask:
         options = RNNConfig(config.cell, train.rows.shape[-1], config.hidden_size, num_classes)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    return ClassifierTask(
+    return RNNClassifierTask(
         first=RNN(options, rngs=nnx.Rngs(config.seed)).fold(),
         train=train,
         held_out=held_out,

@@ -36,7 +36,7 @@ class LabelledRows(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ClassifierTask:
+class RNNClassifierTask:
     """What all solvers share: first weights, images and their order, the optimizer."""
 
     first: RNNNetwork
@@ -70,7 +70,7 @@ class StepOutcome(NamedTuple):
 
 
 def train_classifier(
-    task: ClassifierTask, entry: SolverEntry, label: str, say: Callable[[str], None]
+    task: RNNClassifierTask, entry: SolverEntry, label: str, say: Callable[[str], None]
 ) -> ClassifierTraining:
     """Train by a solver; ``say`` is told of every epoch. Raises RunFailure where a solve or a loss fails."""
     params, state = task.first, task.optimizer.init(task.first)
@@ -97,7 +97,7 @@ def train_classifier(
     return ClassifierTraining(label, entry, compile_s, Times.of(seconds), mean_depth, np.array(losses), accuracy)
 
 
-def _batches(task: ClassifierTask, order: np.random.Generator) -> Iterator[Int[np.ndarray, " B"]]:
+def _batches(task: RNNClassifierTask, order: np.random.Generator) -> Iterator[Int[np.ndarray, " B"]]:
     """The images of an epoch, shuffled; those that fill no batch are left to other epochs."""
     shuffled, size = order.permutation(len(task.train.classes)), task.batch_size
     yield from shuffled[: len(shuffled) // size * size].reshape(-1, size)

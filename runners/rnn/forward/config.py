@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from common.names import unknown
 from runners.config.schema import Count, RunConfig
-from runners.config.solvers import SolverEntry, SolverList
+from runners.config.solvers import SolverEntry, SolverList, labels
 from runners.measure.skip import NAIVE_LENGTH
 
 BASELINE = "cached_sequential"  # one compiled scan: the reference of all errors and what every time is held against
@@ -93,7 +93,7 @@ class ForwardRNNConfig(RunConfig):
         across = [(length, other) for other in entry.state_sizes or self.state_sizes]
         return list(dict.fromkeys([*along, *across]))
 
-    def entries(self, cell: str) -> list[SolverEntry]:
-        """A cell's solvers; the baseline is always one of them."""
-        wanted = self.cells[cell].solvers
-        return [entry for entry in self.solvers if wanted is None or entry.name in (BASELINE, *wanted)]
+    def entries(self, cell: str) -> dict[str, SolverEntry]:
+        """A cell's solvers by the label that they have in all cells; the baseline is always one of them."""
+        wanted, named = self.cells[cell].solvers, zip(labels(self.solvers), self.solvers, strict=True)
+        return {label: entry for label, entry in named if wanted is None or entry.name in (BASELINE, *wanted)}

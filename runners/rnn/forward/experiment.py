@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,12 +14,11 @@ from rich.console import Console
 
 from models.rnn.model import RNN, RNNConfig
 from models.rnn.systems import ForwardRNN
-from runners.config.solvers import SolverEntry
 from runners.measure.comparison import Comparison, compare_solvers
 from runners.measure.job import Row
-from runners.rnn.forward.config import BASELINE
+from runners.rnn.forward.config import BASELINE, ForwardRNNConfig
 from runners.rnn.forward.job import SteppedJob
-from runners.rnn.forward.limits import Limits
+from runners.rnn.forward.limits import reason_to_skip
 from solvers import Status
 from solvers.linear.linearize import ravel
 from solvers.lyapunov import advice, largest_lyapunov_exponent, pays
@@ -120,26 +119,17 @@ class ForwardResult:
 _exponents = jax.jit(largest_lyapunov_exponent, static_argnames="burn_in")
 
 
-def run_experiment(
-    experiment: Experiment,
-    solvers: Mapping[str, SolverEntry],
-    *,
-    seed: int,
-    repeats: int,
-    trace: bool,
-    limits: Limits,
-    console: Console,
-) -> ForwardResult:
-    """Solve with every solver (by label) that is within the limits: the baseline first, as errors are against it."""
-    system = experiment.system(seed)
+def run_experiment(experiment: Experiment, config: ForwardRNNConfig, console: Console) -> ForwardResult:
+    """Solve with every solver that is within the limits: the baseline first, as errors are against it."""
+    system = experiment.system(config.seed)
     comparison = compare_solvers(
         system,
-        solvers,
-        repeats=repeats,
-        time_limit_s=limits.time_s,
-        trace=trace,
+        config.entries(experiment.cell),
+        repeats=config.repeats,
+        time_limit_s=config.time_limit_s,
+        trace=config.trace,
         console=console,
-        skip=limits.skip,
+        skip=partial(reason_to_skip, config),
         references=(BASELINE,),
         job=SteppedJob,
     )

@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from runners.config.solvers import SolverEntry, refusal
 from runners.measure.skip import too_long
 from runners.report.units import format_bytes
+from runners.rnn.forward.config import ForwardRNNConfig
 from solvers.equations import batch_size
 from solvers.linear.linearize import ravel
 
 _FLOAT_BYTES = 4
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a solver may take."""
-
-    time_s: float  # for each run
-    memory_mib: float
-    sequential_length: int  # of the longest system that naive sequential evaluation runs on
-
-    def skip(self, system: Any, entry: SolverEntry) -> str | None:
-        """Why a solver is not run on a system; None where it is."""
-        return (
-            too_long(system, entry, self.sequential_length)
-            or refusal(entry, system)
-            or self._too_large(working_bytes(system, entry))
-        )
-
-    def _too_large(self, needed: float) -> str | None:
-        if needed <= self.memory_mib * 2**20:
-            return None
-        return f"it may hold up to {format_bytes(needed)}, more than memory_limit_mib, {self.memory_mib:g}"
+def reason_to_skip(config: ForwardRNNConfig, system: Any, entry: SolverEntry) -> str | None:
+    """Why a solver is not run on a system; None where it is."""
+    reason = too_long(system, entry, config.sequential_max_length) or refusal(entry, system)
+    needed = 0.0 if reason else working_bytes(system, entry)
+    if needed > config.memory_limit_mib * 2**20:
+        return f"it may hold up to {format_bytes(needed)}, more than memory_limit_mib, {config.memory_limit_mib:g}"
+    return reason
 
 
 def working_bytes(system: Any, entry: SolverEntry) -> float:

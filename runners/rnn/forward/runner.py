@@ -11,12 +11,11 @@ from typing import ClassVar
 from common.options import build_options
 from models.rnn.model import RNNConfig
 from runners.config.schema import RunConfig, UsageError
-from runners.config.solvers import fit_entries, labels
+from runners.config.solvers import fit_entries
 from runners.experiment import RunContext
 from runners.report.report import Report
 from runners.rnn.forward.config import ForwardRNNConfig
 from runners.rnn.forward.experiment import Experiment, ForwardResult, run_experiment
-from runners.rnn.forward.limits import Limits
 from runners.rnn.forward.report import forward_report
 
 
@@ -48,19 +47,9 @@ class ForwardRNNRunner:
         return Experiment(cell, network, length, config.batch_size, entry.input_scale)
 
     def _run(self, experiment: Experiment) -> ForwardResult:
-        config, console = self.config, self.context.console
-        chosen = config.entries(experiment.cell)
-        names = dict(zip(labels(config.solvers), config.solvers, strict=True))
+        console = self.context.console
         console.print(f"{experiment.title}:", highlight=False)
-        result = run_experiment(
-            experiment,
-            {label: entry for label, entry in names.items() if entry in chosen},
-            seed=config.seed,
-            repeats=config.repeats,
-            trace=config.trace,
-            limits=Limits(config.time_limit_s, config.memory_limit_mib, config.sequential_max_length),
-            console=console,
-        )
+        result = run_experiment(experiment, self.config, console)
         for row in result.surprises:
             warning = f"warning: {experiment.title}: {row.label}: {row.status.sentence}"
             console.print(warning, highlight=False, soft_wrap=True)
