@@ -95,7 +95,7 @@ def _main(arguments: Sequence[str], console: Console) -> int:
     if options.verbose != "debug":
         silence_xla()
     runner: type[Runner] = RUNNERS[options.runner]
-    config = apply_overrides(read_config(path), options.set)
+    config = apply_overrides(read_config(path, runner.Config), options.set, runner.Config)
     if options.seed is not None:
         config["seed"] = options.seed
     checked = check_config(runner.Config, config, path.name)
