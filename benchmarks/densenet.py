@@ -23,6 +23,7 @@ from models.densenet.fold import GROUP_SIZE
 from models.densenet.model import DenseNet
 from models.densenet.systems import DenseBlockSystem, DenseNetSystem
 from models.weights.load import load_checkpoint
+from runners.measure.follow import follow
 from runners.measure.timing import CompiledSolve, Times, time_calls
 from solvers import CachedSequential, Jacobi, Segmented, Solver
 
@@ -129,7 +130,8 @@ def measure(rounds: int) -> tuple[dict[str, Times], dict[str, Found], dict[str, 
     logits, found, inputs = call(network, image), {}, system.first_inputs()
     for name, solver in SOLVERS.items():
         solve = CompiledSolve(system, solver)
-        solution, seconds = solve.run()
+        followed = follow(solve, lambda _: None)
+        solution, seconds = followed.solution, followed.seconds
         solved = readout(system, solution.value)
         found[name] = Found(
             solution.outcome.label,

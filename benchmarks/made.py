@@ -13,6 +13,7 @@ import jax
 from benchmarks.limits import Limit, in_turn, product_timer, report, save
 from models.autoregressive import AutoregressiveSystem
 from models.weights.load import load_checkpoint
+from runners.measure.follow import follow
 from runners.measure.timing import CompiledSolve, Times, time_calls
 from solvers import CachedSequential, GSJacobi, Jacobi, JacobiGS, Sequential, Solver
 
@@ -34,7 +35,7 @@ def measure(batch_size: int, rounds: int) -> tuple[dict[str, Times], dict[str, i
     guess = system.initial_guess()
     sweep = jax.jit(lambda system, x: system.sweep(x)).lower(system, guess).compile()
     solves = {name: CompiledSolve(system, solver) for name, solver in SOLVERS.items()}
-    steps = {name: int(solve.run()[0].stats.num_steps) for name, solve in solves.items()}
+    steps = {name: int(follow(solve, lambda _: None).solution.stats.num_steps) for name, solve in solves.items()}
     timers: dict[str, Callable[[], float]] = {
         "matrix_product": product_timer(MATRIX),
         "sweep": lambda: time_calls(lambda: sweep(system, guess), 30).median,
@@ -46,7 +47,7 @@ def measure(batch_size: int, rounds: int) -> tuple[dict[str, Times], dict[str, i
 
 
 def _seconds(solve: CompiledSolve) -> float:
-    return solve.run()[1]
+    return follow(solve, lambda _: None).seconds
 
 
 def limits(times: dict[str, Times], steps: dict[str, int], flops: float) -> list[Limit]:

@@ -18,6 +18,7 @@ from models.autoregressive import AutoregressiveSystem
 from models.pixelcnnpp.network import PixelCNNPPNetwork
 from models.pixelcnnpp.stack import LEVELS
 from models.weights.load import load_checkpoint
+from runners.measure.follow import follow
 from runners.measure.timing import CompiledSolve, Times, time_calls
 from solvers import CachedSequential, GSJacobi, Jacobi, JacobiGS, SlidingGSJacobi, Solver
 
@@ -76,7 +77,7 @@ def measure(checkpoint: str, batch_size: int, rounds: int) -> tuple[dict[str, Ti
         timers[f"sweep{suffix}"] = lambda: time_calls(lambda: sweep(system, guess), 5).median
         for name, solver in solvers.items():
             solve = CompiledSolve(system, solver)
-            stats = solve.run()[0].stats
+            stats = follow(solve, lambda _: None).solution.stats
             counts[name + suffix] = Counts(
                 int(stats.num_steps), int(stats.num_iterations), float(stats.sweep_equivalents), solve.compile_s
             )
@@ -89,7 +90,7 @@ def measure(checkpoint: str, batch_size: int, rounds: int) -> tuple[dict[str, Ti
 
 
 def _seconds(solve: CompiledSolve) -> float:
-    return solve.run()[1]
+    return follow(solve, lambda _: None).seconds
 
 
 def limits(times: dict[str, Times], counts: dict[str, Counts], flops: float) -> list[Limit]:

@@ -74,6 +74,14 @@ def model_config(options: Mapping[str, Any]) -> Any:
         raise ModelError(f"model {name}: {error}") from None
 
 
+def build(options: Mapping[str, Any], seed: int) -> Any:
+    """A model with random weights, from a mapping with its ``name`` and architecture. Raises ModelError."""
+    from flax import nnx  # it takes a while to import, and the names of the models can be had without it
+
+    config = model_config(options)
+    return model_class(options["name"])(config, rngs=nnx.Rngs(seed))
+
+
 def describe_config(name: str, config: Any) -> dict[str, Any]:
     """The mapping that ``model_config`` reads, with lists for tuples."""
     plain = {

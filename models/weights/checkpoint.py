@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,12 +20,12 @@ class CheckpointError(UserError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model with its trained weights."""
+    """A model with its weights."""
 
     name: str  # the model's name in MODELS
     model: Any
-    info: dict[str, Any]  # facts about the training: dataset, bits/dim, ...
-    path: Path
+    info: dict[str, Any]  # what is known of the weights: how they were trained and how good they are, or how drawn
+    trained: bool = True  # False: random weights
 
 
 def flat_state(model: Any) -> dict[str, jax.Array]:

@@ -69,7 +69,7 @@ def load_native(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
         key: _unpacked(arrays[key], shape, f"{path}: entry {key!r}") for key, shape in packed.items() if key in arrays
     }
     restore_state(model, arrays, str(path))
-    return Checkpoint(architecture["name"], model, info, path)
+    return Checkpoint(architecture["name"], model, info)
 
 
 def _mapping(metadata: Mapping[str, str], key: str, path: Path) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from runners.config.solvers import SolverEntry
 from runners.densenet.answers import Answers
-from runners.measure.timing import CompiledSolve
+from runners.measure.follow import follow
+from runners.measure.timing import CompiledSolve, Slice
 from solvers import Status
 from solvers.equations import compare
 
@@ -36,7 +37,7 @@ class _Batch(NamedTuple):
     outcome: Status
 
 
-def follow(entry: SolverEntry, systems: Iterable[Any], num_images: int) -> Followed:
+def follow_answers(entry: SolverEntry, systems: Iterable[Any], num_images: int) -> Followed:
     """Solve every system, of one shape and each with a batch of images, step by step.
 
     The last batch may have more images than are left: those past ``num_images`` are dropped.
@@ -58,19 +59,23 @@ def _batches(entry: SolverEntry, systems: Iterable[Any]) -> Iterator[_Batch]:
         yield _follow_one(solve)
 
 
-def _follow_one(solve: CompiledSolve) -> _Batch:
-    guess = solve.system.initial_guess()
-    logits, difference = _observe(solve.system, guess, guess)
-    found = [(0, np.asarray(logits), np.full(difference.shape, np.inf, np.float32))]
-    x, outcome, converged = guess, Status.MAX_STEPS_REACHED, np.full(difference.shape, -1)
-    for piece in solve.slices(1):
-        logits, difference = _observe(solve.system, piece.progress.x, x)
-        found.append((int(piece.progress.num_steps), np.asarray(logits), np.asarray(difference)))
-        x, outcome = piece.progress.x, Status(int(np.max(piece.progress.status)))
-        converged = np.asarray(piece.progress.steps_to_convergence)
-    num_steps, all_logits, differences = (np.array(column) for column in zip(*found, strict=True))
+def _follow_one(compiled: CompiledSolve) -> _Batch:
+    system = compiled.system
+    x = system.initial_guess()
+
+    def observe(piece: Slice) -> tuple[int, np.ndarray, np.ndarray]:
+        nonlocal x  # the state before
+        logits, difference = _observe(system, piece.progress.x, x)
+        x = piece.progress.x
+        return int(piece.progress.num_steps), np.asarray(logits), np.asarray(difference)
+
+    logits, difference = _observe(system, x, x)
+    guess = (0, np.asarray(logits), np.full(difference.shape, np.inf, np.float32))
+    followed = follow(compiled, observe, every=1)
+    num_steps, all_logits, differences = (np.array(column) for column in zip(guess, *followed.seen, strict=True))
+    converged = np.asarray(followed.solution.stats.steps_to_convergence)
     last = np.where(converged < 0, len(num_steps) - 1, np.searchsorted(num_steps, converged))
-    return _Batch(num_steps, all_logits, differences, last, outcome)
+    return _Batch(num_steps, all_logits, differences, last, followed.solution.outcome)
 
 
 @jax.jit

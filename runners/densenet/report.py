@@ -18,7 +18,6 @@ from runners.densenet.findings import Findings
 from runners.densenet.layers import SEQUENTIAL
 from runners.densenet.weights import describe_weights, resolved_config
 from runners.experiment import RunContext
-from runners.measure.comparison import row_record
 from runners.measure.table import comparison_table
 from runners.report.console import output_console
 from runners.report.environment import describe_environment
@@ -123,16 +122,13 @@ def _record(context: RunContext, findings: Findings) -> dict[str, Any]:
         "accuracy": findings.accuracy,
         "system": {
             "name": findings.checkpoint.name,
-            "num_equations": comparison.num_equations,
-            "batch_size": comparison.batch_size,
-            "sweep_s": dataclasses.asdict(comparison.sweep_s),
-            "sweep_flops": comparison.sweep_flops,
+            **comparison.system_record,
             "sequential_pass_s": dataclasses.asdict(findings.sequential_s),
             "readout_s": dataclasses.asdict(findings.readout_s),
         },
         "error_reference": comparison.reference_label,
-        "fastest": comparison.best.label if comparison.best else None,
-        "rows": [row_record(row, comparison) | _on_all_images(findings, row.label) for row in comparison.rows],
+        "fastest": comparison.fastest,
+        "rows": [comparison.record(row) | _on_all_images(findings, row.label) for row in comparison.rows],
         "by_sweep": {label: findings.by_sweep(label) for label in findings.followed},
         "early_exit": {label: findings.early_exits(label) for label in _parallel(findings)},
         "critical_path": {

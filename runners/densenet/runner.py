@@ -16,7 +16,7 @@ from runners.config.schema import RunConfig, UsageError
 from runners.config.solvers import labels
 from runners.densenet.config import DenseNetRunnerConfig
 from runners.densenet.findings import Findings
-from runners.densenet.follow import Followed, follow
+from runners.densenet.follow import Followed, follow_answers
 from runners.densenet.layers import CriticalPath, time_layers
 from runners.densenet.report import print_densenet_report, write_densenet_report
 from runners.densenet.weights import describe_weights, load_classifier
@@ -82,8 +82,7 @@ class DenseNetRunner:
         """The standard comparison, on the first batch."""
         return compare_solvers(
             system,
-            self.config.solvers,
-            list(self.entries),
+            self.entries,
             repeats=self.config.repeats,
             time_limit_s=self.config.time_limit_s,
             trace=True,
@@ -99,7 +98,7 @@ class DenseNetRunner:
                 continue
             self._say(f"following {label} on {self.config.num_images} images ...")
             systems = (self._system(batch) for batch in self._batches())
-            followed[label] = follow(entry, systems, self.config.num_images)
+            followed[label] = follow_answers(entry, systems, self.config.num_images)
         return followed
 
     def _time_layers(self, solution: Any) -> CriticalPath:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -46,7 +45,7 @@ def _random(config: DenseNetRunnerConfig, expected: dict[str, Any]) -> Checkpoin
     images = load_calibration(config.data, model.image_shape)
     calibrate(model, model.from_images(jnp.asarray(images.images)))
     info = {"weights": f"{weights}; batch-norm statistics calibrated on {images.source}"}
-    return Checkpoint(expected["name"], model, info, Path())
+    return Checkpoint(expected["name"], model, info, trained=False)
 
 
 def describe_weights(config: DenseNetRunnerConfig, checkpoint: Checkpoint) -> str:

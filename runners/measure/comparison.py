@@ -1,10 +1,10 @@
-"""Run a list of solvers on one system and measure each: the heart of every sampler's experiment."""
+"""Run a list of solvers on one system and measure each: the heart of every experiment that compares solvers."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -13,8 +13,15 @@ from rich.console import Console
 from runners.config.solvers import SolverEntry
 from runners.measure.job import Job, Plan, Row
 from runners.measure.progress import SolveProgress
+from runners.measure.skip import Skip, Skipped, split_entries
 from runners.measure.timing import Times, time_calls
 from solvers import Status
+from solvers.equations import batch_size
+
+# What errors are measured against, the first of these that is among the solvers.
+REFERENCES = ("sequential", "cached_sequential")
+# By the key of a row, the baseline that its time is held against.
+_BASELINES = {"speedup_vs_sequential": "sequential", "speedup_vs_cached": "cached_sequential"}
 
 
 @dataclass(frozen=True)
@@ -26,13 +33,9 @@ class Comparison:
     sweep_s: Times
     sweep_flops: float | None
     rows: list[Row]
+    skipped: list[Skipped]
     reference: Any  # the state that errors are measured against
     reference_label: str
-    speedups: dict[str, dict[str, float | None]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Work out each row's speed-up over the two sequential baselines, where they were run and converged."""
-        object.__setattr__(self, "speedups", {row.label: self._speedups(row) for row in self.rows})
 
     @property
     def best(self) -> Row | None:
@@ -40,84 +43,101 @@ class Comparison:
         done = [row for row in self.rows if row.status is Status.CONVERGED]
         return min(done, key=lambda row: row.run_s.median, default=None)
 
-    def _speedups(self, row: Row) -> dict[str, float | None]:
-        result: dict[str, float | None] = {}
-        for key, name in (("speedup_vs_sequential", "sequential"), ("speedup_vs_cached", "cached_sequential")):
-            base = [other for other in self.rows if other.entry.inner_name == name and other.status is Status.CONVERGED]
-            fair = base and row.status is Status.CONVERGED
-            result[key] = min(other.run_s.median for other in base) / row.run_s.median if fair else None
-        return result
+    @property
+    def fastest(self) -> str | None:
+        """The label of the best row, if there is one."""
+        return self.best.label if self.best else None
+
+    def speedups(self, row: Row) -> dict[str, float | None]:
+        """A row's speed-up over each of the two sequential baselines; None unless both were run and converged."""
+        return {key: self._speedup(row, name) for key, name in _BASELINES.items()}
+
+    def record(self, row: Row) -> dict[str, Any]:
+        """A row as results.json holds it."""
+        return row.record | self.speedups(row)
+
+    @property
+    def system_record(self) -> dict[str, Any]:
+        """The system's size and the cost of one sweep as results.json holds them."""
+        return {
+            "num_equations": self.num_equations,
+            "batch_size": self.batch_size,
+            "sweep_s": dataclasses.asdict(self.sweep_s),
+            "sweep_flops": self.sweep_flops,
+        }
+
+    def _speedup(self, row: Row, baseline: str) -> float | None:
+        bases = [each for each in self.rows if each.entry.inner_name == baseline and each.status is Status.CONVERGED]
+        if not bases or row.status is not Status.CONVERGED:
+            return None
+        return min(base.run_s.median for base in bases) / row.run_s.median
 
 
 def compare_solvers(
     system: Any,
-    entries: Sequence[SolverEntry],
-    labels: Sequence[str],
+    entries: Mapping[str, SolverEntry],
     *,
     repeats: int,
     time_limit_s: float | None,
     trace: bool,
     console: Console,
+    skip: Skip = lambda system, entry: None,
+    references: Sequence[str] = REFERENCES,
+    job: type[Job] = Job,
 ) -> Comparison:
-    """Solve ``system`` with every entry: a warm-up run, ``repeats`` timed runs, and with ``trace`` one or two more.
+    """Solve ``system`` with every entry, by label: a run to warm up, ``repeats`` timed runs, and with ``trace`` more.
 
     Entries may have ``repeats`` and ``trace`` of their own. A run of more than 20 s counts though it is the first:
     compiling is apart from it, and what else a first run is slowed by takes a tenth of a second.
 
-    The reference for errors is the naive sequential solution, or the cached one where that is not in the list, or else
-    the first entry's.
+    Args:
+        system: what to solve.
+        entries: the solvers; the rows come in their order.
+        repeats: how many runs of each are timed.
+        time_limit_s: for each run.
+        trace: whether the way to the answer is followed.
+        console: where progress is shown.
+        skip: tells why an entry is not run on this system.
+        references: names of solvers. Errors are measured against the solution of the first that is run, which is run
+            before all others; where none is, against that of the first entry.
+        job: how a solver is measured and followed.
     """
-    sweep = jax.jit(lambda system, x: system.sweep(x)).lower(system, system.initial_guess()).compile()
+    chosen, skipped = split_entries(system, entries, skip)
     guess = system.initial_guess()
+    sweep = jax.jit(lambda system, x: system.sweep(x)).lower(system, guess).compile()
     sweep_s = time_calls(lambda: sweep(system, guess), max(50, repeats))
-    names = [entry.inner_name for entry in entries]
-    first = next((names.index(name) for name in ("sequential", "cached_sequential") if name in names), 0)
-    order = [first] + [i for i in range(len(entries)) if i != first]
+    first = _first(chosen, references)
+    plans = {label: Plan.of(entry, repeats, trace) for label, entry in chosen.items()}
+    rows: dict[str, Row] = {}
     reference: Any = None
-    rows: dict[int, Row] = {}
-    plans = [Plan.of(entry, repeats, trace) for entry in entries]
-    stages = {label: plan.stages for label, plan in zip(labels, plans, strict=True)}
-    with SolveProgress(console, stages) as progress:
-        for i in order:
-            job = Job(system, entries[i], labels[i], plans[i], time_limit_s, progress)
-            solution = job.measure()
+    with SolveProgress(console, {label: plan.stages for label, plan in plans.items()}) as progress:
+        for label in sorted(chosen, key=lambda label: label != first):
+            measured = job(system, chosen[label], label, plans[label], time_limit_s, progress)
+            solution = measured.measure()
             reference = solution.value if reference is None else reference
-            rows[i] = job.row(sweep, solution, reference)
-    leaf = jax.tree.leaves(guess)[0]
+            rows[label] = measured.row(sweep, solution, reference)
     return Comparison(
         num_equations=system.num_equations,
-        batch_size=int(leaf.shape[1]),
+        batch_size=batch_size(guess),
         sweep_s=sweep_s,
         sweep_flops=_flops(sweep),
-        rows=[rows[i] for i in range(len(entries))],
+        rows=[rows[label] for label in chosen],
+        skipped=skipped,
         reference=reference,
-        reference_label=labels[first],
+        reference_label=first,
     )
+
+
+def _first(entries: Mapping[str, SolverEntry], references: Sequence[str]) -> str:
+    """The label of the entry that errors are measured against."""
+    for name in references:
+        for label, entry in entries.items():
+            if entry.inner_name == name:
+                return label
+    return next(iter(entries))
 
 
 def _flops(compiled: Any) -> float | None:
     analysis = compiled.cost_analysis()
     flops = (analysis or {}).get("flops")
     return None if flops is None else float(flops)
-
-
-def row_record(row: Row, comparison: Comparison) -> dict[str, Any]:
-    """A row as results.json holds it."""
-    return {
-        "solver": row.entry.name,
-        "label": row.label,
-        "options": row.entry.options,
-        "status": row.status.label,
-        "num_steps": row.num_steps,
-        "num_iterations": row.num_iterations,
-        "sweep_equivalents": row.sweep_equivalents,
-        "guess_resets": row.guess_resets,
-        "steps_to_convergence": row.steps_to_convergence,
-        "compile_s": row.compile_s,
-        "run_s": dataclasses.asdict(row.run_s),
-        **comparison.speedups[row.label],
-        "max_residual": row.max_residual,
-        "mismatched_equations": row.mismatched_equations,
-        "max_abs_error": row.max_abs_error,
-        "peak_memory_bytes": row.peak_memory_bytes,
-    }

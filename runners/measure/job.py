@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Shaped
 
 from runners.config.solvers import SolverEntry
+from runners.measure.follow import follow
 from runners.measure.progress import SolveProgress
 from runners.measure.timing import CompiledSolve, Slice, Times
 from solvers import Solution, Status, TraceOptions
@@ -20,6 +22,8 @@ from solvers import Solution, Status, TraceOptions
 MISMATCH = 1e-3  # an equation whose value is further than this from the reference sweep's counts as mismatched
 FRAMES = 40  # how many intermediate states are kept of each solve
 FRAME_SAMPLES = 16
+# A run shorter than this is begun anew for every frame and not stopped for it: a stop costs up to a millisecond, so
+# FRAMES of them would be a tenth of it or more.
 UNSTOPPED_S = 0.4
 LONG_S = 20.0  # a run longer than this needs no warming up
 
@@ -36,7 +40,7 @@ class Frames:
 
 @dataclass(frozen=True)
 class Row:
-    """One solver's results."""
+    """One solver's results. ``record`` holds all but the last two as they are named here."""
 
     label: str
     entry: SolverEntry
@@ -54,6 +58,13 @@ class Row:
     peak_memory_bytes: int | None
     trace: dict[str, np.ndarray] | None
     frames: Frames | None
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The row as results.json holds it, without what other rows have a part in."""
+        named = {"solver": self.entry.name, "label": self.label, "options": self.entry.options}
+        measured = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)[2:-2]}
+        return {**named, **measured, "status": self.status.label, "run_s": dataclasses.asdict(self.run_s)}
 
 
 @dataclass(frozen=True)
@@ -93,10 +104,10 @@ class Job:
 
     def measure(self) -> Solution[Any]:
         """Warm up, then time; a long run is warm by itself."""
-        solution, took = self._run("warming up")
+        solution, took = self.run("warming up")
         seconds = [took] if took > LONG_S else []
         while len(seconds) < self.plan.repeats:
-            solution, took = self._run(f"run {len(seconds) + 1}/{self.plan.repeats}")
+            solution, took = self.run(f"run {len(seconds) + 1}/{self.plan.repeats}")
             seconds.append(took)
         self.run_s = Times.of(seconds)
         return solution
@@ -105,7 +116,7 @@ class Job:
         """Everything measured, and if it was asked for the trace and the frames."""
         stats = solution.stats
         residual, mismatched = _check(sweep(self.system, solution.value), solution.value)
-        way = self._follow(int(stats.num_iterations), reference) if self.plan.trace else None
+        trace, frames = self.way(solution, reference) if self.plan.trace else (None, None)
         return Row(
             label=self.label,
             entry=self.entry,
@@ -121,24 +132,17 @@ class Job:
             mismatched_equations=mismatched,
             max_abs_error=_distance(solution.value, reference),
             peak_memory_bytes=self.compiled.peak_memory_bytes(),
-            trace=None if way is None else way[0],
-            frames=None if way is None else way[1],
+            trace=trace,
+            frames=frames,
         )
 
-    def _run(self, stage: str) -> tuple[Solution[Any], float]:
-        self.progress.stage(self.label, stage)
-        return self.compiled.run(self._show, self.time_limit_s)
-
-    def _show(self, piece: Slice) -> None:
-        frontier = int(np.asarray(piece.progress.frontier).min())  # without waking the device for it
-        self.progress.at(self.label, frontier, self.system.num_equations)
-
-    def _follow(self, iterations: int, reference: Any) -> tuple[dict[str, np.ndarray], Frames]:
-        """The trace and the frames.
+    def way(self, solution: Solution[Any], reference: Any) -> tuple[dict[str, np.ndarray], Frames | None]:
+        """The trace and the frames of a solve that ended with ``solution``.
 
         A stop costs up to a millisecond, and tracing a little of each step, so a short run is begun anew for every
         frame and traced apart. A longer one is stopped and traced at once.
         """
+        iterations = int(solution.stats.num_iterations)
         every, short = max(1, math.ceil(iterations / FRAMES)), self.run_s.median < UNSTOPPED_S
         self.progress.stage(self.label, "frames")
         # Looked at afterwards: work between them slows the next one.
@@ -147,17 +151,21 @@ class Job:
             self.system, self.entry.solver, max_steps=self.entry.max_steps, trace=TraceOptions(reference)
         )
         self.progress.stage(self.label, "trace")
-        slices = list(self._limited(traced.slices(None if short else every)))
-        frames = self._frames(pieces or slices)
-        return _trace(slices[-1], frames), frames
+        followed = follow(traced, self.show, None if short else every, self.time_limit_s)
+        frames = self._frames(pieces or followed.seen)
+        return _trace(followed.solution, frames), frames
 
-    def _limited(self, slices: Iterator[Slice]) -> Iterator[Slice]:
-        """Slices until the time limit."""
-        for piece in slices:
-            yield piece
-            self._show(piece)
-            if self.time_limit_s is not None and piece.seconds > self.time_limit_s:
-                return
+    def show(self, piece: Slice) -> Slice:
+        """The slice, after the progress bar has been told of it."""
+        frontier = int(np.asarray(piece.progress.frontier).min())  # without waking the device for it
+        self.progress.at(self.label, frontier, self.system.num_equations)
+        return piece
+
+    def run(self, stage: str) -> tuple[Solution[Any], float]:
+        """Solve once. Returns the solution and the seconds that solving took."""
+        self.progress.stage(self.label, stage)
+        followed = follow(self.compiled, lambda piece: self.show(piece).iteration, limit_s=self.time_limit_s)
+        return followed.solution, followed.seconds
 
     def _frames(self, pieces: Sequence[Slice]) -> Frames:
         """States on the way to the answer, and when each was reached."""
@@ -171,13 +179,14 @@ class Job:
         )
 
 
-def _trace(last: Slice, frames: Frames) -> dict[str, np.ndarray]:
+def _trace(solution: Solution[Any], frames: Frames) -> dict[str, np.ndarray]:
     """Residual, frontier and error by step as a traced run leaves them; times from the frames, linear in between."""
-    trace: Any = jax.tree.map(lambda a: np.asarray(a)[: last.iteration], last.progress.trace)
+    iterations = int(solution.stats.num_iterations)
+    trace: Any = jax.tree.map(lambda a: np.asarray(a)[:iterations], solution.trace)
     per_sample: Shaped[np.ndarray, "S B"] = trace.error
     return {
         "num_steps": trace.num_steps,
-        "time_s": np.interp(np.arange(1, last.iteration + 1), frames.iterations, frames.time_s),
+        "time_s": np.interp(np.arange(1, iterations + 1), frames.iterations, frames.time_s),
         "residual": trace.residual.max(axis=1),
         "frontier": trace.frontier.min(axis=1),
         "error": per_sample.max(axis=1),

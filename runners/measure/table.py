@@ -42,7 +42,7 @@ def comparison_table(comparison: Comparison, title: str) -> ResultTable:
 
 
 def _cells(row: Row, comparison: Comparison) -> list[str]:
-    speedups = comparison.speedups[row.label]
+    speedups = comparison.speedups(row)
     return [
         row.label,
         row.status.label,

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvers import Progress, Solution, Solver, Status, TraceOptions, advance, finish, start
+from solvers import Progress, Solver, Status, TraceOptions, advance, start
 
 SLICE_S = 0.5
 WARM_UP_S = 0.1
@@ -63,6 +63,12 @@ class Slice:
     iteration: int
     seconds: float  # time spent solving since the start, without what the reader of slices did in between
 
+    @property
+    def unfinished(self) -> bool:
+        """``progress.unfinished`` without dispatching anything to the device, whose threads would fall asleep."""
+        running = np.asarray(self.progress.status) == Status.MAX_STEPS_REACHED
+        return bool(running.any()) and int(self.progress.iteration) < int(self.progress.limit)
+
 
 class CompiledSolve:
     """One solver on one system, compiled once and run many times."""
@@ -87,23 +93,27 @@ class CompiledSolve:
         return other
 
     def slices(self, steps: int | None = None) -> Iterator[Slice]:
-        """Run, yielding after every slice of ``steps`` iterations (default: as many as take about half a second)."""
-        seconds, iteration = 0.0, 0
+        """Run, yielding after every slice of ``steps`` iterations (default: as many as take about half a second).
+
+        There is one slice or more: of a system without equations an empty one.
+        """
         begin = time.perf_counter()
         progress = jax.block_until_ready(self._start(self.system))
-        seconds += time.perf_counter() - begin
+        last = Slice(progress, 0, time.perf_counter() - begin)
         size = steps or self._per_slice or 1
-        while _unfinished(progress):
+        while True:
             begin = time.perf_counter()
-            progress = jax.block_until_ready(self._advance(self.system, progress, np.int32(iteration + size)))
+            until = np.int32(last.iteration + size)
+            progress = jax.block_until_ready(self._advance(self.system, last.progress, until))
             took = time.perf_counter() - begin
-            seconds += took
-            done = int(progress.iteration) - iteration
-            iteration += done
+            done = int(progress.iteration) - last.iteration
+            last = Slice(progress, int(progress.iteration), last.seconds + took)
             if steps is None:
                 size = max(1, min(2 * size, int(SLICE_S * done / max(took, 1e-9))))
                 self._per_slice = max(self._per_slice, size)
-            yield Slice(progress, iteration, seconds)
+            yield last
+            if not last.unfinished:
+                return
 
     def until(self, steps: int) -> Slice:
         """Run the first ``steps`` iterations in one go."""
@@ -111,19 +121,6 @@ class CompiledSolve:
         progress = self._advance(self.system, self._start(self.system), np.int32(steps))
         jax.block_until_ready(progress)
         return Slice(progress, int(progress.iteration), time.perf_counter() - begin)
-
-    def run(
-        self, on_slice: Callable[[Slice], None] = lambda _: None, time_limit_s: float | None = None
-    ) -> tuple[Solution[Any], float]:
-        """Run to the end, or to the time limit. Returns the solution and the seconds that solving took."""
-        last = Slice(self._start(self.system), 0, 0.0)
-        unfinished = Status.MAX_STEPS_REACHED
-        for last in self.slices():
-            on_slice(last)
-            if time_limit_s is not None and last.seconds > time_limit_s and _unfinished(last.progress):
-                unfinished = Status.TIME_LIMIT_REACHED
-                break
-        return finish(self.system, last.progress, unfinished), last.seconds
 
     def peak_memory_bytes(self) -> int | None:
         """What the device reports as its peak, or else what the compiled program's analysis says it holds at once."""
@@ -139,9 +136,3 @@ class CompiledSolve:
             + analysis.temp_size_in_bytes
             - analysis.alias_size_in_bytes
         )
-
-
-def _unfinished(progress: Progress) -> bool:
-    """``progress.unfinished`` without dispatching anything to the device, whose threads would fall asleep meanwhile."""
-    running = np.asarray(progress.status) == Status.MAX_STEPS_REACHED
-    return bool(running.any()) and int(progress.iteration) < int(progress.limit)

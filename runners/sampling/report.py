@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
-from runners.measure.comparison import Comparison, row_record
+from runners.measure.comparison import Comparison
 from runners.measure.job import FRAME_SAMPLES, MISMATCH
 from runners.measure.table import comparison_table
 from runners.plotting.convergence import by_label, convergence_figure
@@ -43,22 +42,16 @@ class Samples:
 
 def sampling_report(title: str, config: Mapping[str, Any], comparison: Comparison, samples: Samples) -> Report:
     """What a comparison of solvers found, with the samples. ``config`` is the resolved one."""
-    rows = [row_record(row, comparison) for row in comparison.rows]
+    rows = [comparison.record(row) for row in comparison.rows]
     traces, frames = _traces(comparison), _frames(comparison, samples)
     return Report(
         kind="sampling",
         title=title,
         config=config,
         record={
-            "system": {
-                "name": str(config["model"]["name"]),
-                "num_equations": comparison.num_equations,
-                "batch_size": comparison.batch_size,
-                "sweep_s": dataclasses.asdict(comparison.sweep_s),
-                "sweep_flops": comparison.sweep_flops,
-            },
+            "system": {"name": str(config["model"]["name"]), **comparison.system_record},
             "error_reference": comparison.reference_label,
-            "fastest": comparison.best.label if comparison.best else None,
+            "fastest": comparison.fastest,
             "rows": rows,
             **samples.record,
         },

@@ -85,8 +85,7 @@ class SamplerRunner:
         entries = self.config.solvers
         comparison = compare_solvers(
             self.system,
-            entries,
-            labels(entries),
+            dict(zip(labels(entries), entries, strict=True)),
             repeats=self.config.repeats,
             time_limit_s=self.config.time_limit_s,
             trace=self.config.trace,
@@ -107,7 +106,7 @@ class SamplerRunner:
             model = model_class(name)(architecture, rngs=nnx.Rngs(config.seed))
         except (CheckpointError, ModelError) as error:
             raise UsageError(str(error)) from None
-        return Checkpoint(name, model, {"weights": "random"}, Path())
+        return Checkpoint(name, model, {"weights": "random"}, trained=False)
 
     def _grid(self) -> tuple[int, ...]:
         """How the equations of a sample lie in files; T is their product."""

@@ -99,7 +99,7 @@ class StreamRunner:
             model = model_class(name)(architecture, rngs=nnx.Rngs(config.seed))
         except (CheckpointError, ModelError) as error:
             raise UsageError(str(error)) from None
-        return Checkpoint(name, model, {"weights": "random"}, Path())
+        return Checkpoint(name, model, {"weights": "random"}, trained=False)
 
     def _write(self, folder: Path, outcome: StreamResult) -> None:
         journal, chunk_s = outcome.journal, self.chunk_size / self.sound.sample_rate

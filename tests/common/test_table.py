@@ -27,7 +27,7 @@ def test_a_name_is_imported_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch
 def test_a_wrong_name_is_answered_with_the_nearest(name: object) -> None:
     assert name not in FRUIT
     assert FRUIT.get(name, int) is int
-    with pytest.raises(UserError, match=r"^unknown number .*; .*valid: .*decimal"):
+    with pytest.raises(UserError, match=r"^unknown number ['\"].*['\"]; .*valid: .*decimal"):
         FRUIT[name]
     with pytest.raises(KeyError):
         FRUIT[name]

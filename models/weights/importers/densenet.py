@@ -42,7 +42,7 @@ def import_densenet(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
         names.add(entry.theirs)
     refuse_others(state, names, source)
     restore_state(model, arrays, source)
-    return Checkpoint("densenet", model, {"imported_from": path.name}, path)
+    return Checkpoint("densenet", model, {"imported_from": path.name})
 
 
 class _Layout(NamedTuple):

@@ -31,7 +31,7 @@ def import_made(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
     for index, (kernel, bias, mask) in enumerate(sort_by_degree(layers)):
         arrays |= {f"layers.{index}.kernel": kernel, f"layers.{index}.bias": bias, f"layers.{index}.mask": mask}
     restore_state(model, arrays, str(path))
-    return Checkpoint("made", model, {"imported_from": path.name}, path)
+    return Checkpoint("made", model, {"imported_from": path.name})
 
 
 def _made_layers(state: Mapping[str, np.ndarray], source: str) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:

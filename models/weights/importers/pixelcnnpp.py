@@ -42,7 +42,7 @@ def import_pixelcnnpp(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
     for layer in _layers(model.network):
         names |= _load(layer, state, source)
     refuse_others(state, names, source)
-    return Checkpoint("pixelcnnpp", model, {"imported_from": path.name}, path)
+    return Checkpoint("pixelcnnpp", model, {"imported_from": path.name})
 
 
 class _Layout(NamedTuple):

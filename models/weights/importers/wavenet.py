@@ -47,7 +47,7 @@ def import_wavenet(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
     arrays = {"first": state[names[0][0]][::-1], "readout.kernel": output[0], "readout.bias": bias}
     arrays |= {f"layers.{index}.kernel": kernel[::-1] for index, kernel in enumerate(kernels)}
     restore_state(model, {key: np.ascontiguousarray(a, np.float32) for key, a in arrays.items()}, source)
-    return Checkpoint("wavenet", model, {"imported_from": path.name}, path)
+    return Checkpoint("wavenet", model, {"imported_from": path.name})
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

@@ -124,8 +124,7 @@ class BackpropRunner:
         system = self._system(model)
         comparison = compare_solvers(
             system,
-            list(self.solvers.values()),
-            list(self.solvers),
+            self.solvers,
             repeats=self.config.timed_runs,
             time_limit_s=self.config.time_limit_s,
             trace=False,

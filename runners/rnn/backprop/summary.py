@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from runners.measure.comparison import Comparison, row_record
+from runners.measure.comparison import Comparison
 from runners.measure.job import Row
 from runners.measure.timing import Times
 from runners.report.units import format_seconds
@@ -44,7 +44,7 @@ class Phase:
 
     def record(self, row: Row) -> dict[str, Any]:
         """A row as results.json holds it."""
-        record = {**row_record(row, self.comparison), "relative_error": self.relative_error(row), "gradient": None}
+        record = {**self.comparison.record(row), "relative_error": self.relative_error(row), "gradient": None}
         if row.label in self.errors:
             errors = self.errors[row.label]
             record["gradient"] = {

@@ -15,18 +15,15 @@ from rich.console import Console
 from models.rnn.model import RNN, RNNConfig
 from models.rnn.systems import ForwardRNN
 from runners.config.solvers import SolverEntry
-from runners.measure.comparison import Comparison, row_record
-from runners.measure.job import Plan, Row
-from runners.measure.progress import SolveProgress
-from runners.measure.timing import time_calls
+from runners.measure.comparison import Comparison, compare_solvers
+from runners.measure.job import Row
 from runners.rnn.forward.config import BASELINE
-from runners.rnn.forward.limits import Limits, TracedJob, reason_to_skip
+from runners.rnn.forward.job import SteppedJob
+from runners.rnn.forward.limits import Limits
 from solvers import Status
-from solvers.equations import batch_size
 from solvers.linear.linearize import ravel
 from solvers.lyapunov import advice, largest_lyapunov_exponent, pays
 
-_SWEEPS = 20  # how often a sweep is timed, at the most
 _BURN_IN = 100  # steps in which a deviation finds the direction that grows fastest; a tenth of shorter sequences
 
 
@@ -66,7 +63,6 @@ class ForwardResult:
     comparison: Comparison
     exponents: list[float]  # largest Lyapunov exponent of each sample
     features: int  # D: numbers in the state of a sample
-    skipped: list[dict[str, str]]  # {solver, label, reason}
 
     @property
     def exponent(self) -> float:
@@ -101,9 +97,9 @@ class ForwardResult:
             "advice": advice(self.exponent),
             "sweep_s": dataclasses.asdict(comparison.sweep_s),
             "error_reference": comparison.reference_label,
-            "fastest": comparison.best.label if comparison.best else None,
-            "rows": [row_record(row, comparison) for row in comparison.rows],
-            "skipped": self.skipped,
+            "fastest": comparison.fastest,
+            "rows": [comparison.record(row) for row in comparison.rows],
+            "skipped": [skipped.record for skipped in comparison.skipped],
         }
 
     @property
@@ -114,11 +110,6 @@ class ForwardResult:
             for row in self.comparison.rows
             for name, array in (row.trace or {}).items()
         }
-
-
-@jax.jit
-def _sweep(system: Any, x: Any) -> Any:
-    return system.sweep(x)
 
 
 _exponents = jax.jit(largest_lyapunov_exponent, static_argnames="burn_in")
@@ -136,38 +127,21 @@ def run_experiment(
 ) -> ForwardResult:
     """Solve with every solver (by label) that is within the limits: the baseline first, as errors are against it."""
     system = experiment.system(seed)
-    guess = system.initial_guess()
-    sweep = _sweep.lower(system, guess).compile()
-    reasons = {label: reason_to_skip(system, entry, limits) for label, entry in solvers.items()}
-    chosen = [label for label, reason in reasons.items() if reason is None]
-    baseline = next(label for label in chosen if solvers[label].name == BASELINE)
-    plans = {label: Plan.of(solvers[label], repeats, trace) for label in chosen}
-    rows: dict[str, Row] = {}
-    reference: Any = None
-    with SolveProgress(console, {label: plan.stages for label, plan in plans.items()}) as progress:
-        for label in sorted(chosen, key=lambda label: label != baseline):
-            job = TracedJob(system, solvers[label], label, plans[label], limits.time_s, progress)
-            solution = job.measure()
-            reference = solution.value if reference is None else reference
-            rows[label] = job.row(sweep, solution, reference)
-    comparison = Comparison(
-        num_equations=system.num_equations,
-        batch_size=batch_size(guess),
-        sweep_s=time_calls(lambda: sweep(system, guess), _SWEEPS),
-        sweep_flops=None,
-        rows=[rows[label] for label in chosen],
-        reference=reference,
-        reference_label=baseline,
+    comparison = compare_solvers(
+        system,
+        solvers,
+        repeats=repeats,
+        time_limit_s=limits.time_s,
+        trace=trace,
+        console=console,
+        skip=limits.skip,
+        references=(BASELINE,),
+        job=SteppedJob,
     )
-    exponents = _exponents(system, reference, burn_in=min(_BURN_IN, system.num_equations // 10))
+    exponents = _exponents(system, comparison.reference, burn_in=min(_BURN_IN, system.num_equations // 10))
     return ForwardResult(
         experiment=experiment,
         comparison=comparison,
         exponents=[float(exponent) for exponent in np.asarray(exponents)],
-        features=ravel(guess).shape[-1],
-        skipped=[
-            {"solver": solvers[label].name, "label": label, "reason": reason}
-            for label, reason in reasons.items()
-            if reason is not None
-        ],
+        features=ravel(system.initial_guess()).shape[-1],
     )

@@ -81,8 +81,8 @@ class ForwardRNNRunner:
             outcome.comparison, f"{outcome.experiment.title}, batch {outcome.experiment.batch_size}"
         ).print(output_console())
         print(outcome.record["advice"])
-        for left_out in outcome.skipped:
-            print(f"{left_out['label']}: left out: {left_out['reason']}")
+        for skipped in outcome.comparison.skipped:
+            print(skipped.sentence)
         for row in outcome.surprises:
             warning = f"warning: {outcome.experiment.title}: {row.label}: {row.status.sentence}"
             self.context.console.print(warning, highlight=False, soft_wrap=True)

@@ -198,7 +198,7 @@ def test_console_has_a_table_and_a_verdict_an_experiment(tmp_path: Path, capsys:
     assert "cell, T = 30, state size 2, batch 2" in captured.out
     assert re.search(r"\n *\* cached_sequential +converged +30 ", captured.out)
     assert "stable: largest Lyapunov exponent -" in captured.out
-    assert "sequential: left out: naive sequential evaluation computes all T equations T times" in captured.out
+    assert "sequential was left out: naive sequential evaluation computes all T equations T times" in captured.out
     warning = (
         "warning: cell, T = 30, state size 2: jacobi: The step limit was reached before the solver converged; "
         "raise max_steps."
