@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -19,6 +18,7 @@ from common.errors import UserError
 from common.names import unknown
 from common.paths import RESULTS
 from runners import RUNNERS
+from runners.cli.folder import check_folder
 from runners.cli.publish import publish
 from runners.config.files import apply_overrides, find_config, read_config
 from runners.config.schema import UsageError, check_config
@@ -95,12 +95,12 @@ def _main(arguments: Sequence[str], console: Console) -> int:
     if options.verbose != "debug":
         silence_xla()
     runner: type[Runner] = RUNNERS[options.runner]
-    config = apply_overrides(read_config(path), options.set)
+    config = apply_overrides(read_config(path, runner.Config), options.set, runner.Config)
     if options.seed is not None:
         config["seed"] = options.seed
     checked = check_config(runner.Config, config, path.name)
     out = Path(options.out) if options.out else RESULTS / path.stem
-    _check_out(out)
+    check_folder(out)
     _use_device(options.device)
     keep_programs()
     _set_verbosity(options.verbose, console)
@@ -155,19 +155,6 @@ def _check_alone(options: argparse.Namespace) -> None:
         given = getattr(options, flag)
         if given is not None and given is not False and given != []:
             raise UsageError(f"--{flag} does not go with --download; first download, then run")
-
-
-def _check_out(out: Path) -> None:
-    """Refuse a folder that cannot be made, and one whose content is not an earlier run's: it would be replaced."""
-    existing = next(path for path in (out, *out.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise UsageError(f"--out {out}: {existing} is a file; expected a folder, or a path where one can be made")
-    try:
-        tempfile.TemporaryDirectory(dir=existing.parent if existing == out else existing).cleanup()
-    except OSError as error:
-        raise UsageError(f"--out {out}: nothing can be written there: {error.strerror}") from None
-    if existing == out and any(out.iterdir()) and not (out / "results.json").is_file():
-        raise UsageError(f"--out {out} holds other files and no results.json; results would replace it: choose another")
 
 
 def _set_verbosity(level: str, console: Console) -> None:

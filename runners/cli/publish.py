@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 from rich.text import Text
 
-from common.files import replaced_folder
+from runners.cli.folder import RESULTS_FILE, staged
 from runners.experiment import RunContext, RunFailure
 from runners.report.console import output_console
 from runners.report.environment import describe_environment
@@ -21,7 +23,7 @@ SCHEMA = 2  # of results.json: what its header holds, and that ``kind`` says whi
 
 
 def publish(report: Report, context: RunContext) -> None:
-    """Write the results to ``context.out``, which keeps its old content until all of the new is there, and print them.
+    """Write the results to ``context.out``, which keeps its old results until all of the new are there; print them.
 
     results.json and the arrays are written first. A picture that cannot be drawn is a warning; anything else that
     cannot be written is said once the results are in place, and then nothing is done afterwards.
@@ -29,20 +31,29 @@ def publish(report: Report, context: RunContext) -> None:
     Raises:
         RunFailure: there are results, and yet the run failed.
     """
-    with replaced_folder(context.out) as folder:
-        write_json(folder / "results.json", _header(report, context) | dict(report.record))
-        for name, arrays in report.arrays.items():
-            if arrays:
-                content: dict[str, Any] = dict(arrays)
-                np.savez_compressed(folder / name, **content)
-        failures = [failure for artifact in report.artifacts if (failure := _write(artifact, folder, context))]
-    _print(report, context)
+    with staged(context.out) as staging:
+        failures = _write_all(report, staging.folder, context)
+        place = staging.commit()
+    _print(report, context, place)
     if not failures:
         for action in report.afterwards:
             action()
     failures = ([report.failure] if report.failure else []) + failures
     if failures:
         raise RunFailure("; ".join(failures))
+
+
+def _write_all(report: Report, folder: Path, context: RunContext) -> list[str]:
+    """Write everything into a folder, and at last which files there are; returns what failed."""
+    record = _header(report, context) | dict(report.record)
+    write_json(folder / RESULTS_FILE, record)
+    for name, arrays in report.arrays.items():
+        if arrays:
+            content: dict[str, Any] = dict(arrays)
+            np.savez_compressed(folder / name, **content)
+    failures = [failure for artifact in report.artifacts if (failure := _write(artifact, folder, context))]
+    write_json(folder / RESULTS_FILE, record | {"files": sorted(path.name for path in folder.iterdir())})
+    return failures
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
@@ -75,14 +86,19 @@ def _write(artifact: Artifact, folder: Path, context: RunContext) -> str | None:
     return None
 
 
-def _print(report: Report, context: RunContext) -> None:
+def _print(report: Report, context: RunContext, place: Path) -> None:
     """All tables at the terminal's width, what came out in words, and where the results are."""
     console = output_console()
-    for table in report.tables:
-        table.print(console, all_columns=context.all_columns)
-    for sentence in report.sentences:
-        console.print(Text(sentence), soft_wrap=True)
-    context.console.print(Text(f"results in {_shown(context.out)}"), soft_wrap=True)
+    try:
+        for table in report.tables:
+            table.print(console, all_columns=context.all_columns)
+        for sentence in report.sentences:
+            console.print(Text(sentence), soft_wrap=True)
+    except BrokenPipeError:  # whoever read it has seen enough; the results are on disk
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    asked, found = _shown(context.out), _shown(place)
+    kept = "" if place == context.out.resolve() else f", as files of {asked} that no run wrote are kept"
+    context.console.print(Text(f"results in {found}{kept}"), soft_wrap=True)
 
 
 def _shown(path: Path) -> str:

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from common.names import unknown
 from common.paths import CONFIGS
-from runners.config.schema import UsageError
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML, with numbers like 1e-6: YAML 1.1, which PyYAML reads, takes them for text."""
-
-
-_EXPONENT = re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$")
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
+from runners.config.schema import RunConfig, UsageError
+from runners.config.text import TextError, field_schema, read_override, read_text
 
 
 def find_config(reference: str) -> Path:
@@ -35,46 +25,45 @@ def find_config(reference: str) -> Path:
     raise UsageError(unknown("config", reference, names))
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """A YAML file's mapping. Raises UsageError where it is no such thing."""
+def read_config(path: Path, schema: type[RunConfig] | None = None) -> dict[str, Any]:
+    """A YAML file's mapping, with text where ``schema`` wants text. Raises UsageError where it is no such thing."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        content = read_text(path.read_text(encoding="utf-8-sig"), schema)
     except UnicodeDecodeError:
         raise UsageError(f"config {path} is not a text file") from None
     except OSError as error:
         raise UsageError(f"config {path} cannot be read: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise UsageError(f"config {path} is not valid YAML: {_yaml_problem(error)}") from None
+    except TextError as error:
+        raise UsageError(f"config {path} is not valid YAML: {error}") from None
     if not isinstance(content, dict):
         found = "empty" if content is None else "a list" if isinstance(content, list) else repr(content)
         raise UsageError(f"config {path} should be a mapping of keys to values; it is {found}")
-    return {str(key): value for key, value in content.items()}
+    return content
 
 
-def _yaml_problem(error: yaml.YAMLError) -> str:
-    """Say in a part of a sentence where a YAML file goes wrong, and how."""
-    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        return str(error)
-    mark = error.problem_mark
-    return f"{error.problem} (line {mark.line + 1}, column {mark.column + 1})"
-
-
-def apply_overrides(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def apply_overrides(
+    config: dict[str, Any], overrides: Sequence[str], schema: type[RunConfig] | None = None
+) -> dict[str, Any]:
     """A config with ``key=value`` applied; a dot steps into a mapping or, with a number, into a list.
 
-    A mapping that is not there is made; whether it belongs there is the schema's business. Raises UsageError where an
-    override has no ``=``, no valid value, or steps into a list or a plain value in a way that makes no sense.
+    A value is text as it stands where ``schema`` wants text, else YAML. A mapping that is not there is made; whether it
+    belongs there is the schema's business. Raises UsageError where an override has no ``=``, no valid value, or steps
+    into a list or a plain value in a way that makes no sense.
     """
     result = copy.deepcopy(config)
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator or not key:
             raise UsageError(f"override {override!r} should be key=value, for example batch_size=16")
+        path = key.split(".")
+        wanted: Any = schema
+        for part in path:
+            wanted = field_schema(wanted, part)
         try:
-            value = yaml.load(text, _Loader)
-        except yaml.YAMLError:
-            raise UsageError(f"override {override!r}: the value is not valid YAML") from None
-        _set(result, key.split("."), value, override)
+            value = read_override(text, wanted)
+        except TextError as error:
+            raise UsageError(f"override {override!r}: the value is not valid YAML: {error}") from None
+        _set(result, path, value, override)
     return result
 
 
@@ -83,7 +72,7 @@ def _set(config: dict[str, Any], path: Sequence[str], value: Any, override: str)
     for depth, part in enumerate(path):
         last = depth == len(path) - 1
         if isinstance(node, list):
-            if not part.isdigit() or int(part) >= len(node):
+            if not (part.isascii() and part.isdigit()) or int(part) >= len(node):
                 raise UsageError(
                     f"override {override!r}: {'.'.join(path[:depth])} is a list of {len(node)}; "
                     f"expected a number from 0 to {len(node) - 1}, not {part!r}"
