@@ -54,9 +54,10 @@ class SystemReport:
     lacking: dict[str, tuple[str, ...]]
 
     def __str__(self) -> str:
-        """A sentence on what there is, and one on what is lacking where something of a protocol is there already."""
+        """The protocols that there are, and what is lacking for the two that are nearest."""
         lines = [f"satisfies {', '.join(self.satisfied)}"]
-        lines += [f"lacks {', '.join(names)} for {protocol}" for protocol, names in self.lacking.items()]
+        nearest = sorted(self.lacking.items(), key=lambda item: len(item[1]))[:2]
+        lines += [f"to be a {protocol} it lacks {', '.join(names)}" for protocol, names in nearest]
         return "; ".join(lines)
 
 
@@ -136,9 +137,7 @@ def _check_independence(system: Any, first: Any, second: Any) -> None:
         own = jnp.broadcast_to(jnp.arange(batch) == sample, (num_equations, batch))
         moved = sweep(system, select(own, second, first))
         if not _equal(select(own, base, moved), base, 0.0):
-            raise BrokenSystemError(
-                f"sweep: other samples change with sample {sample}; samples must not read each other"
-            )
+            raise BrokenSystemError(f"sweep: others change with sample {sample}; samples must not read each other")
 
 
 def _check_blocks(system: Any, solution: Any, size: int, tol: float) -> None:

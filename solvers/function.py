@@ -92,8 +92,8 @@ def _hoisted(f: Callable[..., X], like: X, args: tuple[Any, ...]) -> tuple[Calla
     args = (*args, *values)
     if _closes_over_traced(converted, like, args):
         raise ClosureError(
-            "f closes over a value that is traced by jit, grad or vmap, and that cannot be made an argument: pass it in "
-            "args, from_function(f, like, value), with f(x, value)"
+            "f closes over a value that is traced by jit, grad or vmap, and that cannot be made an argument: pass it "
+            "in args, from_function(f, like, value), with f(x, value)"
         )
     return converted, args
 
