@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -13,29 +15,105 @@ from solvers.equations import batch_size, prefix_mask, select
 from solvers.methods.jacobi import Jacobi
 from solvers.methods.sequential import substitute_by_updates, substitute_forward
 from solvers.solve import solve
-from solvers.system import BlockSystem
+from solvers.system import (
+    AffineMarkovSystem,
+    BlockSystem,
+    ForwardSubstitution,
+    LinearizedMarkovSystem,
+    MarkovSystem,
+    SegmentedSystem,
+    SlidingBlockSystem,
+    TriangularSystem,
+)
+
+_SAMPLES = 4  # of a batch, that are moved to see whether others move with them
 
 
 class BrokenSystemError(ValueError):
     """A system breaks the contract in system.py; the message says where."""
 
 
-def check_system(system: Any, block_size: int = 3, tol: float = 1e-4, seed: int = 0) -> None:
+# From the least to the most that a system can offer; the last two are ways of their own.
+_PROTOCOLS: tuple[type, ...] = (
+    TriangularSystem,
+    BlockSystem,
+    SlidingBlockSystem,
+    ForwardSubstitution,
+    MarkovSystem,
+    LinearizedMarkovSystem,
+    AffineMarkovSystem,
+    SegmentedSystem,
+)
+
+
+@dataclass(frozen=True)
+class SystemReport:
+    """Which protocols a system satisfies, and what it lacks for the others, by their names."""
+
+    satisfied: tuple[str, ...]
+    lacking: dict[str, tuple[str, ...]]
+
+    def __str__(self) -> str:
+        """The protocols that there are, and what is lacking for the two that are nearest."""
+        lines = [f"satisfies {', '.join(self.satisfied)}"]
+        nearest = sorted(self.lacking.items(), key=lambda item: len(item[1]))[:2]
+        lines += [f"to be a {protocol} it lacks {', '.join(names)}" for protocol, names in nearest]
+        return "; ".join(lines)
+
+
+def check_system(
+    system: Any, block_size: int = 3, tol: float = 1e-4, seed: int = 0, say: Callable[[str], None] = print
+) -> SystemReport:
     """Try a small system (tens of equations) against the contract of its protocols, at random states and its solution.
 
-    That equations read only those before them; and of a BlockSystem that blocks in order give the sweep, short last
-    block included, that a block of one does not read its guess, that ``forward_substitution`` and ``prefix_caches``
-    agree with ``update``. ``block_size`` counts block units. Values may differ by ``tol`` * max(1, |x|).
+    That equations read only those before them, and samples only themselves; and of a BlockSystem that blocks in order
+    give the sweep, short last block included, that a block of one does not read its guess, that
+    ``forward_substitution`` and ``prefix_caches`` agree with ``update``.
+
+    Args:
+        system: to try.
+        block_size: of the blocks tried, in block units.
+        tol: values may differ by ``tol`` * max(1, |x|).
+        seed: of the random states.
+        say: is told what is found and what is being done, a line each.
+
+    Returns:
+        Which protocols the system satisfies, and which members it lacks for the others.
 
     Raises:
         BrokenSystemError: one of these does not hold.
         SolveError: the system's solution is not finite.
     """
+    report = describe_system(system)
+    say(f"{type(system).__name__} {report}")
     first, second = (_random_like(system.initial_guess(), seed + i) for i in range(2))
+    say(f"trying whether each of {system.num_equations} equations reads only those before it ...")
     _check_causality(system, first, second)
+    _check_independence(system, first, second)
     solution = solve(system, Jacobi()).value
     if isinstance(system, BlockSystem):
+        say("trying blocks and caches against the sweep ...")
         _check_blocks(system, solution, block_size * system.block_unit, tol)
+    say("all of it holds")
+    return report
+
+
+def describe_system(system: Any) -> SystemReport:
+    """Which protocols a system satisfies, and which members it lacks for the others."""
+    satisfied = tuple(protocol.__name__ for protocol in _PROTOCOLS if isinstance(system, protocol))
+    lacking = {
+        protocol.__name__: tuple(name for name in _members(protocol) if not hasattr(system, name))
+        for protocol in _PROTOCOLS
+        if protocol.__name__ not in satisfied
+    }
+    return SystemReport(satisfied, lacking)
+
+
+def _members(protocol: type) -> list[str]:
+    """The names that a protocol asks for."""
+    classes = [kind for kind in protocol.__mro__ if getattr(kind, "_is_protocol", False)]
+    names = [name for kind in classes for name in (*vars(kind), *vars(kind).get("__annotations__", {}))]
+    return sorted({name for name in names if not name.startswith("_")})
 
 
 def _check_causality(system: Any, first: Any, second: Any) -> None:
@@ -48,6 +126,18 @@ def _check_causality(system: Any, first: Any, second: Any) -> None:
         upto = prefix_mask(jnp.full(batch, t + 1), num_equations)
         if not _equal(select(upto, moved, base), base, 0.0):
             raise BrokenSystemError(f"sweep: equation {t} or one before it changes with x_{t} or a later value")
+
+
+def _check_independence(system: Any, first: Any, second: Any) -> None:
+    """A sample is the same whatever the others of its batch are."""
+    num_equations, batch = system.num_equations, batch_size(first)
+    sweep = jax.jit(lambda system, x: system.sweep(x))
+    base = sweep(system, first)
+    for sample in range(min(batch, _SAMPLES) if batch > 1 else 0):
+        own = jnp.broadcast_to(jnp.arange(batch) == sample, (num_equations, batch))
+        moved = sweep(system, select(own, second, first))
+        if not _equal(select(own, base, moved), base, 0.0):
+            raise BrokenSystemError(f"sweep: others change with sample {sample}; samples must not read each other")
 
 
 def _check_blocks(system: Any, solution: Any, size: int, tol: float) -> None:

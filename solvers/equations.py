@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Num, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 X = TypeVar("X")
 
@@ -72,10 +72,21 @@ def by_equation(
     return total
 
 
-def _distance(y: Num[Array, "T B F"], x: Num[Array, "T B F"]) -> Float[Array, "T B"]:
-    if not jnp.issubdtype(y.dtype, jnp.inexact):
-        y, x = y.astype(jnp.float32), x.astype(jnp.float32)
-    return jnp.max(jnp.abs(y - x), axis=-1)
+def _distance(y: Shaped[Array, "T B F"], x: Shaped[Array, "T B F"]) -> Float[Array, "T B"]:
+    gap = jnp.abs(y - x) if jnp.issubdtype(y.dtype, jnp.inexact) else _gap(y, x)
+    return jnp.max(gap, axis=-1, initial=0)
+
+
+def _gap(y: Shaped[Array, "..."], x: Shaped[Array, "..."]) -> Float[Array, "..."]:
+    """|y - x| of integers or booleans: 0 only where they are equal, however wide they are.
+
+    As floats large integers would be rounded to each other, and as signed ones their difference could overflow.
+    """
+    if y.dtype == jnp.bool_:
+        return (y != x).astype(jnp.result_type(float))
+    unsigned = jnp.dtype(f"uint{8 * y.dtype.itemsize}")
+    low, high = (lax.bitcast_convert_type(f(y, x), unsigned) for f in (jnp.minimum, jnp.maximum))
+    return (high - low).astype(jnp.result_type(float))
 
 
 def isolated(function: Callable[..., X], fallback: X, *operands: Any) -> X:
@@ -105,9 +116,22 @@ def finite_equations(x: PyTree[Array], num_equations: int) -> Bool[Array, "T B"]
 
 
 def magnitude(x: PyTree[Array]) -> Float[Array, " B"]:
-    """The largest absolute value in each sample."""
-    largest = [jnp.max(jnp.abs(_flat_features(leaf)), axis=(0, 2), initial=0) for leaf in jax.tree.leaves(x)]
-    return jnp.max(jnp.stack(largest), axis=0).astype(jnp.result_type(float))
+    """The largest absolute value in each sample, integers aside: with them nothing is rounded."""
+    floats = [leaf for leaf in jax.tree.leaves(x) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    largest = [jnp.max(jnp.abs(_flat_features(leaf)), axis=(0, 2), initial=0) for leaf in floats]
+    none = jnp.zeros(batch_size(x), jnp.result_type(float))
+    return jnp.max(jnp.stack([none, *(size.astype(none.dtype) for size in largest)]), axis=0)
+
+
+def tolerated(tol: float, x: PyTree[Array], scale: Float[Array, " B"] | None = None) -> Float[Array, " B"]:
+    """The largest residual of each sample that counts as converged: tol * max(1, |x|).
+
+    Integers have to be equal: where a state holds any, the bound stays below one, the least by which they can differ.
+    ``scale`` is |x| where another state than ``x`` is the yardstick.
+    """
+    bound = tol * jnp.maximum(1.0, magnitude(x) if scale is None else scale)
+    only_floats = all(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in jax.tree.leaves(x))
+    return bound if only_floats else jnp.minimum(bound, 0.5)
 
 
 def select(mask: Bool[Array, "T B"], on_true: X, on_false: X) -> X:

@@ -18,6 +18,10 @@ X = TypeVar("X")
 _CHECKED_EQUATIONS = 64  # every equation up to here; of a longer system as many, evenly spread
 
 
+class ClosureError(ValueError):
+    """A function closes over a traced value that cannot be made one of its arguments."""
+
+
 class NotTriangularError(ValueError):
     """An equation depends on itself or on a later one."""
 
@@ -49,8 +53,8 @@ def from_function(f: Callable[..., X], like: X, *args: Any, check: bool = True) 
     """Turn x -> f(x, *args) into a system that the solvers take.
 
     Args:
-        f: gives F(x), laid out as ``like``. Arrays that it reads belong into ``args``; closed over, they would be
-            compiled into the program as constants.
+        f: gives F(x), laid out as ``like``. Arrays that it reads belong into ``args``: closed over they are compiled
+            into the program as constants, or where they are traced make a new program of every call.
         like: the first guess; leaves (T,) or (T, batch, ...).
         args: passed on to ``f``.
         check: evaluate f on random guesses to see that no equation reads itself or a later one: all equations of a
@@ -58,11 +62,13 @@ def from_function(f: Callable[..., X], like: X, *args: Any, check: bool = True) 
 
     Raises:
         NotTriangularError: an equation reads itself or a later one.
+        ClosureError: f closes over a traced value that cannot be made an argument.
         ValueError: F(x) is not laid out as x.
     """
     like = jax.tree.map(jnp.asarray, like)
     if not jax.tree.leaves(like) or any(leaf.ndim == 0 for leaf in jax.tree.leaves(like)):
         raise ValueError("like needs one or more arrays, each with a leading axis of equations")
+    f, args = _hoisted(f, like, args)
     system = FunctionSystem(f, like, args)
     check_layout(like, system.num_equations)
     out = jax.eval_shape(f, like, *args)
@@ -73,6 +79,27 @@ def from_function(f: Callable[..., X], like: X, *args: Any, check: bool = True) 
     if check and not traced:
         _check_triangular(system)
     return system
+
+
+def _hoisted(f: Callable[..., X], like: X, args: tuple[Any, ...]) -> tuple[Callable[..., X], tuple[Any, ...]]:
+    """The function and its arguments, traced values that it closes over among them: else they would be constants.
+
+    Raises ClosureError where JAX does not hoist such a value.
+    """
+    if not _closes_over_traced(f, like, args):
+        return f, args
+    converted, values = jax.closure_convert(f, like, *args)
+    args = (*args, *values)
+    if _closes_over_traced(converted, like, args):
+        raise ClosureError(
+            "f closes over a value that is traced by jit, grad or vmap, and that cannot be made an argument: pass it "
+            "in args, from_function(f, like, value), with f(x, value)"
+        )
+    return converted, args
+
+
+def _closes_over_traced(f: Callable[..., Any], like: Any, args: tuple[Any, ...]) -> bool:
+    return any(isinstance(constant, jax.core.Tracer) for constant in jax.make_jaxpr(f)(like, *args).consts)
 
 
 def _differ(a: Array, b: Array) -> Bool[Array, "T B"]:

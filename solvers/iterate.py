@@ -16,9 +16,9 @@ from solvers.equations import (
     by_equation,
     check_layout,
     finite_equations,
-    magnitude,
     prefix_mask,
     select,
+    tolerated,
 )
 from solvers.pairing import require_fit
 from solvers.progress import RUNNING, Progress, TraceOptions, empty_trace, grow_trace, record
@@ -75,7 +75,7 @@ def start(
         x = x0
     if trace is not None and trace.reference is not None:
         _check_alike("the trace's reference", trace.reference, x)
-    limit = solver.max_steps(system) if max_steps is None else max_steps
+    limit = _limit(system, solver, max_steps)
     batch = batch_size(x)
     unknown = jnp.full(batch, jnp.inf)
     return Progress(
@@ -97,6 +97,12 @@ def start(
     )
 
 
+def _limit(system: Any, solver: Solver, max_steps: int | None) -> int:
+    """The limit on steps: no more than after which the solver has terminated, so that no trace is longer than that."""
+    bound = solver.max_steps(system)
+    return bound if max_steps is None else min(max_steps, bound)
+
+
 def _check_alike(name: str, given: Any, expected: Any) -> None:
     """Raise ValueError unless ``given`` has the structure, shapes and dtypes of ``expected``."""
     found, wanted = (jax.tree.map(lambda a: f"{jnp.result_type(a)}{jnp.shape(a)}", tree) for tree in (given, expected))
@@ -110,7 +116,7 @@ def _resume(system: Any, solver: Solver, state: Progress, max_steps: int | None)
     _check_alike("the state's x", state.x, fresh.x)
     if str(jax.tree.structure(state.solver_state)) != str(jax.tree.structure(fresh.solver_state)):
         raise ValueError(f"the state is of another solver, not of {type(solver).__name__}")
-    limit = solver.max_steps(system) if max_steps is None else max_steps
+    limit = _limit(system, solver, max_steps)
     return dataclasses.replace(state, limit=jnp.asarray(limit, jnp.int32), trace=grow_trace(state.trace, limit))
 
 
@@ -150,6 +156,15 @@ def _step(system: Any, solver: Solver, progress: Progress) -> Progress:
     info = info._replace(
         residual=info.residual.astype(progress.residual.dtype), frontier=jnp.maximum(info.frontier, progress.frontier)
     )
+    reopened = _changed(solver, progress, x, info, num_equations)
+    # Such a sample has no more in common with the solution than the others have.
+    shared = jnp.min(jnp.where(progress.active, progress.frontier, num_equations))
+    info = info._replace(frontier=jnp.where(reopened, shared, info.frontier))
+    progress = dataclasses.replace(
+        progress,
+        status=jnp.where(reopened, int(RUNNING), progress.status),
+        frontier=jnp.where(reopened, shared, progress.frontier),
+    )
     exact = prefix_mask(info.frontier, num_equations)
     broken = ~finite_equations(x, num_equations)
     # An overflow in a guess times a masked zero is NaN, in exact equations too. So an exact equation that is not finite
@@ -184,6 +199,20 @@ def _step(system: Any, solver: Solver, progress: Progress) -> Progress:
     return dataclasses.replace(updated, trace=record(updated, num_equations))
 
 
+def _changed(solver: Solver, progress: Progress, x: Any, info: StepInfo, num_equations: int) -> Bool[Array, " B"]:
+    """Which samples were done and are no solution any more.
+
+    A sample that is done keeps its value, and steps go on to be taken of the whole batch. If samples read each other,
+    as they should not, one that seemed done changes when others do, and a step sees that at no cost of its own.
+    """
+    if solver.tol:
+        changed = ~(info.residual <= tolerated(solver.tol, progress.x, info.scale))
+    else:
+        differs = by_equation(lambda a, b: jnp.any(a != b, axis=-1), jnp.logical_or, num_equations, x, progress.x)
+        changed = jnp.any(differs, axis=0)
+    return (progress.status == Status.CONVERGED) & changed
+
+
 def _unguessed(progress: Progress, num_equations: int) -> Bool[Array, " B"]:
     """Whether everything beyond the frontier is as the solve began."""
 
@@ -204,9 +233,8 @@ def _judge(
 ) -> Int[Array, " B"]:
     """The status of every sample after a step; samples that were done keep theirs."""
     # Not the new x: a step that overshoots would make its own yardstick.
-    taken_at = magnitude(progress.x) if info.scale is None else info.scale
-    scale = jnp.maximum(1.0, taken_at) if solver.tol else 1.0
-    converged = jnp.isfinite(info.residual) & (info.residual <= solver.tol * scale) & ~spoiled
+    bound = tolerated(solver.tol, progress.x, info.scale) if solver.tol else 0.0
+    converged = jnp.isfinite(info.residual) & (info.residual <= bound) & ~spoiled
     # Within its bound of steps a solver terminates however large the residual grows on the way.
     out_of_reach = progress.limit < solver.max_steps(system)
     diverged = out_of_reach & (info.residual > DIVERGENCE_FACTOR * progress.first_residual)

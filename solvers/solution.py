@@ -6,6 +6,9 @@ import enum
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import jax
+import jax.numpy as jnp
+from jax.experimental import checkify
 from jaxtyping import Array, Float, Int
 
 from common.pytree import pytree
@@ -26,6 +29,9 @@ class Status(enum.IntEnum):
     def label(self) -> str:
         """The name of the status in results files."""
         return self.name.lower()
+
+    def __str__(self) -> str:
+        return self.label
 
     @property
     def sentence(self) -> str:
@@ -71,7 +77,10 @@ class Stats:
 @pytree
 @dataclass(frozen=True)
 class Trace:
-    """Residual, frontier and error after each iteration, in buffers as long as the step limit."""
+    """Residual, frontier and error after each iteration, in buffers as long as the step limit.
+
+    The limit is never beyond the number of steps after which the solver terminates on any triangular system.
+    """
 
     num_steps: Int[Array, " S"]  # sequential network evaluations so far; -1 where no iteration wrote
     residual: Float[Array, "S B"]
@@ -95,3 +104,28 @@ class Solution(Generic[X]):
     def outcome(self) -> Status:
         """The status as an enum member; for concrete (not traced, not batched) solutions."""
         return Status(int(self.status))
+
+    def check(self) -> Solution[X]:
+        """The solution itself if it converged; raises SolveError otherwise.
+
+        Under jit and vmap no Python error can depend on values. There it is a check of jax.experimental.checkify, whose
+        error ``checkify.checkify(f)`` hands out and ``err.throw()`` raises.
+        """
+        if isinstance(self.status, jax.core.Tracer):
+            checkify.check(
+                self.status == int(Status.CONVERGED), "the solve did not converge; its status is {}", self.status
+            )
+        elif self.outcome is not Status.CONVERGED:
+            raise SolveError(self.outcome)
+        return self
+
+    def __str__(self) -> str:
+        """One line for a person: how it ended, and what it cost."""
+        if isinstance(self.status, jax.core.Tracer):
+            return f"Solution({jax.tree.map(lambda leaf: leaf.aval, self.value)}, not evaluated yet)"
+        shapes = jax.tree.map(lambda leaf: f"{leaf.dtype}{tuple(leaf.shape)}", self.value)
+        residual = float(jnp.max(self.stats.residual, initial=0.0))
+        return (
+            f"Solution({Status(int(jnp.max(self.status)))} after {int(jnp.max(self.stats.num_steps))} steps, "
+            f"residual {residual:.1e}, value {shapes})"
+        )

@@ -36,10 +36,11 @@ def solve(
         solver: the algorithm.
         x0: the first guess; default ``system.initial_guess()``.
         max_steps: limit on the solver's steps in all, resumed ones included; default: the number after which the
-            solver terminates on any triangular system (finite termination), its check included.
+            solver terminates on any triangular system (finite termination), its check included; never more than that.
         tol: overrides the solver's own; converged means residual <= tol * max(1, |x|), and 0 means bit for bit.
         trace: ask for residual, frontier and error by step. Not with ``state``, which carries its own.
-        throw: raise SolveError where the status is not CONVERGED (only outside jit and vmap).
+        throw: raise SolveError where the status is not CONVERGED. Under jit and vmap, where no Python error can depend
+            on values, it does nothing: look at ``Solution.status`` there, or call ``Solution.check``.
         state: resume from ``Solution.state``.
         adjoint: what solves the adjoint equations, if a derivative is taken; default: parallel_scan where a solver of
             order-one systems found the solution, cached_sequential for other solvers of such a system, else jacobi.

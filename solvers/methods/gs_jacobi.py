@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Int
 
 from common.blocks import put_block, take_block
 from solvers.blocks import BlockSolver, count_blocks
-from solvers.equations import compare, isolated, magnitude
+from solvers.equations import compare, isolated, tolerated
 from solvers.methods.jacobi import next_frontier
 from solvers.solver import StepInfo
 
@@ -55,8 +55,7 @@ class GSJacobi(BlockSolver):
         residual, matching = compare(values, guess, size)
         inside = jnp.maximum(frontier - start, 0)
         failed = frontier < 0  # such a sample must not hold up the others
-        scale = jnp.maximum(1.0, magnitude(values)) if self.tol else 1.0
-        move = jnp.all((residual <= self.tol * scale) | failed)
+        move = jnp.all((residual <= tolerated(self.tol, values)) | failed)
         complete = move & (start + length == num_equations)
         exact = start + jnp.minimum(next_frontier(inside, matching, size), length)
         info = StepInfo(

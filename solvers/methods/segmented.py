@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Int
 
 from solvers.composite import CompositeSolver
-from solvers.equations import magnitude
+from solvers.equations import tolerated
 from solvers.methods.jacobi import Jacobi
 from solvers.solver import Solver, StepInfo
 from solvers.system import SegmentedSystem
@@ -89,8 +89,7 @@ class Segmented(CompositeSolver):
             failed = frontier < 0  # such a sample must not hold up the others
             inside = jnp.where(failed, -1, jnp.clip(frontier - begin, 0, length))
             values, inner, info = self.inner.step(segment, x[index], state.inner[index], inside)
-            scale = jnp.maximum(1.0, magnitude(x[index])) if self.tol else 1.0
-            move = jnp.all((info.residual <= self.tol * scale) | failed)
+            move = jnp.all((info.residual <= tolerated(self.tol, x[index])) | failed)
             new = (*x[:index], values, *x[index + 1 :])
             # The values that the next segment builds on are never touched again, so they count as exact.
             exact = begin + jnp.where(move, length, jnp.minimum(info.frontier, length))

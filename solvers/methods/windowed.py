@@ -14,7 +14,7 @@ from common.blocks import Start, put_block, take_block
 from common.pytree import pytree
 from common.recurrence import Recurrence
 from solvers.composite import CompositeSolver
-from solvers.equations import finite_equations, magnitude
+from solvers.equations import finite_equations, tolerated
 from solvers.linear.linearize import ravel, transitions
 from solvers.methods.newton import Newton
 from solvers.solver import Solver, StepInfo
@@ -172,8 +172,7 @@ class Windowed(CompositeSolver):
     def _settled(self, block: Any, values: Any, info: StepInfo) -> Bool[Array, " B"]:
         """A mask of the samples that have met the tolerance with values that the next window can begin from."""
         size = jax.tree.leaves(values)[0].shape[0]
-        scale = jnp.maximum(1.0, magnitude(block)) if self.tol else 1.0
-        return (info.residual <= self.tol * scale) & jnp.all(finite_equations(values, size), axis=0)
+        return (info.residual <= tolerated(self.tol, block)) & jnp.all(finite_equations(values, size), axis=0)
 
 
 def _cut(system: Any, x: Any, start: Int[Array, ""], length: int) -> tuple[Window, Any]:
