@@ -24,6 +24,7 @@ from runners.config.files import apply_overrides, find_config, read_config
 from runners.config.schema import UsageError, check_config
 from runners.experiment import RunContext, RunFailure, Runner
 from runners.measure.programs import keep_programs, silence_xla
+from runners.report.console import message_console
 
 INTERRUPTED = 130  # the exit code after Ctrl-C, as shells have it
 LEVELS = ("debug", "info", "warning", "error")
@@ -53,7 +54,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program; returns the exit code."""
-    console = Console(stderr=True)
+    console = message_console()
     try:
         return _main(sys.argv[1:] if arguments is None else arguments, console)
     except UserError as error:
@@ -105,9 +106,7 @@ def _main(arguments: Sequence[str], console: Console) -> int:
     keep_programs()
     _set_verbosity(options.verbose, console)
     context = RunContext(options.runner, path.stem, out, console, all_columns=options.verbose == "debug")
-    report = runner(checked, context).run()
-    if report is not None:
-        publish(report, context)
+    publish(runner(checked, context).run(), context)
     return 0
 
 
