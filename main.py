@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # also where PYTHONSAFEPATH is set
+
 from runners.cli.main import INTERRUPTED, main
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int32, UInt8
 
+from common.paths import user_path
 from data.images.crops import resized_crop
 from data.images.dataset import DatasetError, LabelledImages, PictureSource
 from data.images.photographs import Photographs
@@ -53,7 +54,7 @@ def find_imagenet(*, root: str | None = None, download: bool = False) -> Picture
 
 def has_imagenet(root: str | Path) -> bool:
     """Whether a folder has what ``load_imagenet`` reads, unpacked or not."""
-    folder = Path(root).expanduser()
+    folder = user_path(root)
     return all(any((folder / name).exists() for name in names) for names in (_META, _IMAGES))
 
 
@@ -70,7 +71,7 @@ def load_imagenet(root: str | Path, count: int, height: int, width: int) -> Labe
     Raises:
         DatasetError: missing or damaged files, fewer images, or torchvision is not installed.
     """
-    folder = Path(root).expanduser()
+    folder = user_path(root)
     if not has_imagenet(folder):
         raise DatasetError(
             f"dataset 'imagenet' is not in {folder.absolute()}: put {_IMAGES[1]} and {_META[1]} there, or use the "

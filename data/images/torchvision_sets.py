@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32, UInt8
 
+from common.paths import user_path
 from data.images.dataset import Dataset, DatasetError
 
 _DEFAULT_ROOT = "datasets"
@@ -97,7 +98,7 @@ def _torchvision_reader(name: str, class_name: str) -> Any:
 
 
 def _load(source: _Source, root: str | None, download: bool) -> Dataset:
-    folder = Path(_DEFAULT_ROOT if root is None else root).expanduser().absolute()
+    folder = user_path(_DEFAULT_ROOT if root is None else root).absolute()
     if not all((folder / file).is_file() for file in source.files):
         return _install(source, folder, download)
     try:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from common.files import move_into_place, write_atomically
 from common.options import build_options
-from common.paths import CHECKPOINTS
+from common.paths import CHECKPOINTS, user_path
 from models.weights.archives import ArchiveError, open_archive
 from models.weights.fetching import FetchError, FetchSettings, Observer, fetch
 
@@ -88,7 +89,11 @@ def cache_folder() -> Path:
     """The folder that downloads go to: ``$TRISOLVE_CACHE``, or one in the platform's cache for this user."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
-        return Path(chosen).expanduser().absolute()
+        return user_path(chosen).absolute()
+    try:
+        Path.home()
+    except RuntimeError:  # an account without a home
+        return Path(tempfile.gettempdir()) / "trisolve"
     import pooch  # type: ignore[import-untyped]  # it is slow to import
 
     return Path(pooch.os_cache("trisolve"))

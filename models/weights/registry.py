@@ -9,7 +9,7 @@ from typing import Any
 
 from common.files import write_atomically
 from common.names import unknown
-from common.paths import CHECKPOINTS
+from common.paths import CHECKPOINTS, user_path
 from models.weights.checkpoint import CheckpointError, check_agreement
 from models.weights.downloads import downloaded, downloads
 
@@ -40,7 +40,7 @@ def locate(reference: str) -> Path:
                 f"checkpoint {reference} is not downloaded; run: python main.py --download {reference}"
             )
         return found
-    path = Path(reference).expanduser()
+    path = user_path(reference)
     if path.is_file():
         return path
     if reference and path.is_dir():

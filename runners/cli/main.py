@@ -6,17 +6,17 @@ Exit codes: 0 done, 1 the run failed, 2 wrong usage, 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from rich.console import Console
 
 from common.errors import UserError
 from common.names import unknown
-from common.paths import RESULTS
+from common.paths import RESULTS, user_path
 from runners import RUNNERS
 from runners.cli.folder import check_folder
 from runners.cli.publish import publish
@@ -31,6 +31,14 @@ LEVELS = ("debug", "info", "warning", "error")
 _SILENT = ("warning", "error")
 # What JAX is asked for; the processor serves beside an accelerator.
 DEVICES = {"cpu": "cpu", "gpu": "cuda,cpu", "tpu": "tpu,cpu"}
+
+# Switches of JAX that cannot be on, and why.
+_PASSED_OVER = "values that are not finite are passed over on a solver's way and judged at its end"
+_SWITCHES = {
+    "jax_debug_nans": _PASSED_OVER,
+    "jax_debug_infs": _PASSED_OVER,
+    "jax_disable_jit": "solvers are measured as compiled programs",
+}
 
 # Flags of the published code bases, and what took their place.
 _OLD_FLAGS = {
@@ -54,6 +62,9 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without such letters is no reason to fail
     console = message_console()
     try:
         return _main(sys.argv[1:] if arguments is None else arguments, console)
@@ -61,8 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(error, 2)
     except RunFailure as error:
         return _complain(error, 1)
-    except KeyboardInterrupt:
-        return _complain("interrupted; nothing was written that was not complete", INTERRUPTED)
+    except KeyboardInterrupt as error:
+        return _complain(str(error) or "interrupted; nothing was written that was not complete", INTERRUPTED)
     except OSError as error:
         return _complain(error, 1)
     except (MemoryError, RuntimeError) as error:
@@ -100,9 +111,10 @@ def _main(arguments: Sequence[str], console: Console) -> int:
     if options.seed is not None:
         config["seed"] = options.seed
     checked = check_config(runner.Config, config, path.name)
-    out = Path(options.out) if options.out else RESULTS / path.stem
+    out = user_path(options.out) if options.out else RESULTS / path.stem
     check_folder(out)
     _use_device(options.device)
+    _check_switches()
     keep_programs()
     _set_verbosity(options.verbose, console)
     context = RunContext(options.runner, path.stem, out, console, all_columns=options.verbose == "debug")
@@ -163,6 +175,15 @@ def _set_verbosity(level: str, console: Console) -> None:
     console.quiet = level in _SILENT
     logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s")
     jax.config.update("jax_log_compiles", level == "debug")
+
+
+def _check_switches() -> None:
+    """Refuse switches of JAX under which no solver can work. Raises UsageError."""
+    import jax
+
+    for name, why in _SWITCHES.items():
+        if getattr(jax.config, name):
+            raise UsageError(f"{name.upper()} is set, and {why}; unset it")
 
 
 def _use_device(device: str | None) -> None:

@@ -30,6 +30,7 @@ def publish(report: Report, context: RunContext) -> None:
 
     Raises:
         RunFailure: there are results, and yet the run failed.
+        KeyboardInterrupt: there are results, of a run that was interrupted.
     """
     with staged(context.out) as staging:
         failures = _write_all(report, staging.folder, context)
@@ -39,6 +40,8 @@ def publish(report: Report, context: RunContext) -> None:
         for action in report.afterwards:
             action()
     failures = ([report.failure] if report.failure else []) + failures
+    if report.interrupted:
+        raise KeyboardInterrupt("interrupted; the results are of what was done before")
     if failures:
         raise RunFailure("; ".join(failures))
 

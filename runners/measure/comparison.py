@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from rich.console import Console
 
+from common.errors import UserError
 from runners.config.solvers import SolverEntry
 from runners.measure.job import Job, Plan, Row
 from runners.measure.progress import SolveProgress
@@ -36,6 +37,8 @@ class Comparison:
     skipped: list[Skipped]
     reference: Any  # the state that errors are measured against
     reference_label: str
+    failure: str | None = None  # what kept solvers from being measured that should have been
+    interrupted: bool = False  # by Ctrl-C: the rows are of the solvers that were done
 
     @property
     def best(self) -> Row | None:
@@ -84,6 +87,7 @@ def compare_solvers(
     skip: Skip = lambda system, entry: None,
     references: Sequence[str] = REFERENCES,
     job: type[Job] = Job,
+    keep: bool = False,
 ) -> Comparison:
     """Solve ``system`` with every entry, by label: a run to warm up, ``repeats`` timed runs, and with ``trace`` more.
 
@@ -101,6 +105,8 @@ def compare_solvers(
         references: names of solvers. Errors are measured against the solution of the first that is run, which is run
             before all others; where none is, against that of the first entry.
         job: how a solver is measured and followed.
+        keep: whether the rows that are done are kept where a solver fails for want of memory, or on Ctrl-C; what was
+            left out is then in ``skipped``. Where there is no row yet the error is raised all the same.
     """
     chosen, skipped = split_entries(system, entries, skip)
     chosen = {label: entry.resolved(system) for label, entry in chosen.items()}
@@ -111,21 +117,36 @@ def compare_solvers(
     plans = {label: Plan.of(entry, repeats, trace) for label, entry in chosen.items()}
     rows: dict[str, Row] = {}
     reference: Any = None
+    failed: dict[str, str] = {}
+    interrupted = False
     with SolveProgress(console, {label: plan.stages for label, plan in plans.items()}) as progress:
         for label in sorted(chosen, key=lambda label: label != first):
-            measured = job(system, chosen[label], label, plans[label], time_limit_s, progress)
-            solution = measured.measure()
-            reference = solution.value if reference is None else reference
-            rows[label] = measured.row(sweep, solution, reference)
+            try:
+                measured = job(system, chosen[label], label, plans[label], time_limit_s, progress)
+                solution = measured.measure()
+                reference = solution.value if reference is None else reference
+                rows[label] = measured.row(sweep, solution, reference)
+            except KeyboardInterrupt:
+                if not keep or not rows:
+                    raise
+                interrupted = True
+                break
+            except (MemoryError, RuntimeError, UserError) as error:
+                if not keep or not rows:
+                    raise
+                failed[label] = " ".join(str(error).split()) or "the memory ran out"
+    missing = {label: failed.get(label, "the run was interrupted") for label in chosen if label not in rows}
     return Comparison(
         num_equations=system.num_equations,
         batch_size=batch_size(guess),
         sweep_s=sweep_s,
         sweep_flops=_flops(sweep),
-        rows=[rows[label] for label in chosen],
-        skipped=skipped,
+        rows=[rows[label] for label in chosen if label in rows],
+        skipped=skipped + [Skipped(label, chosen[label], reason) for label, reason in missing.items()],
         reference=reference,
         reference_label=first,
+        failure="; ".join(f"{label}: {reason}" for label, reason in failed.items()) or None,
+        interrupted=interrupted,
     )
 
 

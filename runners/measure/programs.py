@@ -6,6 +6,7 @@ import os
 import tempfile
 import warnings
 
+from common.errors import UserError
 from models.weights.downloads import cache_folder
 
 FOLDER = "xla"  # in the folder that downloads go to
@@ -35,7 +36,7 @@ def keep_programs() -> None:
         folder = cache_folder() / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
-    except (OSError, RuntimeError):  # the latter where there is no such user as in ~name
+    except (OSError, UserError):  # the latter where there is no such user as in ~name
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     # A disk that is full by now, an entry that a killed run left half written: it is compiled as if there were none.

@@ -62,7 +62,8 @@ def solver_style(solver: str) -> tuple[str, str]:
 
 def set_title(figure: Figure, title: str) -> None:
     """Put a title at the top left of a figure."""
-    figure.suptitle(title, fontsize=12.5, fontweight="bold", color=INK, x=0.01, ha="left")
+    text = figure.suptitle(title, fontsize=12.5, fontweight="bold", color=INK, x=0.01, ha="left")
+    text.set_parse_math(False)  # a name may hold a $
 
 
 def png(figure: Figure) -> bytes:
@@ -84,7 +85,7 @@ def draw_legend(figure: Figure, axes: Sequence[Axes]) -> None:
         for line, label in zip(*panel.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, line)
     if entries:
-        figure.legend(
+        legend = figure.legend(
             entries.values(),
             entries.keys(),
             loc="outside lower center",
@@ -93,3 +94,5 @@ def draw_legend(figure: Figure, axes: Sequence[Axes]) -> None:
             fontsize=9,
             handlelength=3.2,
         )
+        for text in legend.get_texts():
+            text.set_parse_math(False)  # a name may hold a $

@@ -16,11 +16,12 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
 def describe_environment() -> dict[str, Any]:
-    """{device: {platform, kind, count}, versions, git_commit} for a results file."""
+    """{device: {platform, kind, count}, versions, precision, git_commit} for a results file."""
     devices = jax.devices()
     return {
         "device": {"platform": devices[0].platform, "kind": _device_kind(devices[0]), "count": len(devices)},
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
+        "precision": "float64" if jax.config.jax_enable_x64 else "float32",  # type: ignore[attr-defined]
         "git_commit": _git_commit(),
     }
 

@@ -41,6 +41,7 @@ class Report:
         tables: printed in this order.
         sentences: what came out, in words; printed below the tables, a line each.
         failure: what went wrong although there are results: said once they are written, with exit code 1.
+        interrupted: the results are of what was done before Ctrl-C; the exit code is that of an interrupted run.
         afterwards: what waits until the results are on disk, such as the removal of a training's state: done in this
             order, and not at all where an essential artifact could not be written.
     """
@@ -54,4 +55,5 @@ class Report:
     tables: Sequence[ResultTable] = ()
     sentences: Sequence[str] = ()
     failure: str | None = None
+    interrupted: bool = False
     afterwards: Sequence[Callable[[], None]] = ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import jax
@@ -11,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from common.paths import user_path
 from data import load_dataset
 from models.autoregressive import Known
 from models.capabilities import ImageModel
@@ -80,7 +80,7 @@ def _images(config: KnownPixels) -> tuple[str, UInt8[np.ndarray, "N H W C"]]:
         dataset = load_dataset(config.data.name, root=config.data.root, download=config.data.download)
         return f"the dataset {dataset.name}", dataset.held_out
     source = f"the file {config.images!r}"
-    with open_arrays(Path(str(config.images)).expanduser(), f"known_pixels: {source}") as file:
+    with open_arrays(user_path(str(config.images)), f"known_pixels: {source}") as file:
         name = next((name for name in _NAMES if name in file), None)
         if name is None:
             raise UsageError(f"known_pixels: {source} has no array 'images'; it has: {', '.join(file) or 'none'}")

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from common.paths import user_path
 from models.autoregressive import Head, Noise
 from runners.config.arrays import open_arrays
 from runners.config.schema import UsageError
@@ -26,7 +27,7 @@ def make_noise(config: SamplerConfig, head: Head, grid: tuple[int, ...]) -> Nois
     jax.block_until_ready(drawn)  # so that too large a batch is an error and not the end of the process
     if config.noise_file is None:
         return drawn
-    read = load_noise(Path(config.noise_file).expanduser(), noise_in_files(drawn, grid))
+    read = load_noise(user_path(config.noise_file), noise_in_files(drawn, grid))
     noise = {name: jnp.asarray(by_equation(array, grid)) for name, array in read.items()}
     try:
         head.check_noise(noise)

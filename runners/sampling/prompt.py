@@ -11,6 +11,7 @@ from jaxtyping import Array, Float32, Int, Shaped
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from common.names import unknown
+from common.paths import user_path
 from data.audio.clip import AudioError, load_clip
 from models.wavenet.conditioning import Conditioning
 from models.wavenet.generation import prompted
@@ -67,7 +68,7 @@ def load_prompt(config: PromptConfig | None, model: Any, batch_size: int) -> Int
     if config is None:
         return jnp.zeros((0, batch_size), jnp.int32)
     if config.file is not None:
-        return _from_file(Path(config.file).expanduser(), model.config.num_classes, batch_size)
+        return _from_file(user_path(config.file), model.config.num_classes, batch_size)
     rate = model.config.sample_rate
     ids = model.from_sound(jnp.asarray(config.stretch(prompt_clip(config, rate), rate)))
     return jnp.repeat(ids[:, None], batch_size, axis=1).astype(jnp.int32)
@@ -76,7 +77,7 @@ def load_prompt(config: PromptConfig | None, model: Any, batch_size: int) -> Int
 def prompt_clip(config: PromptConfig, sample_rate: int) -> Float32[np.ndarray, " N"]:
     """The whole clip that a prompt is a stretch of, as in training. Raises UsageError where it cannot be had."""
     try:
-        path = None if config.wav is None else Path(config.wav).expanduser()
+        path = None if config.wav is None else user_path(config.wav)
         return load_clip(path, sample_rate).samples
     except AudioError as error:
         raise UsageError(f"prompt: {error}") from None
@@ -104,7 +105,7 @@ def load_conditioning(file: str | None, batch_size: int) -> Conditioning:
         return Conditioning()
     source = f"conditioning_file {file!r}"
     found: dict[str, Array] = {}
-    with open_arrays(Path(file).expanduser(), source) as arrays:
+    with open_arrays(user_path(file), source) as arrays:
         for name in arrays:
             if name not in _PARTS:
                 raise UsageError(f"{source}: {unknown('array', name, _PARTS)}")

@@ -53,6 +53,7 @@ def sampling_report(title: str, config: Mapping[str, Any], comparison: Compariso
             "error_reference": comparison.reference_label,
             "fastest": comparison.fastest,
             "rows": rows,
+            "skipped": [skipped.record for skipped in comparison.skipped],
             **samples.record,
         },
         arrays={
@@ -66,7 +67,9 @@ def sampling_report(title: str, config: Mapping[str, Any], comparison: Compariso
         },
         artifacts=[*_pictures(title, comparison, samples, traces, rows, frames), *samples.artifacts],
         tables=[comparison_table(comparison, title)],
-        failure=_failure(comparison),
+        sentences=[skipped.sentence for skipped in comparison.skipped],
+        failure=comparison.failure or _failure(comparison),
+        interrupted=comparison.interrupted,
     )
 
 

@@ -38,6 +38,7 @@ class SamplerRunner:
             time_limit_s=config.time_limit_s,
             trace=config.trace,
             console=self.context.console,
+            keep=True,
         )
         title = f"{self.context.name}: {subject.words}"
         return sampling_report(title, subject.resolved(config), comparison, subject.present(comparison, title))

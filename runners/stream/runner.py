@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import jax
 import numpy as np
 from pydantic import Field
 
+from common.paths import user_path
 from data.audio.stream import SoundStream
 from models import describe_config
 from models.weights.stream_state import StateError, load_state, save_state
@@ -70,7 +70,7 @@ class StreamRunner:
         self.first = jax.jit(lambda listener: listener.begin())(self.listener)
         if config.restore_state is not None:
             try:
-                self.first = load_state(Path(config.restore_state).expanduser(), self.first, model)
+                self.first = load_state(user_path(config.restore_state), self.first, model)
             except StateError as error:
                 raise UsageError(f"restore_state: {error}") from None
         if config.save_state is not None:
@@ -95,7 +95,7 @@ class StreamRunner:
         )
         save = []
         if config.save_state is not None:
-            path = Path(config.save_state).expanduser()
+            path = user_path(config.save_state)
             save = [partial(save_state, path, session.state, self.checkpoint.model)]
         return stream_report(self._title(), self._resolved(), result, save)
 
@@ -111,7 +111,7 @@ class StreamRunner:
 
 def _check_target(save_state: str) -> None:
     """Raise UsageError where no file can be written there, or no folder made for it."""
-    path = Path(save_state).expanduser()
+    path = user_path(save_state)
     if path.is_dir():
         raise UsageError(f"save_state {save_state!r} is a folder; expected a file")
     above = next(folder for folder in path.absolute().parents if folder.exists())

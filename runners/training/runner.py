@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from pathlib import Path
 from typing import ClassVar
 
-from common.paths import RUNS
+from common.paths import RUNS, user_path
 from runners.config.schema import RunConfig, UsageError
 from runners.experiment import RunContext
 from runners.report.report import Report
@@ -42,7 +41,7 @@ class TrainRunner:
             check_name(config.checkpoint_name, context)
         model = new_model(config)
         self.trainer = Trainer(config, model, self.Task(config, model))
-        folder = Path(config.state_dir).expanduser() if config.state_dir else RUNS / context.name
+        folder = user_path(config.state_dir) if config.state_dir else RUNS / context.name
         if folder.resolve().is_relative_to(context.out.resolve()):
             raise UsageError(f"state_dir {folder} lies in the results folder, which is replaced; choose another")
         self.store = StateStore(folder, config.identity(), context.console)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
+from common.paths import user_path
 from common.pytree import pytree
 from data.audio.clip import Waveform, load_clip
 from models.capabilities import SoundModel, require
@@ -73,7 +74,7 @@ def load_parts(data: ClipConfig, name: str, model: Any, verb: str) -> ClipParts:
         jax.eval_shape(lambda model: model.fold(), model)
     except ValueError as error:  # it is conditioned on something
         raise UsageError(f"model {name} cannot be {verb} on a clip alone: {error}") from None
-    wave = load_clip(None if data.wav is None else Path(data.wav).expanduser(), data.sample_rate, data.max_s)
+    wave = load_clip(None if data.wav is None else user_path(data.wav), data.sample_rate, data.max_s)
     ids = np.asarray(model.quantizer.encode(wave.samples))
     return ClipParts(wave, ids, held_out=round(data.held_out_s * wave.sample_rate))
 
