@@ -33,7 +33,7 @@ DENSENET = {
 WAVENET = {"name": "wavenet", "dilations": [1, 2], "num_hidden": 4, "num_classes": 16, "sample_rate": 1000}
 STREAMING = {"name": "streaming"}
 LENGTH, RATE = 4500, 1000  # of the clip: more than is evaluated at once
-KEYS = {"schema", "kind", "name", "runner", "config", "seed", "device", "versions", "git_commit"}
+KEYS = {"schema", "kind", "name", "runner", "config", "seed", "device", "versions", "precision", "git_commit", "files"}
 
 
 def tiny() -> Any:

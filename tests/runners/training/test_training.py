@@ -137,7 +137,19 @@ def test_learns(finished):
 def test_results_are_complete(finished):
     record = results(finished)
     assert set(record) == {
-        *("schema", "kind", "name", "runner", "config", "seed", "device", "versions", "git_commit"),
+        *(
+            "schema",
+            "kind",
+            "name",
+            "runner",
+            "config",
+            "seed",
+            "device",
+            "versions",
+            "precision",
+            "git_commit",
+            "files",
+        ),
         *("history", "held_out_bits_per_dim", "best_epoch", "samples", "wall_s"),
     }
     header = [record[key] for key in ("schema", "kind", "name", "runner", "seed")]

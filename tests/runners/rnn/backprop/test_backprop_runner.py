@@ -94,7 +94,19 @@ def record(finished: Path) -> dict[str, Any]:
 
 
 def test_results_have_every_key(record: dict[str, Any]) -> None:
-    shared = {"schema", "kind", "name", "runner", "config", "seed", "device", "versions", "git_commit"}
+    shared = {
+        "schema",
+        "kind",
+        "name",
+        "runner",
+        "config",
+        "seed",
+        "device",
+        "versions",
+        "precision",
+        "git_commit",
+        "files",
+    }
     assert set(record) == shared | {"system", "error_reference", "fastest", "rows", "training", "skipped", "findings"}
     header = (record["kind"], record["name"], record["runner"], record["seed"])
     assert header == ("backprop", "tiny", "BackpropRunner", 3)
