@@ -63,6 +63,8 @@ def generate(
         ids, cache = system.forward_substitution(state.cache, 0, size)
         return Generation(cache, state.time + size, state.drawn + size, state.key), ids
 
+    queues, time = network.stack.rings.rebased(state.cache.queues, state.time)
+    state = replace(state, cache=replace(state.cache, queues=queues), time=time)
     whole, rest = divmod(num_samples, _CHUNK)
     network = network.from_now(state.time)
     state, ids = lax.scan(lambda state, _: some(state, _CHUNK), state, None, length=whole)

@@ -16,6 +16,7 @@ from itertools import accumulate, pairwise
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, Int
 
 from common.blocks import Start
@@ -49,6 +50,27 @@ class Rings:
         """A time that the slots cannot tell from ``time``, and that stays below 2^30 where their period allows it."""
         period = math.lcm(*self.lengths)
         return jnp.asarray(time % (period * (_LATEST // period)) if period <= _LATEST else time, jnp.int32)
+
+    def rebased(
+        self, buffer: Float[Array, "D B C"], time: Int[Array, ""]
+    ) -> tuple[Float[Array, "D B C"], Int[Array, ""]]:
+        """The buffer and the time as they would be had time begun later, so that it stays below 2^30 between blocks.
+
+        Where whole periods of the slots are short enough the buffer stays as it is. Else, once 2^30 steps have passed,
+        every queue is turned to where the time less these steps finds its inputs.
+        """
+        if math.lcm(*self.lengths) <= _LATEST:
+            return buffer, self.wrapped(time)
+
+        def turned(buffer: Float[Array, "D B C"]) -> Float[Array, "D B C"]:
+            queues = [
+                jnp.roll(buffer[first : first + length], -(_LATEST % length), axis=0)
+                for first, length in zip(self.offsets, self.lengths, strict=True)
+            ]
+            return jnp.concatenate(queues)
+
+        late = time >= _LATEST
+        return lax.cond(late, turned, lambda buffer: buffer, buffer), jnp.where(late, time - _LATEST, time)
 
     def within(self, size: int) -> Rings:
         """The rings of a strip, which serve the ``size`` steps after its beginning and no others.

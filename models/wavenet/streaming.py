@@ -102,7 +102,7 @@ class StreamingNetwork:
         (h, skip), layers = self.stack.block(h, state.queues, state.time, rings)
         queues = rings.write(state.queues, layers, state.time, keep)
         recent = lax.dynamic_slice_in_dim(inputs, keep, reach)
-        time = rings.wrapped(state.time + keep)
+        queues, time = rings.rebased(queues, state.time + keep)
         return self.readout(h, skip), replace(state, recent=recent, queues=queues, time=time)
 
 
