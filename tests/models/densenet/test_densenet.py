@@ -198,7 +198,7 @@ NETWORK_SOLVERS = {
     TOTAL: Sequential(),
     TOTAL + len(LAYERS): Segmented(),
     TOTAL + 0.5: Segmented(CachedSequential(99)),
-    TOTAL + len(LAYERS) + 0.5: Segmented(GSJacobi()),
+    TOTAL + len(LAYERS) + 0.5: Segmented(GSJacobi(16)),
 }
 
 
