@@ -42,6 +42,11 @@ CONTRACTS = {
 METHODS = {*CONTRACTS, "solvers.linear", "solvers.methods"}
 NETWORKS = {f"models.{name}" for name in ("made", "pixelcnnpp", "wavenet", "densenet", "rnn")}
 SHARED = {"models.autoregressive", "models.heads", "models.layers"}
+EXPERIMENTS = {
+    *(f"runners.rnn.{name}" for name in ("backprop", "forward", "classifier")),
+    *(f"runners.{name}" for name in ("sampling", "densenet", "stream", "wavenet_timing", "training")),
+}
+MACHINERY = {"runners.config", "runners.report", "runners.measure", "runners.plotting", "runners.experiment"}
 PARTS: dict[str, set[str]] = {
     **dict.fromkeys(CONTRACTS, CONTRACTS),
     "solvers.linear": CONTRACTS,
@@ -75,7 +80,18 @@ PARTS: dict[str, set[str]] = {
     "data.audio": set(),
     "data.images": set(),
     "data.images.pictures": {"data", "data.images"},
+    "runners": set(),
+    "runners.config": set(),
+    "runners.report": set(),
+    "runners.experiment": {"runners.config", "runners.report"},
+    "runners.plotting": {"runners.report"},
+    "runners.measure": {"runners.config", "runners.report", "runners.experiment"},
+    "runners.rnn": set(),
+    **dict.fromkeys(EXPERIMENTS, MACHINERY),  # none imports another, or cli
+    "runners.cli": {*MACHINERY, "runners"},
 }
+# What pictures are drawn with, and what they are not drawn from.
+DRAWING, COMPUTING = "matplotlib", {"jax", "flax", "solvers", "models"}
 OURS = {*ROOMS, "main", "tests"}
 ON_USE = {"torch", "torchvision", "mlxtend", "pooch", "gdown"}  # slow to import and not needed by every run
 LOOKUP = re.compile(r"([a-z_]+)(\.\w+)+:\w+")  # what common.lookup resolves
@@ -247,6 +263,23 @@ def test_parts_of_a_room_import_those_that_they_may(inside: str) -> None:
 @pytest.mark.parametrize("name", [name for name, path in NAMES.items() if room(path) == "solvers"])
 def test_no_solver_waits_with_an_import(name: str) -> None:
     assert not in_functions(NAMES[name].read_text())
+
+
+def is_figures(path: Path) -> bool:
+    return path.name == "figures.py" or path.parent.name == "plotting"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if room(path) == "runners"], ids=lambda path: path.name)
+def test_pictures_are_drawn_in_figures_from_records_and_arrays(path: Path) -> None:
+    found = imported(path.read_text(), "runners")
+    assert DRAWING not in found or is_figures(path)
+    assert not is_figures(path) or not found & COMPUTING
+
+
+def test_folders_stay_small() -> None:
+    for folder in {path.parent for path in MODULES}:
+        count = len(list(folder.glob("*.py")))
+        assert count <= (3 if folder == ROOT / "runners" else 16), folder
 
 
 NAMED = ("a", "a.b", "a.b.c", "a.d")
