@@ -22,6 +22,14 @@ SUCCESSORS: dict[str, str] = {
     "n_iters": "max_steps",
     "num_iters": "max_steps",
     "image_folder": "the flag --out",
+    "save_folder": "the flag --out",
+    "data_dir": "root inside data",
+    "dataset": "data (a mapping with a name)",
+    **{key: f"{key} inside model" for key in ("nr_resnet", "nr_filters", "nr_logistic_mix")},
+    "image_size": "image_shape inside model",
+    "hidden_size": "hidden_sizes inside model",
+    "hidden_layers": "hidden_sizes inside model, a number for each layer",
+    "lr": "learning_rate",
     "doc": "the flag --out",
     "run": "the flag --out",
 }
@@ -37,6 +45,7 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     successors: ClassVar[Mapping[str, str]] = {}  # of keys that this schema had once
+    refusals: ClassVar[Mapping[str, str]] = {}  # of keys that look as if they belonged here, and why they do not
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1234
 
@@ -70,7 +79,10 @@ def _explain(schema: type[BaseModel], error: ValidationError) -> str:
         return explain(error)
     location = [str(part) for part in extra[0]["loc"]]
     key, fields = location[-1], _fields_at(schema, location[:-1])
-    successors = {**SUCCESSORS, **(schema.successors if issubclass(schema, RunConfig) else {})}
+    own = schema if issubclass(schema, RunConfig) else RunConfig
+    if not location[:-1] and key in own.refusals:
+        return f"config key {key!r} does not belong here: {own.refusals[key]}"
+    successors = {**SUCCESSORS, **own.successors}
     if key in successors:
         return f"config key {'.'.join(location)!r} belongs to an older code base; its successor is {successors[key]}"
     inside = f" in {'.'.join(location[:-1])}" if location[:-1] else ""

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from runners.measure.memory import check_fits, program_bytes
 from solvers import Progress, Solver, Status, TraceOptions, advance, start
 
 SLICE_S = 0.5
@@ -85,9 +86,11 @@ class CompiledSolve:
         begin = time.perf_counter()
         self.system = system
         first = jax.jit(lambda system: start(system, solver, max_steps=max_steps, trace=trace)).lower(system).compile()
+        check_fits(first)
         self._start: Callable[[Any], Progress] = first
         progress = self._start(system)
         self._advance = advance.lower(system, solver, progress, jnp.int32(0)).compile()
+        check_fits(self._advance)
         self.compile_s = time.perf_counter() - begin
         self._per_slice = 0  # steps that take about SLICE_S; 0: not known yet
 
@@ -132,12 +135,4 @@ class CompiledSolve:
         stats = jax.devices()[0].memory_stats()
         if stats and "peak_bytes_in_use" in stats:
             return int(stats["peak_bytes_in_use"])
-        analysis = self._advance.memory_analysis()
-        if analysis is None:
-            return None
-        return int(
-            analysis.argument_size_in_bytes
-            + analysis.output_size_in_bytes
-            + analysis.temp_size_in_bytes
-            - analysis.alias_size_in_bytes
-        )
+        return program_bytes(self._advance)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -15,6 +16,10 @@ from runners.sampling.prompt import PromptConfig
 
 class SamplerConfig(ModelChoice, RunConfig):
     """Which model, how many samples, what is given of them, and the solvers that are compared."""
+
+    successors: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("dataset", "data_dir"), "known_pixels, where images are completed; samplers read no others")
+    }
 
     batch_size: Annotated[int, Field(ge=1)] = 16
     noise_file: str | None = None  # an .npz with the noise's arrays, batch first, named as the model documents
@@ -31,7 +36,7 @@ class SamplerConfig(ModelChoice, RunConfig):
 class WaveNetSamplerConfig(SamplerConfig):
     """The keys of a sampler's config, and those of sound."""
 
-    num_samples: Annotated[int, Field(ge=2)]  # T: the equations that the solvers are compared on
+    num_samples: Annotated[int, Field(ge=1)]  # T: the equations that the solvers are compared on
     batch_size: Annotated[int, Field(ge=1)] = 1
     # {name: argmax}, the likeliest class, or {name: gumbel, temperature: 0.9}, a draw; by default gumbel
     head: dict[str, Any] = Field(default_factory=dict)

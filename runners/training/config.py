@@ -31,6 +31,9 @@ class TrainConfig(RunConfig):
     """A training: its model, its optimizer, and where its weights go. A task's config adds the ``data``."""
 
     trains: ClassVar[Mapping[str, str]]  # the table of models.MODELS that ``model`` is in
+    refusals: ClassVar[Mapping[str, str]] = {
+        "checkpoint": "a training begins with random weights, and goes on by itself from what state_dir holds"
+    }
 
     model: dict[str, Any]  # the architecture: name and options, as in models.MODELS
 

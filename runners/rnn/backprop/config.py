@@ -18,6 +18,8 @@ class BackpropConfig(RunConfig):
 
     successors: ClassVar[Mapping[str, str]] = {
         "dataset": "data",
+        "data_dim": "image_size, the square root of it",
+        "n_repeats": "trainings",
         "timed_runs": "repeats; what was repeats, how often each method trains, is trainings now",
     }
 
