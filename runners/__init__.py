@@ -25,7 +25,7 @@ RUNNERS: Table[Any] = Table(
         "RNNClassifierRunner": "runners.rnn.classifier.runner:RNNClassifierRunner",
         "DenseNetRunner": "runners.densenet.runner:DenseNetRunner",
         "StreamRunner": "runners.stream.runner:StreamRunner",
-        "EvaluateRunner": "runners.training.evaluation.runner:EvaluateRunner",  # any model that is trained
+        "EvaluateRunner": "runners.training.evaluation:EvaluateRunner",  # any model that is trained
         "TrainRunner": "runners.training.runner:TrainRunner",
         "TrainClassifierRunner": "runners.training.runner:TrainClassifierRunner",
         "TrainWaveNetRunner": "runners.training.runner:TrainWaveNetRunner",

@@ -31,20 +31,22 @@ class UsageError(UserError):
     """The command line or the config asks for something that cannot be had (exit code 2)."""
 
 
-class RunConfig(BaseModel):
-    """The keys that every config has."""
+class Section(BaseModel):
+    """A mapping in a config, whose keys are all known."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RunConfig(Section):
+    """The keys that every config has."""
 
     successors: ClassVar[Mapping[str, str]] = {}  # of keys that this schema had once
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1234
 
 
-class DataConfig(BaseModel):
+class DataConfig(Section):
     """The dataset that a config names, and where its files are."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = "mnist5k"
     root: str | None = None

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from models.weights.native import save_checkpoint
 from runners.training.task import TrainTask
 from runners.training.trainer import Trainer, Weights
@@ -23,16 +25,20 @@ def best_epoch(history: Sequence[Mapping[str, Any]], task: TrainTask) -> Mapping
     return min(history, key=lambda row: sign * row[key])
 
 
-def checkpoint_info(trainer: Trainer, values: Mapping[str, float], epoch: int, name: str) -> dict[str, Any]:
-    """The facts that go into a file of weights: its metrics, given by key, the number of epochs, and the config."""
-    task = trainer.task
-    return {
-        "dataset": task.dataset,
-        **task.checkpoint_info(values),
-        "epochs": epoch,
-        "seed": trainer.config.seed,
-        "config": name,
-    }
+def save_weights(
+    path: Path,
+    trainer: Trainer,
+    weights: Weights,
+    values: Mapping[str, float],
+    epoch: int,
+    name: str,
+    dtype: str = "float32",
+) -> None:
+    """Write weights that have metrics ``values``, by key, after so many epochs of the config called ``name``."""
+    config, task = trainer.config, trainer.task
+    about = {"epochs": epoch, "seed": config.seed, "config": name}
+    info = {"dataset": task.dataset, **task.checkpoint_info(values), **about}
+    save_checkpoint(path, config.model["name"], trainer.model(weights), info, np.dtype(dtype))
 
 
 class Preview:
@@ -76,8 +82,6 @@ class Preview:
             self._best = None
 
     def _save(self, file: str, averaged: Weights, epoch: Mapping[str, Any]) -> None:
-        trainer = self._trainer
-        evaluated = trainer.task.evaluated
-        values = {metric.key: epoch[evaluated.averaged_key(metric)] for metric in trainer.task.metrics}
-        info = checkpoint_info(trainer, values, epoch["epoch"], self._name)
-        save_checkpoint(self.folder / file, trainer.config.model["name"], trainer.model(averaged), info)
+        task = self._trainer.task
+        values = {metric.key: epoch[task.evaluated.averaged_key(metric)] for metric in task.metrics}
+        save_weights(self.folder / file, self._trainer, averaged, values, epoch["epoch"], self._name)
