@@ -47,21 +47,6 @@ class Journal:
         """The time at which each chunk ends."""
         return np.cumsum(self.sizes) / self.sample_rate
 
-    @property
-    def real_time_factor(self) -> float:
-        """Seconds of work for a second of sound."""
-        return float(self.latency_s.sum()) / self.duration_s
-
-    @property
-    def late(self) -> int:
-        """Chunks that took longer than they last."""
-        return int(np.sum(self.latency_s > self.sizes / self.sample_rate))
-
-    @property
-    def mean_values(self) -> Float[np.ndarray, " V"]:
-        """The mean of each value over all samples."""
-        return np.average(self.values, axis=0, weights=self.sizes)
-
 
 def keep_journal(steps: Iterable[Chunk], sample_rate: int, checked: int, console: Console) -> Journal:
     """Hear a stream to its end. Of all but the first ``checked`` samples, only numbers by chunk are kept.
