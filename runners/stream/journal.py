@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from runners.experiment import RunFailure
-from runners.stream.session import Chunk
+from runners.stream.listener import Chunk
 
 _SHOWN_S = 0.5  # between looks at the progress
 

@@ -18,9 +18,8 @@ from runners.config.schema import Count, RunConfig, UsageError
 from runners.experiment import RunContext
 from runners.report.report import Report
 from runners.stream.journal import Journal, keep_journal
-from runners.stream.listener import listener
+from runners.stream.listener import Session, listener
 from runners.stream.report import StreamResult, stream_report
-from runners.stream.session import Session
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
