@@ -110,7 +110,7 @@ def _solver_findings(
         final_error=float(np.max(curves["error"][-1])),
         settled=settled,
         early_exits=[_early_exit(followed.answers, curves, exact, k) for k in ks] if parallel else [],
-        times=_times_of(row, curves, settled["top5"]["median"]),
+        times=_solver_times(row, curves, settled["top5"]["median"]),
     )
 
 
@@ -140,7 +140,7 @@ def _early_exit(
     return found | {key: _at(curves, name, found["mean_steps"]) for key, name in times.items()}
 
 
-def _times_of(row: Row, curves: Mapping[str, np.ndarray], settled_steps: float) -> dict[str, Any]:
+def _solver_times(row: Row, curves: Mapping[str, np.ndarray], settled_steps: float) -> dict[str, Any]:
     return {
         "label": row.label,
         "top5_settled_steps": settled_steps,

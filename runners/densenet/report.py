@@ -14,6 +14,7 @@ from runners.densenet.figures import by_step_figure, by_time_figure, predictions
 from runners.densenet.findings import Findings, SolverFindings
 from runners.measure.job import MISMATCH
 from runners.measure.table import comparison_table
+from runners.plotting.convergence import to_files
 from runners.plotting.picture import Picture
 from runners.report.report import Report
 from runners.report.table import Cells, Column, ResultTable
@@ -50,12 +51,13 @@ def densenet_report(name: str, config: Mapping[str, Any], findings: Findings) ->
     title = f"{name}: {findings.subject}"
     record = _record(str(config["model"]["name"]), findings)
     curves = {label: solver.curves for label, solver in findings.solvers.items()}
+    layer_s = np.array([layer.median for layer in findings.measured.path.layers], np.float32)
     return Report(
         kind="densenet",
         title=title,
         config=config,
         record=record,
-        arrays={"curves.npz": _arrays(findings)},
+        arrays={"curves.npz": {**to_files(curves), "exact_logits": findings.measured.exact, "layer_s": layer_s}},
         artifacts=[
             Picture("convergence_by_step.png", partial(by_step_figure, curves, record, title)),
             Picture("predictions_by_step.png", partial(predictions_figure, curves, record, title)),
@@ -121,16 +123,6 @@ def _by_sweep(curves: Mapping[str, np.ndarray], exact: np.ndarray) -> dict[str, 
         "difference": quartiles(curves["difference"]),
         **{name: curves[name].mean(axis=1).tolist() for name in ("top1", "top5", "top5_in_order")},
     }
-
-
-def _arrays(findings: Findings) -> dict[str, np.ndarray]:
-    layer_s = [layer.median for layer in findings.measured.path.layers]
-    curves = {
-        f"{label}/{name}": array.astype(np.float32) if array.dtype == np.float64 else array
-        for label, solver in findings.solvers.items()
-        for name, array in solver.curves.items()
-    }
-    return {**curves, "exact_logits": findings.measured.exact, "layer_s": np.array(layer_s, np.float32)}
 
 
 def _tables(findings: Findings) -> Iterator[ResultTable]:

@@ -12,8 +12,8 @@ from jaxtyping import Array, Float
 
 from data.audio.clip import Waveform
 from models.wavenet.generation import begin, generate
+from runners.plotting.audio import WaveFile
 from runners.plotting.picture import Picture
-from runners.plotting.sound import WaveFile
 from runners.training.task import ModelOutput
 from runners.training.tasks.figures import continuation_figure
 
