@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
-from models import MODELS, build
+from models import MODELS, build, describe_config
 from models.weights.checkpoint import Checkpoint
 from models.weights.load import load_checkpoint
+from runners.config.schema import RunConfig
 
 
 class ModelChoice(BaseModel):
@@ -49,3 +50,9 @@ def random_weights(options: Mapping[str, Any], seed: int) -> Checkpoint:
     """A model of that architecture as it is before any training. Raises UserError where there is none such."""
     model = build(options, seed)
     return Checkpoint(options["name"], model, {"weights": "random"}, trained=False)
+
+
+def resolved(config: RunConfig, checkpoint: Checkpoint) -> dict[str, Any]:
+    """A config with every default filled in, the model's too, and what is known of the weights."""
+    model = describe_config(checkpoint.name, checkpoint.model.config)
+    return {**config.model_dump(), "model": model, "weights": checkpoint.info}

@@ -82,9 +82,7 @@ class Answers:
             "median_steps": float(np.median(steps)),
             "max_steps": int(steps.max()),
             "mean_steps_in_full": float(self.steps_at(self.last).mean()),
-            "top1_differs": float(1.0 - right["top1"].mean()),
-            "top5_differs": float(1.0 - right["top5"].mean()),
-            "top5_in_order_differs": float(1.0 - right["top5_in_order"].mean()),
+            **{f"{name}_differs": float(1.0 - same.mean()) for name, same in right.items()},
         }
 
 

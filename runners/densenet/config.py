@@ -9,10 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from common.names import unknown
 from models.weights.downloads import downloads
 from runners.config.models import ModelChoice
-from runners.config.schema import DataConfig, RunConfig
+from runners.config.schema import Count, DataConfig, RunConfig
 from runners.config.solvers import SolverList
-
-Count = Annotated[int, Field(ge=1)]
 
 
 class EarlyExit(BaseModel):

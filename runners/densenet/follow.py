@@ -46,7 +46,9 @@ def follow_answers(entry: SolverEntry, systems: Iterable[Any], num_images: int) 
     length = max(len(batch.num_steps) for batch in batches)
     steps = [np.tile(_extended(b.num_steps, length)[:, None], (1, len(b.last))) for b in batches]
     logits = np.concatenate([_extended(batch.logits, length) for batch in batches], axis=1)
-    difference = np.concatenate([_still(batch.difference, length) for batch in batches], axis=1)
+    difference = np.concatenate(
+        [np.pad(b.difference, ((0, length - len(b.difference)), (0, 0))) for b in batches], axis=1
+    )
     last = np.concatenate([batch.last for batch in batches])
     answers = Answers(np.concatenate(steps, axis=1)[:, :num_images], logits[:, :num_images], last[:num_images])
     return Followed(answers, difference[:, :num_images], max(batch.outcome for batch in batches))
@@ -87,8 +89,3 @@ def _observe(system: Any, x: Any, previous: Any) -> tuple[Float[Array, "B K"], F
 def _extended(rows: Shaped[np.ndarray, "S *n"], length: int) -> Shaped[np.ndarray, "L *n"]:
     """The last row again, up to ``length`` rows."""
     return rows[np.minimum(np.arange(length), len(rows) - 1)]
-
-
-def _still(difference: Float[np.ndarray, "S B"], length: int) -> Float[np.ndarray, "L B"]:
-    """Zeros behind, up to ``length`` rows."""
-    return np.pad(difference, ((0, length - len(difference)), (0, 0)))

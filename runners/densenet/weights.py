@@ -22,17 +22,11 @@ from runners.densenet.config import DenseNetRunnerConfig
 
 @dataclass(frozen=True)
 class LoadedClassifier:
-    """A classifier with weights.
+    """A classifier with weights."""
 
-    Attributes:
-        checkpoint: the model; ``trained`` tells whether its weights are.
-        origin: where the weights are from, in a few words.
-        description: the same, and what batch-norm statistics are of where the weights are random.
-    """
-
-    checkpoint: Checkpoint
-    origin: str
-    description: str
+    checkpoint: Checkpoint  # the model; ``trained`` tells whether its weights are
+    origin: str  # where the weights are from, in a few words
+    description: str  # the same, and what batch-norm statistics are of where the weights are random
 
 
 def load_classifier(config: DenseNetRunnerConfig) -> LoadedClassifier:

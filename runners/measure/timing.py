@@ -7,6 +7,7 @@ them; a solve shorter than that is one slice.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,11 @@ class Times:
         """Median and quartiles of ``seconds``."""
         q1, median, q3 = np.percentile(seconds, [25, 50, 75])
         return cls(float(median), float(q1), float(q3), len(seconds))
+
+    @property
+    def in_ms(self) -> dict[str, float]:
+        """As results.json has times in milliseconds; ``n`` stays the number of measurements."""
+        return {key: value if key == "n" else 1e3 * value for key, value in dataclasses.asdict(self).items()}
 
 
 def time_calls(function: Callable[[], Any], repeats: int) -> Times:

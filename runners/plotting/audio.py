@@ -1,4 +1,4 @@
-"""Pictures of sound: waveforms and spectrograms, of one clip or of several to compare.
+"""Sound as something that a run leaves behind: wav files, and pictures of one clip or of several to compare.
 
 The ``draw_*`` functions draw on axes that the caller has. Samples are one channel, (N,) with N >= 2, full scale is
 [-1, 1]; rates are in Hz.
@@ -7,7 +7,9 @@ The ``draw_*`` functions draw on axes that the caller has. Samples are one chann
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -15,12 +17,36 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from data.audio.clip import write_wave
 from runners.plotting.style import FAINT, INK, new_figure, set_title, style_axes
 
 RANGE_DB = 70.0  # from the loudest that is shown to black
 _COLUMNS = 1500  # in a picture: more are not seen
 _WINDOW_S = 0.032
+_PAUSE_S = 0.25  # between the sounds of a batch in one file
 _WAVE = "#0072b2"
+
+
+@dataclass(frozen=True)
+class WaveFile:
+    """A wav file of one channel, full scale [-1, 1]. Satisfies Artifact."""
+
+    name: str
+    samples: Float[np.ndarray, " N"]
+    sample_rate: int  # in Hz
+
+    essential: ClassVar[bool] = True
+
+    def write(self, folder: Path) -> None:
+        """Write the file, whole or not at all."""
+        write_wave(folder / self.name, self.samples, self.sample_rate)
+
+
+def one_after_the_other(sounds: Float[np.ndarray, "B T"], sample_rate: int) -> Float[np.ndarray, " N"]:
+    """The sounds of a batch as one, with pauses of a quarter of a second between them."""
+    pause = round(_PAUSE_S * sample_rate)
+    apart = np.pad(sounds, ((0, 0), (0, pause))).reshape(-1)
+    return apart[: len(apart) - pause]
 
 
 class Spectrogram(NamedTuple):

@@ -42,6 +42,15 @@ def by_label(arrays: Arrays) -> dict[str, dict[str, Shaped[np.ndarray, "..."]]]:
     return grouped
 
 
+def to_files(grouped: Traces) -> dict[str, Shaped[np.ndarray, "..."]]:
+    """The inverse of ``by_label``, with numbers of 64 bits as 32: that is how files hold them."""
+    return {
+        f"{label}/{name}": array.astype(np.float32) if array.dtype == np.float64 else array
+        for label, arrays in grouped.items()
+        for name, array in arrays.items()
+    }
+
+
 def convergence_figure(traces: Traces, rows: Rows, title: str, reference: str, x: XAxis) -> Figure:
     """Error and forward difference against sequential steps or measured seconds, all axes logarithmic.
 

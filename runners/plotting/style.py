@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-
-from common.files import write_atomically
 
 INK, FAINT, GRID = "#222222", "#666666", "#e4e4e4"
 
@@ -70,11 +67,6 @@ def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     return buffer.getvalue()
-
-
-def save_figure(path: Path, figure: Figure) -> None:
-    """Write the figure as a PNG file, whole or not at all."""
-    write_atomically(path, png(figure))
 
 
 def draw_legend(figure: Figure, axes: Sequence[Axes]) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 from rich.progress import (
@@ -50,29 +48,12 @@ def counting_bar(console: Console, what: str, total: int) -> Iterator[Progress]:
         yield bar
 
 
-class LiveProgress:
-    """Bars that are shown while a block runs, on a terminal alone; they stay as they stand.
-
-    Attributes:
-        console: where they are, and where lines are printed.
-        bar: rich's, to which tasks are added.
-    """
+class LiveProgress(Progress):
+    """Bars that are shown while a block runs, on a terminal alone; they stay as they stand."""
 
     def __init__(self, console: Console, *columns: ProgressColumn) -> None:
         """``columns`` are the parts of each bar, from left to right."""
-        self.console = console
-        self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
-
-    def __enter__(self) -> Self:
-        """Show the bars."""
-        self.bar.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Leave the bars as they stand."""
-        self.bar.__exit__(kind, error, traceback)
+        super().__init__(*columns, console=console, disable=not console.is_terminal)
 
     def say(self, message: str) -> None:
         """Print a line, of which nothing is taken for markup."""

@@ -47,14 +47,8 @@ class KnownPixels(BaseModel):
 def load_known(config: KnownPixels, model: ImageModel, batch_size: int) -> Known:
     """The values that a batch begins with, one image a sample.
 
-    Args:
-        config: which.
-        model: a model of such images.
-        batch_size: number of samples.
-
-    Raises:
-        UsageError: the images are not there, too few or of another shape, or more is known than there is.
-        DatasetError: the dataset cannot be had.
+    Raises UsageError where the images are not there, too few or of another shape, or more is known than there is, and
+    DatasetError where the dataset cannot be had.
     """
     height, width, _ = model.image_shape
     if config.rows is not None and config.rows > height:

@@ -1,4 +1,7 @@
-"""The noise of a batch of samples: drawn from the seed, or read from a file so that a sample can be drawn again."""
+"""The noise of a batch of samples: drawn from the seed, or read from a file so that a sample can be drawn again.
+
+Files hold noise and samples batch first, and the T equations as the model's grid says.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,12 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Shaped
 
 from models.autoregressive import Head, Noise
 from runners.config.arrays import open_arrays
 from runners.config.schema import UsageError
 from runners.sampling.config import SamplerConfig
-from runners.sampling.layout import batch_first, by_equation
 
 
 def make_noise(config: SamplerConfig, head: Head, grid: tuple[int, ...]) -> Noise:
@@ -70,3 +73,14 @@ def _checked(source: str, given: np.ndarray, like: np.ndarray) -> np.ndarray:
     if not np.all(np.isfinite(noise)):
         raise UsageError(f"{source} holds values that are not finite {like.dtype} numbers")
     return noise
+
+
+def batch_first(array: Shaped[np.ndarray, "T B ..."], grid: tuple[int, ...]) -> Shaped[np.ndarray, "B ..."]:
+    """States or noise as files hold them, (batch, *grid, ...)."""
+    array = np.moveaxis(np.asarray(array), 1, 0)
+    return array.reshape(len(array), *grid, *array.shape[2:])
+
+
+def by_equation(array: Shaped[np.ndarray, "B ..."], grid: tuple[int, ...]) -> Shaped[np.ndarray, "T B ..."]:
+    """The inverse of ``batch_first``."""
+    return np.moveaxis(array.reshape(len(array), math.prod(grid), *array.shape[1 + len(grid) :]), 0, 1)

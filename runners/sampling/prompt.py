@@ -53,16 +53,10 @@ class PromptConfig(BaseModel):
 
 
 def load_prompt(config: PromptConfig | None, model: Any, batch_size: int) -> Int[Array, "P B"]:
-    """The class ids that every sample begins with, P = 0 where there is no prompt.
+    """The class ids that every sample of a WaveNet begins with, P = 0 where there is no prompt.
 
-    Args:
-        config: which.
-        model: a WaveNet; gives ``config`` and ``from_sound``.
-        batch_size: number of samples.
-
-    Raises:
-        UsageError: the sound cannot be had, is silent or shorter than what is asked for, or the ids are not of the
-            model's classes or of another batch.
+    Raises UsageError where the sound cannot be had, is silent or shorter than what is asked for, or the ids are not of
+    the model's classes or of another batch.
     """
     if config is None:
         return jnp.zeros((0, batch_size), jnp.int32)

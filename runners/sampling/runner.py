@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from runners.config.models import resolved
 from runners.config.schema import RunConfig
 from runners.config.solvers import fit_entries, labels
 from runners.experiment import RunContext
 from runners.measure.comparison import compare_solvers
 from runners.report.report import Report
 from runners.sampling.config import SamplerConfig, WaveNetSamplerConfig
-from runners.sampling.images import image_subject
 from runners.sampling.report import sampling_report
 from runners.sampling.sound import sound_subject
-from runners.sampling.subject import Subject
+from runners.sampling.subject import Subject, image_subject
 
 
 class SamplerRunner:
@@ -40,7 +40,8 @@ class SamplerRunner:
             console=self.context.console,
         )
         title = f"{self.context.name}: {subject.words}"
-        return sampling_report(title, subject.resolved(config), comparison, subject.present(comparison, title))
+        record = {**resolved(config, subject.checkpoint), "head": dict(subject.head)}
+        return sampling_report(title, record, comparison, subject.present(comparison, title))
 
     def _subject(self, config: SamplerConfig) -> Subject:
         """What is sampled from."""

@@ -21,16 +21,15 @@ from models.weights.checkpoint import Checkpoint
 from runners.config.schema import UsageError
 from runners.measure.comparison import Comparison
 from runners.measure.generation import Continuation, continued
+from runners.plotting.audio import WaveFile, one_after_the_other
 from runners.plotting.picture import Picture
-from runners.plotting.sound import WaveFile, one_after_the_other
 from runners.report.report import Artifact
 from runners.sampling.config import WaveNetSamplerConfig
 from runners.sampling.figures import Clip, SampledSound, sound_figure
-from runners.sampling.head import head_options, replace_head
 from runners.sampling.noise import make_noise, noise_in_files
 from runners.sampling.prompt import load_conditioning, load_prompt, network_behind, prompt_clip
 from runners.sampling.report import Samples
-from runners.sampling.subject import Subject, in_words, load_model
+from runners.sampling.subject import Subject, head_options, in_words, load_model, replace_head
 
 _EMBEDDED = "speech"  # what weights that were trained on the embedded clip say of themselves
 
@@ -38,11 +37,8 @@ _EMBEDDED = "speech"  # what weights that were trained on the embedded clip say 
 def sound_subject(config: WaveNetSamplerConfig, runner: str, name: str | None, console: Console) -> Subject:
     """The equations of a batch of sounds. Raises UserError where the config asks for what cannot be had.
 
-    Args:
-        config: the sampler's.
-        runner: its name, for messages.
-        name: the model on which the runner insists, if it does.
-        console: for messages while sound is generated.
+    ``runner`` is the name that messages have for it, and ``name`` the model on which it insists, if it does. The
+    console is for messages while sound is generated.
     """
     checkpoint = load_model(config, runner, name)
     model = require(checkpoint.model, SoundModel)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from runners.experiment import RunFailure
-from runners.stream.session import Chunk
+from runners.stream.listener import Chunk
 
 _SHOWN_S = 0.5  # between looks at the progress
 
@@ -46,21 +46,6 @@ class Journal:
     def time_s(self) -> Float[np.ndarray, " N"]:
         """The time at which each chunk ends."""
         return np.cumsum(self.sizes) / self.sample_rate
-
-    @property
-    def real_time_factor(self) -> float:
-        """Seconds of work for a second of sound."""
-        return float(self.latency_s.sum()) / self.duration_s
-
-    @property
-    def late(self) -> int:
-        """Chunks that took longer than they last."""
-        return int(np.sum(self.latency_s > self.sizes / self.sample_rate))
-
-    @property
-    def mean_values(self) -> Float[np.ndarray, " V"]:
-        """The mean of each value over all samples."""
-        return np.average(self.values, axis=0, weights=self.sizes)
 
 
 def keep_journal(steps: Iterable[Chunk], sample_rate: int, checked: int, console: Console) -> Journal:

@@ -5,26 +5,23 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import jax
 import numpy as np
 from pydantic import Field
 
 from data.audio.stream import SoundStream
-from models import describe_config
 from models.weights.stream_state import StateError, load_state, save_state
-from runners.config.models import ModelChoice, load
-from runners.config.schema import RunConfig, UsageError
+from runners.config.models import ModelChoice, load, resolved
+from runners.config.schema import Count, RunConfig, UsageError
 from runners.experiment import RunContext
 from runners.report.report import Report
 from runners.stream.journal import Journal, keep_journal
-from runners.stream.listener import listener
+from runners.stream.listener import Session, listener
 from runners.stream.report import StreamResult, stream_report
-from runners.stream.session import Session
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
 
 
 class StreamConfig(RunConfig, ModelChoice):
@@ -97,16 +94,9 @@ class StreamRunner:
         if config.save_state is not None:
             path = Path(config.save_state).expanduser()
             save = [partial(save_state, path, session.state, self.checkpoint.model)]
-        return stream_report(self._title(), self._resolved(), result, save)
-
-    def _resolved(self) -> dict[str, Any]:
-        """The config with every default filled in."""
-        described = describe_config(self.checkpoint.name, self.checkpoint.model.config)
-        return self.config.model_dump() | {"model": described, "weights": self.checkpoint.info}
-
-    def _title(self) -> str:
-        weights = "random weights" if self.config.checkpoint is None else self.config.checkpoint
-        return f"{self.context.name}: {self.checkpoint.name}, {weights}, {self.sound.path.name}"
+        weights = "random weights" if config.checkpoint is None else config.checkpoint
+        title = f"{self.context.name}: {self.checkpoint.name}, {weights}, {self.sound.path.name}"
+        return stream_report(title, resolved(config, self.checkpoint), result, save)
 
 
 def _check_target(save_state: str) -> None:

@@ -38,9 +38,9 @@ class TrainProgress(LiveProgress):
         epoch = f"{min(step * self.epochs // self.num_steps + 1, self.epochs)}/{self.epochs}"
         metrics = self._metrics(history[-1]) if history else ""
         if self.task is None:  # made here, so that the time left is reckoned from a resumed run's first step
-            self.task = self.bar.add_task("", total=self.num_steps, completed=step, epoch=epoch, metrics=metrics)
+            self.task = self.add_task("", total=self.num_steps, completed=step, epoch=epoch, metrics=metrics)
             self.reported = len(history)
-        self.bar.update(self.task, completed=step, epoch=epoch, metrics=metrics)
+        self.update(self.task, completed=step, epoch=epoch, metrics=metrics)
         if not self.console.is_terminal:
             for row in history[self.reported :]:
                 self.say(f"epoch {row['epoch']}/{self.epochs}: {self._metrics(row)}; {self._times(row)}")

@@ -6,9 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from runners.config.schema import RunConfig
+from runners.config.schema import Count, RunConfig
 
-Count = Annotated[int, Field(ge=1)]
 Layers = Annotated[int, Field(ge=1, le=20)]  # the longest dilation is 2^(layers - 1)
 
 
@@ -56,10 +55,5 @@ class WaveNetTimingConfig(RunConfig):
 
     def request(self, layers: int, batch_size: int) -> dict[str, Any]:
         """The arguments of ``measure_speed``."""
-        return {
-            "architecture": self.architecture(layers),
-            "batch_size": batch_size,
-            "num_samples": self.num_samples,
-            "repeats": self.repeats,
-            "seed": self.seed,
-        }
+        own = self.model_dump(include={"num_samples", "repeats", "seed"})
+        return {"architecture": self.architecture(layers), "batch_size": batch_size, **own}

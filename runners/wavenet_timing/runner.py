@@ -36,8 +36,8 @@ class WaveNetTimingRunner:
 
     def run(self) -> Report:
         """Measure everything. Raises RunFailure where the process on one core fails."""
-        requests = [self.config.request(layers, batch) for layers, batch in self.points]
         naive, skipped = self._naive()
+        requests = [self.config.request(layers, batch) for layers, batch in self.points]
         speeds = self._with_queues(requests)
         pinned = self._pinned(requests)
         timed = [
@@ -48,7 +48,7 @@ class WaveNetTimingRunner:
 
     def _naive(self) -> tuple[dict[int, Times], list[dict[str, Any]]]:
         """Naive times by the number of the point, and which were left out because they would take too long."""
-        config = self.config
+        config, say = self.config, self.context.say
         found: dict[int, Times] = {}
         skipped = []
         work_before, seconds_before = 0, 0.0
@@ -59,9 +59,9 @@ class WaveNetTimingRunner:
             if expected > config.time_limit_s:
                 reason = f"a sweep would take about {format_seconds(expected)}, more than time_limit_s"
                 skipped.append({"layers": layers, "reason": reason})
-                self._say(f"{layers} layers a block: naive left out: {reason}")
+                say(f"{layers} layers a block: naive left out: {reason}")
                 continue
-            self._say(f"{layers} layers a block, batch {config.batch_size}: naive ...")
+            say(f"{layers} layers a block, batch {config.batch_size}: naive ...")
             found[i] = measure_naive(
                 config.architecture(layers), batch_size=config.batch_size, repeats=config.repeats, seed=config.seed
             )
@@ -72,19 +72,15 @@ class WaveNetTimingRunner:
         """Every network with queues, on all cores."""
         speeds = []
         for (layers, batch), request in zip(self.points, requests, strict=True):
-            self._say(f"{layers} layers a block, batch {batch}: with queues ...")
+            self.context.say(f"{layers} layers a block, batch {batch}: with queues ...")
             speeds.append(measure_speed(**request))
         return speeds
 
     def _pinned(self, requests: list[dict[str, Any]]) -> list[Speed] | list[None]:
         """The same on one core, where that is wanted and can be had."""
-        if not self.config.pin:
-            return [None] * len(requests)
-        if not can_pin() or jax.default_backend() != "cpu":
-            self._say("not measured on one core: this system or device does not let a process choose its cores")
-            return [None] * len(requests)
-        self._say("all of it with queues again on one core ...")
-        return measure_pinned(requests)
-
-    def _say(self, message: str) -> None:
-        self.context.console.print(message, highlight=False, markup=False, soft_wrap=True)
+        if self.config.pin and can_pin() and jax.default_backend() == "cpu":
+            self.context.say("all of it with queues again on one core ...")
+            return measure_pinned(requests)
+        if self.config.pin:
+            self.context.say("not measured on one core: this system or device does not let a process choose its cores")
+        return [None] * len(requests)

@@ -17,8 +17,8 @@ from data.audio.clip import Waveform, load_clip
 from models.capabilities import SoundModel, require
 from models.wavenet.generation import begin, generate
 from runners.config.schema import UsageError
+from runners.plotting.audio import WaveFile
 from runners.plotting.picture import Picture
-from runners.plotting.sound import WaveFile
 from runners.training.config import ClipConfig
 from runners.training.task import ModelOutput
 from runners.training.tasks.figures import continuation_figure
