@@ -12,8 +12,7 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from runners.config.solvers import SolverEntry
 from runners.densenet.answers import Answers
-from runners.measure.follow import follow
-from runners.measure.timing import CompiledSolve, Slice
+from runners.measure.timing import CompiledSolve, Slice, follow
 from solvers import Status
 from solvers.equations import compare
 

@@ -12,8 +12,8 @@ import numpy as np
 from runners.densenet.answers import quartiles
 from runners.densenet.figures import by_step_figure, by_time_figure, predictions_figure
 from runners.densenet.findings import Findings, SolverFindings
+from runners.measure.comparison import comparison_table
 from runners.measure.job import MISMATCH
-from runners.measure.table import comparison_table
 from runners.plotting.convergence import to_files
 from runners.plotting.picture import Picture
 from runners.report.report import Report

@@ -14,9 +14,8 @@ import numpy as np
 from jaxtyping import Array, Shaped
 
 from runners.config.solvers import SolverEntry
-from runners.measure.follow import follow
 from runners.measure.progress import SolveProgress
-from runners.measure.timing import CompiledSolve, Slice, Times
+from runners.measure.timing import CompiledSolve, Slice, Times, follow
 from solvers import Solution, Status, TraceOptions
 
 MISMATCH = 1e-3  # an equation whose value is further than this from the reference sweep's counts as mismatched

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -31,18 +30,10 @@ class SolveProgress(LiveProgress):
         self.done = dict.fromkeys(stages, 0)
         self.current: str | None = None
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Leave the bars as they stand, with the last solver marked as done if all went well."""
-        if error is None:
-            self._finish()
-        super().__exit__(kind, error, traceback)
-
     def stage(self, label: str, name: str) -> None:
         """``label`` begins its next stage."""
         if label != self.current:
-            self._finish()
+            self.finish()
             self.current = label
             self.start_task(self.lines[label])
             if not self.console.is_terminal:
@@ -54,7 +45,8 @@ class SolveProgress(LiveProgress):
         """``label`` is within its stage: ``frontier`` of ``total`` equations are exact."""
         self.update(self.lines[label], completed=self.done[label] - 1 + frontier / max(1, total))
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """The current solver is done."""
         if self.current is not None:
             self.update(self.lines[self.current], stage="done", completed=float(self.stages[self.current]))
             self.stop_task(self.lines[self.current])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -40,6 +40,16 @@ def new_figure(width: float, height: float) -> Figure:
     """A white figure of so many inches that does not touch matplotlib's global state."""
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
+    return figure
+
+
+def panel_figure(width: float, height: float, title: str, draw: Callable[[Axes], None]) -> Figure:
+    """A figure of one panel that ``draw`` draws on, with a title above and a legend below."""
+    figure = new_figure(width, height)
+    axes = figure.subplots()
+    draw(axes)
+    draw_legend(figure, [axes])
+    set_title(figure, title)
     return figure
 
 

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
-from runners.measure.comparison import Comparison
+from runners.measure.comparison import Comparison, comparison_table
 from runners.measure.job import FRAME_SAMPLES, MISMATCH
-from runners.measure.table import comparison_table
 from runners.plotting.convergence import Arrays, Rows, Traces, convergence_figure, to_files
 from runners.plotting.images import sample_grid
 from runners.plotting.picture import Picture

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from models import describe_config
 from models.weights.load import load_checkpoint
+from runners.config.models import resolved
 from runners.config.schema import RunConfig, UsageError
 from runners.experiment import RunContext, RunFailure
 from runners.report.console import counting_bar
@@ -50,12 +50,7 @@ class EvaluateRunner:
             if not math.isfinite(values[metric.key].mean()):
                 raise RunFailure(f"the {metric.label} is not finite; check the weights")
         seconds = time.perf_counter() - began
-        config = {
-            **self.config.model_dump(),
-            "data": evaluation.data,
-            "model": describe_config(self.checkpoint.name, self.checkpoint.model.config),
-            "weights": self.checkpoint.info,
-        }
+        config = {**resolved(self.config, self.checkpoint), "data": evaluation.data}
         return evaluation_report(config, evaluation, values, seconds)
 
     def _counted(self) -> Iterator[Scores]:

@@ -17,7 +17,7 @@ from runners.measure.job import Row
 from runners.measure.timing import Times
 from runners.report.published import BACKPROP_LENGTH, BACKPROP_SWEEPS
 from runners.report.units import format_seconds
-from runners.rnn.backprop.errors import TOLERANCE, GradientErrors
+from runners.rnn.backprop.gradients import TOLERANCE, GradientErrors
 from runners.rnn.backprop.training import SolverTraining
 from solvers import MarkovSystem
 from solvers.linear.prefix_scan import chain_length
@@ -45,15 +45,13 @@ class Phase:
 
     def record(self, row: Row) -> dict[str, Any]:
         """A row as results.json holds it."""
-        record = {**self.comparison.record(row), "relative_error": self.relative_error(row), "gradient": None}
-        if row.label in self.errors:
-            errors = self.errors[row.label]
-            record["gradient"] = {
-                "tolerance": TOLERANCE,
-                "steps_to_tolerance": _spread(errors.steps_to(TOLERANCE)),
-                "steps_to_exact": _spread(errors.steps_to(0.0)),
-            }
-        return record
+        errors = self.errors.get(row.label)
+        gradient = errors and {
+            "tolerance": TOLERANCE,
+            "steps_to_tolerance": _spread(errors.steps_to(TOLERANCE)),
+            "steps_to_exact": _spread(errors.steps_to(0.0)),
+        }
+        return {**self.comparison.record(row), "relative_error": self.relative_error(row), "gradient": gradient}
 
 
 @dataclass(frozen=True)
@@ -173,13 +171,7 @@ def _elapsed(per_step: Sequence[np.ndarray]) -> Float[np.ndarray, " S"]:
 
 def _spread(steps: Sequence[int | None]) -> dict[str, Any]:
     """Over the sequences that got there."""
-    reached = [value for value in steps if value is not None]
-    if not reached:
-        return {"mean": None, "std": None, "min": None, "max": None, "reached": 0}
-    return {
-        "mean": float(np.mean(reached)),
-        "std": float(np.std(reached)),
-        "min": min(reached),
-        "max": max(reached),
-        "reached": len(reached),
-    }
+    reached = np.array([value for value in steps if value is not None])
+    kinds = ("mean", "std", "min", "max")
+    values = {kind: getattr(reached, kind)().item() if len(reached) else None for kind in kinds}
+    return {**values, "reached": len(reached)}

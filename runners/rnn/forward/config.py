@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from common.names import unknown
 from runners.config.schema import Count, RunConfig
 from runners.config.solvers import SolverEntry, SolverList, labels
-from runners.measure.skip import NAIVE_LENGTH
+from runners.measure.comparison import NAIVE_LENGTH
 
 BASELINE = "cached_sequential"  # one compiled scan: the reference of all errors and what every time is held against
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

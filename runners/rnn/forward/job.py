@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from runners.measure.follow import follow
 from runners.measure.job import Frames, Job
-from runners.measure.timing import Slice, Times
+from runners.measure.timing import Slice, Times, follow
 from solvers import Solution
 
 _POINTS = 400  # how long a trace is, at the most

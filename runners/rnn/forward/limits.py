@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from runners.config.solvers import SolverEntry, refusal
-from runners.measure.skip import too_long
+from runners.measure.comparison import too_long
 from runners.report.units import format_bytes
 from runners.rnn.forward.config import ForwardRNNConfig
 from solvers.equations import batch_size

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from functools import partial
 
-from runners.measure.table import comparison_table
+from runners.measure.comparison import comparison_table
 from runners.plotting.picture import Picture
 from runners.report.report import Report
 from runners.report.table import ResultTable

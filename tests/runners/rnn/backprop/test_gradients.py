@@ -13,8 +13,14 @@ import pytest
 from models.rnn.gradients import backward_system
 from models.rnn.network import RNNNetwork
 from runners.config.solvers import parse_entry
-from runners.rnn.backprop.errors import ErrorTracer, GradientErrors
-from runners.rnn.backprop.gradients import backward_pass, plain_gradients, relative_deviation, solved_gradients
+from runners.rnn.backprop.gradients import (
+    ErrorTracer,
+    GradientErrors,
+    backward_pass,
+    plain_gradients,
+    relative_deviation,
+    solved_gradients,
+)
 from solvers import CachedSequential, solve
 from tests.kit.rnn import model, pixels
 
