@@ -71,13 +71,12 @@ class Comparison:
         """The label of the best row, if there is one."""
         return self.best.label if self.best else None
 
-    def speedups(self, row: Row) -> dict[str, float | None]:
-        """A row's speed-up over each of the two sequential baselines; None unless both were run and converged."""
-        return {key: self._speedup(row, name) for key, name in _BASELINES.items()}
-
     def record(self, row: Row) -> dict[str, Any]:
-        """A row as results.json holds it."""
-        return row.record | self.speedups(row)
+        """A row as results.json holds it.
+
+        It has its speed-up over each of the two sequential baselines; None unless both were run and converged.
+        """
+        return row.record | {key: self._speedup(row, name) for key, name in _BASELINES.items()}
 
     @property
     def system_record(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class CompiledGeneration:
     def __init__(self, network: WaveNetNetwork, head: Any, state: Generation, num_samples: int) -> None:
         """Compile for pieces of ``num_samples``. ``state`` is used up; ``compile_s`` is the time that it took."""
         begin = time.perf_counter()
-        self.num_samples, self._state = num_samples, state
+        self.num_samples, self.state = num_samples, state  # where it stands
         self._generate = generate.lower(network, head, state, num_samples).compile()
         self.compile_s = time.perf_counter() - begin
 
@@ -33,14 +33,9 @@ class CompiledGeneration:
         ``network``: that which it was compiled for, or one that differs in its frames alone.
         """
         begin = time.perf_counter()
-        ids, self._state = jax.block_until_ready(self._generate(network, self._state))
+        ids, self.state = jax.block_until_ready(self._generate(network, self.state))
         took = time.perf_counter() - begin
         return np.asarray(ids), took
-
-    @property
-    def state(self) -> Generation:
-        """Where it stands."""
-        return self._state
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runners.experiment import RunFailure
-from runners.training.preview import Preview
-from runners.training.progress import TrainProgress
+from runners.training.preview import Preview, TrainProgress
 from runners.training.store import Snapshot, StateStore
 from runners.training.trainer import Trainer, TrainState
 
@@ -32,9 +31,8 @@ class TrainLoop:
     def run(self) -> Snapshot:
         """Train to the end.
 
-        Raises:
-            RunFailure: the loss, a gradient or a metric is not finite.
-            KeyboardInterrupt: on Ctrl-C, with the state saved.
+        Raises RunFailure where the loss, a gradient or a metric is not finite, and KeyboardInterrupt on Ctrl-C, with
+        the state saved.
         """
         config, trainer = self.trainer.config, self.trainer
         state, before_s = self._begin()

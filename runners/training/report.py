@@ -36,16 +36,11 @@ class WeightsFile:
 
 
 def training_report(name: str, trainer: Trainer, snapshot: Snapshot, best: Path) -> Report:
-    """The report of a training; its averaged weights are rounded as they are stored, and evaluated again.
+    """The report of a training by the config ``name``, from the snapshot after its last step.
 
-    Args:
-        name: the config's.
-        trainer: the model's.
-        snapshot: after the last step.
-        best: the file of the best epoch's weights, kept too if that is not the last epoch and the file is there.
-
-    Raises:
-        RunFailure: the weights do not survive their rounding.
+    The averaged weights are rounded as they are stored, and evaluated again. ``best`` is the file of the best epoch's
+    weights, kept too if that is not the last epoch and the file is there. Raises RunFailure where the weights do not
+    survive their rounding.
     """
     config, task, history = trainer.config, trainer.task, snapshot.history
     dtype, evaluated = config.weights_dtype, task.evaluated

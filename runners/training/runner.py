@@ -17,8 +17,7 @@ from runners.experiment import RunContext
 from runners.report.report import Report
 from runners.training.config import AudioConfig, ClassifierConfig, LikelihoodConfig, TrainConfig
 from runners.training.loop import TrainLoop
-from runners.training.preview import BEST, Preview
-from runners.training.progress import TrainProgress
+from runners.training.preview import BEST, Preview, TrainProgress
 from runners.training.report import WEIGHTS, training_report
 from runners.training.store import StateStore
 from runners.training.task import TrainTask
@@ -54,11 +53,8 @@ class TrainRunner:
         """Train to the end.
 
         Once the results are written, the weights are shipped where the config names a checkpoint, and then the state
-        is removed.
-
-        Raises:
-            RunFailure: a number that should be finite is not.
-            KeyboardInterrupt: on Ctrl-C, with the state saved.
+        is removed. Raises RunFailure where a number that should be finite is not, and KeyboardInterrupt on Ctrl-C, with
+        the state saved.
         """
         config, context, trainer = self.config, self.context, self.trainer
         progress = TrainProgress(context.console, trainer.task, trainer.epochs, trainer.num_steps)

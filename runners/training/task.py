@@ -65,6 +65,7 @@ class TrainTask(Protocol):
     metrics: ClassVar[Sequence[Metric]]  # those that ``evaluate`` gives; the first is that of the loss
     selection_metric: ClassVar[Metric]  # by which the best epoch is chosen
     evaluated: Evaluated  # the examples that ``evaluate`` is about
+    info_prefix: ClassVar[str] = ""  # of the metrics in a checkpoint's info
     dataset: str  # the name of the data that is trained on
     train: Any  # arrays whose leading axis is that of the examples to train on
     num_examples: int  # to train on, at least ``batch_size``
@@ -102,6 +103,8 @@ class TrainTask(Protocol):
 
     def checkpoint_info(self, values: Mapping[str, float]) -> dict[str, Any]:
         """The part of a checkpoint's info that follows from the metrics, which are given by key."""
+        metrics = {self.info_prefix + metric.key: values[metric.key] for metric in self.metrics}
+        return {**metrics, **self.record()}
 
     def record(self) -> dict[str, Any]:
         """The keys of results.json that only this task has."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -95,27 +96,19 @@ class GradientErrors:
         done = np.searchsorted(self.num_steps, num_steps, side="right")
         return float(self.error[done - 1].mean()) if done else 1.0
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays of traces.npz."""
-        return {"num_steps": self.num_steps, "error": self.error.astype(np.float32)}
+
+def gradient_errors(entry: SolverEntry, system: Any, reference: Any) -> GradientErrors:
+    """The errors of a solver against ``reference`` on the way to the answer of ``system``."""
+    trace, size = jax.tree.map(np.asarray, _traced(entry, system, reference))
+    written = trace.num_steps >= 0
+    error = trace.error[written].astype(float)
+    # Where the whole gradient is zero, whatever else is found is infinitely wrong.
+    relative = np.divide(error, size, out=np.full_like(error, np.inf), where=size > 0)
+    return GradientErrors(trace.num_steps[written], np.where(error == 0, 0.0, relative))
 
 
-class ErrorTracer:
-    """One solver with a trace, compiled once for all systems of a shape."""
-
-    def __init__(self, entry: SolverEntry) -> None:
-        def traced(system: Any, reference: Any) -> tuple[Trace | None, Float[Array, " N"]]:
-            options = TraceOptions(reference)
-            solution = solve(system, entry.solver, max_steps=entry.max_steps, trace=options, throw=False)
-            return solution.trace, magnitude(reference)
-
-        self._solve = jax.jit(traced)
-
-    def errors(self, system: Any, reference: Any) -> GradientErrors:
-        """The errors against ``reference`` on the way to the answer of ``system``."""
-        trace, size = jax.tree.map(np.asarray, self._solve(system, reference))
-        written = trace.num_steps >= 0
-        error = trace.error[written].astype(float)
-        # Where the whole gradient is zero, whatever else is found is infinitely wrong.
-        relative = np.divide(error, size, out=np.full_like(error, np.inf), where=size > 0)
-        return GradientErrors(trace.num_steps[written], np.where(error == 0, 0.0, relative))
+@partial(jax.jit, static_argnames="entry")
+def _traced(entry: SolverEntry, system: Any, reference: Any) -> tuple[Trace | None, Float[Array, " N"]]:
+    options = TraceOptions(reference)
+    solution = solve(system, entry.solver, max_steps=entry.max_steps, trace=options, throw=False)
+    return solution.trace, magnitude(reference)

@@ -60,7 +60,10 @@ def backprop_report(
     title, start = f"{name}: {subject}", phases["start"].comparison
     rows = {part: [phase.record(row) for row in phase.comparison.rows] for part, phase in phases.items()}
     trained = [table.record(training) for training in table.trainings]
-    errors = {part: {label: each.arrays() for label, each in phase.errors.items()} for part, phase in phases.items()}
+    errors = {
+        part: {label: dataclasses.asdict(each) for label, each in phase.errors.items()}
+        for part, phase in phases.items()
+    }
     losses = {training.label: training.arrays(config.smoothing) for training in table.trainings}
     parts = {**errors, "training": losses}
 

@@ -22,7 +22,7 @@ from runners.measure.comparison import Skipped, compare_solvers, split_entries, 
 from runners.report.console import counting_bar
 from runners.report.report import Report
 from runners.rnn.backprop.config import BackpropConfig
-from runners.rnn.backprop.gradients import ErrorTracer, backward_pass
+from runners.rnn.backprop.gradients import backward_pass, gradient_errors
 from runners.rnn.backprop.report import backprop_report
 from runners.rnn.backprop.summary import Phase, TrainingTable
 from runners.rnn.backprop.training import Method, SolverTraining, Task, train_all
@@ -61,10 +61,9 @@ class BackpropRunner:
     def run(self) -> Report:
         """Follow the gradient, train, follow it again; RunFailure where a gradient or a loss is not finite."""
         first = next(self._tasks())
-        tracers = {label: ErrorTracer(entry) for label, entry in self.solvers.items() if entry.trace is not False}
-        start = self._follow("before training", first.model, tracers)
+        start = self._follow("before training", first.model)
         table = TrainingTable(self._train(first), self.config.smoothing)
-        end = self._follow("after training", table.reference.models[0], tracers)
+        end = self._follow("after training", table.reference.models[0])
         phases = {"start": start, "end": end}
         return backprop_report(self.context.name, self.config, self.architecture, phases, table, self.skipped)
 
@@ -96,26 +95,24 @@ class BackpropRunner:
             sequences = np.moveaxis(pixel_sequences(chosen, self.config.image_size), 1, 0)[:, :, None]
             yield Task(self._model(number), np.ascontiguousarray(sequences))
 
-    def _follow(self, when: str, model: RNNNetwork, tracers: dict[str, ErrorTracer]) -> Phase:
+    def _follow(self, when: str, model: RNNNetwork) -> Phase:
         """Every solver on the gradients of the watched sequences: times, and the errors by step.
 
         Raises RunFailure where a gradient is not finite.
         """
-        self.context.console.print(f"gradients {when}")
-        system = self._system(model)
+        config, console, system = self.config, self.context.console, self._system(model)
+        console.print(f"gradients {when}")
         comparison = compare_solvers(
-            system,
-            self.solvers,
-            repeats=self.config.repeats,
-            time_limit_s=self.config.time_limit_s,
-            trace=False,
-            console=self.context.console,
+            system, self.solvers, repeats=config.repeats, time_limit_s=config.time_limit_s, trace=False, console=console
         )
         broken = next((row for row in comparison.rows if row.status is Status.NONFINITE), None)
         if broken is not None:
             raise RunFailure(f"{broken.label}, {when}: {broken.status.sentence}")
-        done = [row.label for row in comparison.rows if row.status is not Status.TIME_LIMIT_REACHED]
-        errors = {label: tracers[label].errors(system, comparison.reference) for label in done if label in tracers}
+        errors = {
+            row.label: gradient_errors(row.entry, system, comparison.reference)
+            for row in comparison.rows
+            if row.status is not Status.TIME_LIMIT_REACHED and row.entry.trace is not False
+        }
         return Phase(when, comparison, errors)
 
     def _train(self, first: Task) -> list[SolverTraining]:

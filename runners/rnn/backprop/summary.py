@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from runners.measure.comparison import Comparison
+from runners.measure.comparison import REFERENCES, Comparison
 from runners.measure.job import Row
 from runners.measure.timing import Times
 from runners.report.published import BACKPROP_LENGTH, BACKPROP_SWEEPS
@@ -23,7 +23,6 @@ from solvers import MarkovSystem
 from solvers.linear.prefix_scan import chain_length
 
 NEAR = 1.01  # a loss is reached within a hundredth
-_SEQUENTIAL = ("sequential", "cached_sequential")
 
 
 @dataclass(frozen=True)
@@ -119,8 +118,8 @@ def findings(phases: Sequence[Phase], table: TrainingTable) -> list[str]:
         sentences += [_needs(phase, row, phase.errors[row.label]) for row in traced[:1]]  # others go the same way
     if sentences and phases[0].comparison.num_equations == BACKPROP_LENGTH:
         sentences.append("Published: an error of about zero after {} to {} sweeps.".format(*BACKPROP_SWEEPS))
-    parallel = [training for training in trainings if training.entry.name not in _SEQUENTIAL]
-    if parallel and reference.entry.name in _SEQUENTIAL:
+    parallel = [training for training in trainings if training.entry.name not in REFERENCES]
+    if parallel and reference.entry.name in REFERENCES:
         sentences.append(_pays(min(parallel, key=lambda training: training.backward_s.median), reference))
     return sentences + _chains(phases, trainings)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ from runners.config.schema import UsageError, check_config
 from runners.training.config import AudioConfig, ClipConfig, EvaluateConfig, JitterConfig
 from runners.training.metrics import ACCURACY, SAMPLE_CROSS_ENTROPY, Evaluated
 from runners.training.task import Evaluation, ModelOutput, Scores, TrainTask, by_example
-from runners.training.tasks.clip import Chunks, ClipContinuation, clip_name, load_parts
+from runners.training.tasks.clip import Chunks, ClipContinuation, clip_name, fold, load_parts
 
 _CHUNK = 4000  # samples that are evaluated at once
 
@@ -101,10 +101,6 @@ class AudioTask(TrainTask):
         values = by_example(_scores(model, self.held_out), self.metrics, int(jnp.sum(self.held_out.counted)))
         return {name: float(each.mean()) for name, each in values.items()}
 
-    def checkpoint_info(self, values: Mapping[str, float]) -> dict[str, Any]:
-        """Cross-entropy and accuracy, and which samples they are of."""
-        return {**{metric.key: values[metric.key] for metric in self.metrics}, **self.record()}
-
     def record(self) -> dict[str, Any]:
         """The samples that the metrics are of."""
         return {"evaluated_on": self._evaluated_on}
@@ -124,7 +120,7 @@ def jittered(x: Int[Array, "S B"], key: Array, jitter: JitterConfig, num_classes
 
 def _scores(model: Any, chunks: Chunks) -> Iterator[Scores]:
     """The metrics of the samples that count, chunk by chunk."""
-    network = _fold(model)
+    network = fold(model)
     cache, done = network.init_cache(1, jnp.int32), 0
     for i in range(len(chunks.ids)):
         chunk = jax.tree.map(lambda a, i=i: a[i], chunks)
@@ -133,11 +129,6 @@ def _scores(model: Any, chunks: Chunks) -> Iterator[Scores]:
         examples = np.arange(done, done := done + int(counted.sum()))
         values = {SAMPLE_CROSS_ENTROPY.key: -np.asarray(logs)[counted], ACCURACY.key: np.asarray(right)[counted]}
         yield Scores(examples, values)
-
-
-@jax.jit
-def _fold(model: Any) -> Any:
-    return model.fold()
 
 
 @jax.jit

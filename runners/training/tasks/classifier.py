@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -16,9 +15,9 @@ from models.capabilities import Classifier
 from runners.config.schema import DataConfig, UsageError
 from runners.plotting.picture import Picture
 from runners.training.config import ClassifierConfig
+from runners.training.figures import errors_figure
 from runners.training.metrics import ACCURACY, CROSS_ENTROPY, HELD_OUT
 from runners.training.task import ModelOutput
-from runners.training.tasks.figures import errors_figure
 from runners.training.tasks.images import HostLabelled, ImageTask, Labelled
 
 
@@ -32,6 +31,7 @@ class ClassifierTask(ImageTask):
     capability = Classifier
     metrics = (CROSS_ENTROPY, ACCURACY)
     selection_metric = ACCURACY
+    info_prefix = HELD_OUT.prefix
     has_noise = False
     verb = "reads"
 
@@ -69,10 +69,6 @@ class ClassifierTask(ImageTask):
         logs = jax.nn.log_softmax(model(model.from_images(images)))
         smooth = self._smoothing
         return -(1.0 - smooth) * _chosen(logs, labels) - smooth * jnp.mean(logs, axis=-1), carry
-
-    def checkpoint_info(self, values: Mapping[str, float]) -> dict[str, Any]:
-        """Accuracy and cross-entropy of the held-out images."""
-        return {HELD_OUT.key(metric): values[metric.key] for metric in (ACCURACY, CROSS_ENTROPY)}
 
     def output(self, model: Any, key: Array, suffix: str = "") -> ModelOutput:
         """The classes that it takes for others, and the held-out images that it gets wrong."""

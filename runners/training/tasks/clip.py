@@ -20,8 +20,10 @@ from runners.config.schema import UsageError
 from runners.plotting.audio import WaveFile
 from runners.plotting.picture import Picture
 from runners.training.config import ClipConfig
+from runners.training.figures import continuation_figure
 from runners.training.task import ModelOutput
-from runners.training.tasks.figures import continuation_figure
+
+fold = jax.jit(lambda model: model.fold())  # the inference form of a model, compiled once for all weights
 
 
 @pytree
@@ -97,7 +99,6 @@ class ClipContinuation:
         self._clip = clip
         self._num_samples = min(len(clip.samples), max(4, round(seconds * clip.sample_rate)))
         self._prompt = min(self._num_samples // 2, round(prompt_s * clip.sample_rate))
-        self._fold = jax.jit(lambda model: model.fold())
 
     def generate(self, model: Any, key: Array, suffix: str) -> ModelOutput:
         """Make <name><suffix>.wav each, and generated<suffix>.png of all, with the same noise for the same key."""
@@ -109,7 +110,7 @@ class ClipContinuation:
 
     def _made(self, model: Any, key: Array) -> dict[str, Float[np.ndarray, " T"]]:
         """Sounds by their names, each with the prompt that it begins with."""
-        network = self._fold(model)
+        network = fold(model)
         prompt = model.quantizer.encode(self._clip.samples[: self._prompt])[:, None]
         made = {}
         for i, (name, head) in enumerate({"generated": model.greedy, "sampled": model.head}.items()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -54,10 +53,6 @@ class LikelihoodTask(ImageTask):
         """The bits/dim of each image."""
         bits: Float[Array, " B"] = model.bits_per_dim(batch[0], key)
         return bits, carry
-
-    def checkpoint_info(self, values: Mapping[str, float]) -> dict[str, Any]:
-        """The bits/dim of the held-out images."""
-        return {"bits_per_dim": values[BITS_PER_DIM.key]}
 
     def output(self, model: Any, key: Array, suffix: str = "") -> ModelOutput:
         """Samples of the model, drawn with the same noise every time. Raises RunFailure where they are not finite."""
