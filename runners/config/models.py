@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from models import MODELS, build, describe_config
 from models.weights.checkpoint import Checkpoint
 from models.weights.load import load_checkpoint
-from runners.config.schema import RunConfig
+from runners.config.schema import Keys, RunConfig
 
 
-class ModelChoice(BaseModel):
+class ModelChoice(Keys):
     """The keys of a config that name a model, for a schema to inherit."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     ways: ClassVar[tuple[str, ...]] = ("model", "checkpoint")  # keys that name a model, of which one at least is needed
 
