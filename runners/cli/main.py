@@ -33,13 +33,8 @@ DEVICES = {"cpu": "cpu", "gpu": "cuda,cpu", "tpu": "tpu,cpu"}
 
 # Flags of the published code bases, and what took their place.
 _OLD_FLAGS = {
-    "--doc": "--out",
-    "--run": "--out",
-    "--image_folder": "--out",
-    "--exp": "--out",
-    "--comment": "--out",
-    "--test": "--runner",
-    "--sample": "--runner",
+    **dict.fromkeys(("--doc", "--run", "--image_folder", "--exp", "--comment"), "--out"),
+    **dict.fromkeys(("--test", "--sample"), "--runner"),
     "--resume_training": "nothing: TrainRunner resumes by itself",
 }
 
@@ -58,12 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _main(sys.argv[1:] if arguments is None else arguments, console)
     except UserError as error:
         return _complain(error, 2)
-    except RunFailure as error:
+    except (RunFailure, OSError) as error:
         return _complain(error, 1)
     except KeyboardInterrupt:
         return _complain("interrupted; nothing was written that was not complete", INTERRUPTED)
-    except OSError as error:
-        return _complain(error, 1)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):  # JAX's word for it
             raise

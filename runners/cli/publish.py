@@ -24,10 +24,8 @@ def publish(report: Report, context: RunContext) -> None:
     """Write the results to ``context.out``, which keeps its old content until all of the new is there, and print them.
 
     results.json and the arrays are written first. A picture that cannot be drawn is a warning; anything else that
-    cannot be written is said once the results are in place, and then nothing is done afterwards.
-
-    Raises:
-        RunFailure: there are results, and yet the run failed.
+    cannot be written is said once the results are in place, and then nothing is done afterwards. Raises RunFailure
+    where there are results, and yet the run failed.
     """
     with replaced_folder(context.out) as folder:
         write_json(folder / "results.json", _header(report, context) | dict(report.record))

@@ -10,10 +10,10 @@ from pydantic import field_validator, model_validator
 from models import MODELS, build, describe_config
 from models.weights.checkpoint import Checkpoint
 from models.weights.load import load_checkpoint
-from runners.config.schema import RunConfig, Section
+from runners.config.schema import Keys, RunConfig
 
 
-class ModelChoice(Section):
+class ModelChoice(Keys):
     """The keys of a config that name a model, for a schema to inherit."""
 
     ways: ClassVar[tuple[str, ...]] = ("model", "checkpoint")  # keys that name a model, of which one at least is needed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from common.errors import UserError
 from common.names import unknown
@@ -31,13 +31,13 @@ class UsageError(UserError):
     """The command line or the config asks for something that cannot be had (exit code 2)."""
 
 
-class Section(BaseModel):
-    """A mapping in a config, whose keys are all known."""
+class Keys(BaseModel):
+    """A mapping in a config, or all of it: other keys than a schema's are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class RunConfig(Section):
+class RunConfig(Keys):
     """The keys that every config has."""
 
     successors: ClassVar[Mapping[str, str]] = {}  # of keys that this schema had once
@@ -45,7 +45,7 @@ class RunConfig(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1234
 
 
-class DataConfig(Section):
+class DataConfig(Keys):
     """The dataset that a config names, and where its files are."""
 
     name: str = "mnist5k"
@@ -55,6 +55,7 @@ class DataConfig(Section):
 
 C = TypeVar("C", bound=BaseModel)
 Count = Annotated[int, Field(ge=1)]
+IN_ORDER = AfterValidator(lambda values: sorted(set(values)))  # a list of numbers, the least first and each once
 
 
 def check_config(schema: type[C], config: Mapping[str, Any], source: str) -> C:

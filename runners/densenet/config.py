@@ -4,31 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from common.names import unknown
 from models.weights.downloads import downloads
 from runners.config.models import ModelChoice
-from runners.config.schema import Count, DataConfig, RunConfig
+from runners.config.schema import IN_ORDER, Count, DataConfig, Keys, RunConfig
 from runners.config.solvers import SolverList
 
 
-class EarlyExit(BaseModel):
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+class EarlyExit(Keys):
     """The rule by which one stops before the answer is known to be exact."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    k: Annotated[list[Count], Field(min_length=1)]  # steps without a change of the five largest logits
-
-    @field_validator("k", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return value if isinstance(value, list) else [value]
-
-    @field_validator("k")
-    @classmethod
-    def _in_order(cls, value: list[int]) -> list[int]:
-        return sorted(set(value))
+    # Steps without a change of the five largest logits; of a list each is tried.
+    k: Annotated[list[Count], Field(min_length=1), IN_ORDER, BeforeValidator(_as_list)]
 
 
 class DenseNetRunnerConfig(RunConfig, ModelChoice):

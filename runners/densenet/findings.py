@@ -10,8 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from data.images.dataset import LabelledImages
-from runners.densenet.answers import Answers, top_classes
-from runners.densenet.follow import Followed
+from runners.densenet.answers import Answers, Followed, top_classes
 from runners.densenet.layers import SEQUENTIAL, CriticalPath
 from runners.densenet.weights import LoadedClassifier
 from runners.measure.comparison import Comparison

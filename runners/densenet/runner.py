@@ -15,9 +15,9 @@ from models.densenet.systems import BlockInput, DenseNetSystem
 from runners.config.models import resolved
 from runners.config.schema import RunConfig
 from runners.config.solvers import fit_entries, labels
+from runners.densenet.answers import Followed, follow_answers
 from runners.densenet.config import DenseNetRunnerConfig
 from runners.densenet.findings import Measured, find
-from runners.densenet.follow import Followed, follow_answers
 from runners.densenet.layers import time_layers
 from runners.densenet.report import densenet_report
 from runners.densenet.weights import load_classifier

@@ -50,15 +50,10 @@ def one_after_the_other(sounds: Float[np.ndarray, "B T"], sample_rate: int) -> F
 
 
 class Spectrogram(NamedTuple):
-    """How loud a sound is in time and frequency.
+    """How loud a sound is in time and frequency."""
 
-    Attributes:
-        magnitude_db: (frequencies, times), 20 log10 of the magnitude; a full-scale sine is 0 at its frequency.
-        extent: left and right in s, bottom and top in kHz: the outer edges of the first and the last cells.
-    """
-
-    magnitude_db: Float[np.ndarray, "F S"]
-    extent: tuple[float, float, float, float]
+    magnitude_db: Float[np.ndarray, "F S"]  # 20 log10 of the magnitude; a full-scale sine is 0 at its frequency
+    extent: tuple[float, float, float, float]  # left, right in s, bottom, top in kHz: the outer edges of outer cells
 
 
 def compare_audio(
@@ -90,7 +85,9 @@ def compare_audio(
     longest = max(len(samples) for samples in clips.values())
     rows[0, 0].set_xlim(0, longest / sample_rate)
     rows[0, 0].set_ylim(*_limits(np.concatenate(list(clips.values()))))
-    _colour_bar(figure, image, list(rows[:, 1]))
+    bar = figure.colorbar(image, ax=list(rows[:, 1]), pad=0.01, fraction=0.03, aspect=18 * len(clips))
+    bar.set_label("dB", color=INK, fontsize=9)
+    bar.ax.tick_params(colors=INK, labelsize=8)
     set_title(figure, title)
     return figure
 
@@ -119,21 +116,10 @@ def draw_spectrogram(
     loudest_db: float | None = None,
     range_db: float = RANGE_DB,
 ) -> AxesImage:
-    """Draw the log-magnitude spectrogram in dB, kHz against seconds.
+    """Draw the log-magnitude spectrogram in dB, kHz against seconds, and return the image, for a colour bar.
 
-    Args:
-        axes: to draw on.
-        samples: (N,).
-        sample_rate: in Hz.
-        loudest_db: what the brightest colour stands for, so that several pictures can share it; by default the clip's
-            own greatest value.
-        range_db: how far below it the darkest is.
-
-    Returns:
-        The image, for a colour bar.
-
-    Raises:
-        ValueError: as ``spectrogram``.
+    The brightest colour stands for ``loudest_db``, by default the clip's own greatest value, so that several pictures
+    can share it; the darkest is ``range_db`` below. Raises ValueError as ``spectrogram`` does.
     """
     magnitude_db, extent = spectrogram(samples, sample_rate)
     loudest = float(magnitude_db.max()) if loudest_db is None else loudest_db
@@ -177,9 +163,3 @@ def _limits(samples: Float[np.ndarray, " N"]) -> tuple[float, float]:
     """Symmetric limits of an amplitude axis, a little beyond the greatest; those of full scale for silence."""
     peak = float(np.abs(samples).max()) or 1.0
     return -1.05 * peak, 1.05 * peak
-
-
-def _colour_bar(figure: Figure, image: AxesImage, panels: list[Axes]) -> None:
-    bar = figure.colorbar(image, ax=panels, pad=0.01, fraction=0.03, aspect=18 * len(panels))
-    bar.set_label("dB", color=INK, fontsize=9)
-    bar.ax.tick_params(colors=INK, labelsize=8)

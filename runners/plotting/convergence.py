@@ -145,7 +145,9 @@ def _style(axes: Axes, values: Float[np.ndarray, " S"], floor: float, x: XAxis, 
     ticks = [10.0**power for power in range(low, high + 1, -(-(high - low) // _MAX_TICKS))]
     axes.yaxis.set_major_locator(FixedLocator(ticks))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: "0" if y <= floor * 1.01 else _power(y)))
+    axes.yaxis.set_major_formatter(
+        FuncFormatter(lambda y, _: "0" if y <= floor * 1.01 else f"$10^{{{round(math.log10(y))}}}$")
+    )
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x_, _: format_seconds(x_) if x == "time_s" else f"{x_:g}"))
     axes.set_ylim(10.0 ** (low - 0.4), 2 * max(heights, default=10.0**high))
     if floor:
@@ -156,10 +158,6 @@ def mark_zero(axes: Axes, floor: float) -> None:
     """Shade a band around the height on which exact zeros are drawn, and say what it is."""
     axes.axhspan(floor / 10**0.5, floor * 10**0.5, color="#f3f3f3", lw=0, zorder=0)
     axes.text(0.01, floor * 10**0.12, "exactly 0", transform=axes.get_yaxis_transform(), fontsize=8, color=FAINT)
-
-
-def _power(value: float) -> str:
-    return f"$10^{{{round(math.log10(value))}}}$"
 
 
 def _legend(row: Mapping[str, Any]) -> str:

@@ -15,15 +15,10 @@ from runners.plotting.style import png
 
 @dataclass(frozen=True)
 class Picture:
-    """A file that is drawn when the results are written. Satisfies Artifact.
+    """A file that is drawn when the results are written. Satisfies Artifact."""
 
-    Attributes:
-        name: of the file, with its suffix.
-        draw: gives a matplotlib figure, which is saved as a PNG, or the bytes of the file.
-    """
-
-    name: str
-    draw: Callable[[], Figure | bytes]
+    name: str  # of the file, with its suffix
+    draw: Callable[[], Figure | bytes]  # gives a matplotlib figure, which is saved as a PNG, or the file's bytes
 
     essential: ClassVar[bool] = False
 

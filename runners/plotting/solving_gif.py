@@ -130,7 +130,11 @@ def solving_gif(rows: Sequence[GifRow], title: str) -> bytes:
         raise ValueError(f"rows must show the same images, not {[row.frames.shape[1:] for row in rows]}")
     ticks, palette, content = plan_clock(rows), _Palette(rows), b""
     for layout in plan_layouts(rows):
-        content = _encode([palette.indexed(_picture(rows, tick, layout, title)) for tick in ticks], ticks)
+        first, *others = (palette.indexed(_picture(rows, tick, layout, title)) for tick in ticks)
+        durations, buffer = [tick.duration_ms for tick in ticks], io.BytesIO()
+        # Pictures that are alike become one that stays longer; optimize: of each only the pixels that changed are kept.
+        first.save(buffer, "GIF", save_all=True, append_images=others, duration=durations, loop=0, optimize=True)
+        content = buffer.getvalue()
         if len(content) < MAX_BYTES:
             break
     return content
@@ -218,34 +222,22 @@ class _Palette:
     """At most 255 colours for the whole animation, one short of what a GIF can have: unchanged pixels need the last."""
 
     def __init__(self, rows: Sequence[GifRow]) -> None:
+        from scipy.spatial import KDTree  # takes a while to import
+
         ends = ((_WHITE, _INK), (_WHITE, _DONE), *((_WHITE, colour) for colour in _PHASES))
         text = np.concatenate([np.linspace(start, end, 8).astype(np.uint8) for start, end in ends])
         seen = [row.frames[index] for row in rows for index in (0, len(row.frames) // 2, -1)]
         samples = Image.fromarray(grid_image(np.concatenate(seen), gap=0)).quantize(255 - len(text)).convert("RGB")
         drawn = np.asarray(samples).reshape(-1, 3)
         self.colours: UInt8[np.ndarray, "colours 3"] = np.unique(np.concatenate([text, drawn]), axis=0)
+        self._tree = KDTree(self.colours)
         self._nearest = np.full(2**24, 255, np.uint8)  # by red, green and blue; 255: not looked up so far
 
     def indexed(self, picture: Image.Image) -> Image.Image:
         """The picture in the palette's nearest colours; Pillow's own conversion rounds to 6 bits a channel."""
-        red, green, blue = np.moveaxis(np.asarray(picture).astype(np.int32), 2, 0)
-        codes = (red << 16) | (green << 8) | blue
+        codes = np.asarray(picture).astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
         new = np.unique(codes[self._nearest[codes] == 255])
-        wanted = np.stack([new >> 16, (new >> 8) & 255, new & 255], axis=1)
-        for part in range(0, len(new), 1024):
-            apart = wanted[part : part + 1024, None] - self.colours[None].astype(np.int32)
-            self._nearest[new[part : part + 1024]] = (apart**2).sum(axis=2).argmin(axis=1)
+        self._nearest[new] = self._tree.query(np.stack([new >> 16, (new >> 8) & 255, new & 255], axis=1))[1]
         image = Image.fromarray(self._nearest[codes])
         image.putpalette(self.colours.ravel().tolist())
         return image
-
-
-def _encode(pictures: Sequence[Image.Image], ticks: Sequence[Tick]) -> bytes:
-    """The GIF file; pictures that are alike become one that stays longer."""
-    durations = [tick.duration_ms for tick in ticks]
-    buffer = io.BytesIO()
-    # optimize: of each picture only the pixels that changed are stored.
-    pictures[0].save(
-        buffer, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=True
-    )
-    return buffer.getvalue()

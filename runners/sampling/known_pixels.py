@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import model_validator
 
 from data import load_dataset
 from models.autoregressive import Known
 from models.capabilities import ImageModel
 from runners.config.arrays import open_arrays
-from runners.config.schema import DataConfig, UsageError
+from runners.config.schema import Count, DataConfig, Keys, UsageError
 
 _NAMES = ("images", "samples")  # of the array in a file
 
 
-class KnownPixels(BaseModel):
+class KnownPixels(Keys):
     """Which images, and how many of their first pixels, in raster order, every sample begins with."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     images: str | None = None  # an .npz with "images" or "samples", uint8 (batch, H, W, C); the first batch_size count
     data: DataConfig | None = None  # or the first held-out images of a dataset
-    rows: Annotated[int, Field(ge=1)] | None = None  # whole rows, from the top
-    pixels: Annotated[int, Field(ge=1)] | None = None  # or single pixels
+    rows: Count | None = None  # whole rows, from the top
+    pixels: Count | None = None  # or single pixels
 
     @model_validator(mode="after")
     def _one_of_each(self) -> KnownPixels:

@@ -6,7 +6,7 @@ Files hold noise and samples batch first, and the T equations as the model's gri
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -49,16 +49,11 @@ def load_noise(path: Path, like: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
     A samples.npz of an earlier run will do. Raises UsageError: one sentence.
     """
     source = f"noise_file {str(path)!r}"
-    found = _read(path, like, source)
-    return {name: _checked(f"{source}: {name}", found[name], array) for name, array in like.items()}
-
-
-def _read(path: Path, names: Iterable[str], source: str) -> dict[str, np.ndarray]:
     with open_arrays(path, source) as file:
-        for name in names:
+        for name in like:
             if name not in file:
                 raise UsageError(f"{source}: array {name!r} is missing; it has: {', '.join(file) or 'none'}")
-        return {name: file[name] for name in names}
+        return {name: _checked(f"{source}: {name}", file[name], array) for name, array in like.items()}
 
 
 def _checked(source: str, given: np.ndarray, like: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int, Shaped
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from common.names import unknown
 from data.audio.clip import AudioError, load_clip
@@ -16,17 +16,15 @@ from models.wavenet.conditioning import Conditioning
 from models.wavenet.generation import prompted
 from models.wavenet.network import WaveNetNetwork
 from runners.config.arrays import open_arrays
-from runners.config.schema import UsageError
+from runners.config.schema import Keys, UsageError
 
 _PIECE = 16384  # samples of a prompt that are read at once
 # The arrays of a file with conditioning, how many axes they have, and what they hold.
 _PARTS = {"classes": (1, np.integer), "vectors": (2, np.number), "frames": (3, np.number)}
 
 
-class PromptConfig(BaseModel):
+class PromptConfig(Keys):
     """Which sound is continued: a stretch of a wav file, the same for the whole batch, or class ids from a file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     wav: str | None = None  # any rate, mono or stereo; null: the embedded speech
     start_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0

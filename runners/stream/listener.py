@@ -18,6 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float, Float32, Int
 
 from common.pytree import pytree
+from models.capabilities import Streamable, require
 from models.wavenet.quantization import Quantizer
 from models.wavenet.streaming import StreamingNetwork, StreamState
 from runners.config.schema import UsageError
@@ -117,8 +118,7 @@ def listener(name: str, model: Any) -> Listener:
         if model.config.num_inputs != 1:
             raise UsageError(f"model streaming reads {model.config.num_inputs} numbers a step (num_inputs); sound is 1")
         return Regressor(jax.jit(lambda model: model.fold())(model))
-    if not hasattr(model, "stream"):
-        raise UsageError(f"model {name} does not read a stream; valid: streaming, wavenet")
+    require(model, Streamable)
     try:
         network = jax.jit(lambda model: model.stream())(model)
     except ValueError as error:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from models import CLASSIFIERS, SAMPLERS, describe_config, model_config
-from runners.config.schema import Count, DataConfig, RunConfig, Section
+from runners.config.schema import Count, DataConfig, Keys, RunConfig
 
 # Keys that change nothing about the training itself: a run may go on with others.
 _FREE: dict[str, Any] = {
@@ -83,7 +83,7 @@ class ClassifierConfig(ImageTrainConfig):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of a label that is spread over all classes
 
 
-class ClipConfig(Section):
+class ClipConfig(Keys):
     """An audio clip, and how much of it is held out."""
 
     wav: str | None = None  # a file; null: the embedded speech
@@ -92,7 +92,7 @@ class ClipConfig(Section):
     max_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None  # only the clip's beginning
 
 
-class JitterConfig(Section):
+class JitterConfig(Keys):
     """Errors in what the network reads, which it then learns to live with."""
 
     probability: Annotated[float, Field(gt=0, le=1)]  # of a sample to be moved

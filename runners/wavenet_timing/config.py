@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field
 
-from runners.config.schema import Count, RunConfig
+from runners.config.schema import IN_ORDER, Count, Keys, RunConfig
 
 Layers = Annotated[int, Field(ge=1, le=20)]  # the longest dilation is 2^(layers - 1)
 
 
-class Wide(BaseModel):
+class Wide(Keys):
     """Another batch size, measured with queues only."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     layers: Layers
     batch_size: Count
@@ -23,7 +21,7 @@ class Wide(BaseModel):
 class WaveNetTimingConfig(RunConfig):
     """The networks, the batch sizes, and how often each is run."""
 
-    layers: Annotated[list[Layers], Field(min_length=1)] = Field(list(range(4, 16)))  # L: in each block
+    layers: Annotated[list[Layers], Field(min_length=1), IN_ORDER] = Field(list(range(4, 16)))  # L: in each block
     num_blocks: Count = 2  # of layers with dilations 1, 2, ..., 2^(L - 1)
     block: Literal["plain", "gated"] = "plain"
     num_hidden: Count = 128
@@ -35,11 +33,6 @@ class WaveNetTimingConfig(RunConfig):
     repeats: Count = 7  # timed runs; of naive sweeps as many as fit into five seconds, and one at the least
     time_limit_s: Annotated[float, Field(gt=0)] = 20.0  # naive sweeps that would take longer are left out
     pin: bool = True  # measure the queues again on one core, where the system lets a process choose
-
-    @field_validator("layers")
-    @classmethod
-    def _in_order(cls, value: list[int]) -> list[int]:
-        return sorted(set(value))
 
     def architecture(self, layers: int) -> dict[str, Any]:
         """The network of so many layers a block, with its name."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator, model_validator
 
 from common.names import unknown
-from runners.config.schema import Count, RunConfig, Section
+from runners.config.schema import Count, Keys, RunConfig
 from runners.config.solvers import SolverEntry, SolverList, labels
 from runners.measure.comparison import NAIVE_LENGTH
 
@@ -17,7 +17,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Counts = list[Count]
 
 
-class CellEntry(Section):
+class CellEntry(Keys):
     """One cell, and what it has of its own of the run's settings."""
 
     network: dict[str, Any]  # {cell: gru} or {cell: elman, activation: tanh, gain: 0.5}: see models/rnn/model.py
