@@ -47,6 +47,10 @@ class SolverEntry:
         """Every option, defaults included; an inner solver as the mapping that a config has for it."""
         return {**solver_options(self.solver), "max_steps": self.max_steps}
 
+    def named(self, label: str) -> dict[str, Any]:
+        """The keys with which a row of results.json begins: which solver it is about."""
+        return {"solver": self.name, "label": label, "options": self.options}
+
     @property
     def record(self) -> dict[str, Any]:
         """The entry as a config has it, every option filled in."""

@@ -74,10 +74,11 @@ def evaluation_report(
     config: Mapping[str, Any], evaluation: Evaluation, values: Mapping[str, Float[np.ndarray, " N"]], seconds: float
 ) -> Report:
     """The mean of each metric and its standard error, from those of each example; ``config`` is the resolved one."""
-    errors = {key: standard_error(each) if evaluation.independent else None for key, each in values.items()}
+    checkpoint, count = config["checkpoint"], evaluation.num_examples
+    known = evaluation.independent and count > 1  # else there is no standard error of the mean
+    errors = {key: float(each.std(ddof=1) / math.sqrt(count)) if known else None for key, each in values.items()}
     means = {key: {"mean": float(each.mean()), "standard_error": errors[key]} for key, each in values.items()}
     said = ", ".join(_said(metric, values[metric.key].mean(), errors[metric.key]) for metric in evaluation.metrics)
-    checkpoint, count = config["checkpoint"], evaluation.num_examples
     return Report(
         kind="evaluation",
         title=checkpoint,
@@ -85,11 +86,6 @@ def evaluation_report(
         record={**means, f"num_{evaluation.unit}": count, **evaluation.record, "seconds": seconds},
         sentences=[f"{checkpoint}: {said} ({count} {evaluation.words})"],
     )
-
-
-def standard_error(values: Float[np.ndarray, " N"]) -> float | None:
-    """The standard error of the mean over independent examples; None where there is only one."""
-    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
 
 
 def _said(metric: Metric, mean: float, error: float | None) -> str:

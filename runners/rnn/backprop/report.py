@@ -65,7 +65,8 @@ def backprop_report(
         for part, phase in phases.items()
     }
     losses = {training.label: training.arrays(config.smoothing) for training in table.trainings}
-    parts = {**errors, "training": losses}
+    traces = {f"{part}/{label}": each for part, found in errors.items() for label, each in found.items()}
+    traces |= {f"training/{label}": each for label, each in losses.items()}
 
     def draw_errors(part: str) -> Callable[[], Figure]:
         words = f"{title}, {phases[part].when}"
@@ -86,11 +87,7 @@ def backprop_report(
             "skipped": [{"list": key, **each.record} for key, each in left_out],
             "findings": said,
         },
-        arrays={
-            "traces.npz": to_files(
-                {f"{part}/{label}": arrays for part, those in parts.items() for label, arrays in those.items()}
-            )
-        },
+        arrays={"traces.npz": to_files(traces)},
         artifacts=[
             *(Picture(f"convergence_{part}.png", draw_errors(part)) for part in phases),
             Picture("loss_by_time.png", partial(loss_figure, losses, trained, title, "seconds")),

@@ -76,9 +76,7 @@ class TrainingTable:
         final = training.smoothed(self.smoothing)[:, -1]
         reached, base = self._to_target(training), self._to_target(self.reference)
         return {
-            "solver": training.entry.name,
-            "label": training.label,
-            "options": training.entry.options,
+            **training.entry.named(training.label),
             "gradient_deviation": training.gradient_deviation,
             "converged": float(np.mean(training.converged)),
             "num_steps": float(np.mean(training.num_steps)),
@@ -88,9 +86,7 @@ class TrainingTable:
             "train_s": float(_elapsed(training.seconds)[-1]),
             "final_loss": {"mean": float(final.mean()), "std": float(final.std())},
             "to_target": reached,
-            "speedup": {
-                key: base[key] / reached[key] if base and reached else None for key in ("seconds", "num_steps")
-            },
+            "speedup": {key: base and reached and base[key] / reached[key] for key in ("seconds", "num_steps")},
         }
 
     def _mean_loss(self, training: SolverTraining) -> Float[np.ndarray, " S"]:

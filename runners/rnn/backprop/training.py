@@ -33,8 +33,7 @@ class TrainStep(NamedTuple):
     gradients: RNNNetwork
 
 
-@dataclass(frozen=True)
-class Task:
+class Task(NamedTuple):
     """What all methods train on: first weights and the sequences of all training steps."""
 
     model: RNNNetwork

@@ -68,9 +68,7 @@ def classifier_report(
 def _record(training: ClassifierTraining, first: ClassifierTraining) -> dict[str, Any]:
     """A training as results.json holds it."""
     return {
-        "label": training.label,
-        "solver": training.entry.name,
-        "options": training.entry.options,
+        **training.entry.named(training.label),
         "compile_s": training.compile_s,
         "step_s": dataclasses.asdict(training.step_s),
         "solver_steps": training.solver_steps,

@@ -75,11 +75,6 @@ class ForwardResult:
         return max(self.exponents) if np.isfinite(self.exponents).all() else float("nan")
 
     @property
-    def advice(self) -> str:
-        """Whether parallel solving pays, in a sentence."""
-        return advice(self.exponent)
-
-    @property
     def baseline(self) -> Row:
         """The row that all others are held against."""
         return next(row for row in self.comparison.rows if row.entry.name == BASELINE)
@@ -103,7 +98,7 @@ class ForwardResult:
             "lyapunov": self.exponent,
             "lyapunov_by_sample": self.exponents,
             "pays": pays(self.exponent),
-            "advice": self.advice,
+            "advice": advice(self.exponent),
             "sweep_s": dataclasses.asdict(comparison.sweep_s),
             "error_reference": comparison.reference_label,
             "fastest": comparison.fastest,
