@@ -108,21 +108,16 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _Parser(
         prog="main.py", description=__doc__, allow_abbrev=False, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--runner", metavar="NAME", help="which experiment; see --list")
-    parser.add_argument("--config", metavar="FILE", help="a name in configs/ or a path")
-    parser.add_argument(
-        "--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="override config keys"
-    )
-    parser.add_argument("--seed", type=int, metavar="N", help="override the config's seed")
-    parser.add_argument("--out", metavar="DIR", help="where results go; default plot_data/<config name>/")
-    parser.add_argument("--device", metavar="KIND", help=f"one of {', '.join(DEVICES)}; default: JAX's choice")
-    parser.add_argument(
-        "--verbose", metavar="LEVEL", default="info", help=f"one of {', '.join(LEVELS)}; from warning on no progress"
-    )
-    parser.add_argument(
-        "--list", action="store_true", help="runners, configs, checkpoints, solvers and which goes with which system"
-    )
-    parser.add_argument("--download", metavar="NAME", help="fetch published weights; see --list")
+    add = parser.add_argument
+    add("--runner", metavar="NAME", help="which experiment; see --list")
+    add("--config", metavar="FILE", help="a name in configs/ or a path")
+    add("--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="override config keys")
+    add("--seed", type=int, metavar="N", help="override the config's seed")
+    add("--out", metavar="DIR", help="where results go; default plot_data/<config name>/")
+    add("--device", metavar="KIND", help=f"one of {', '.join(DEVICES)}; default: JAX's choice")
+    add("--verbose", metavar="LEVEL", default="info", help=f"one of {', '.join(LEVELS)}; from warning on no progress")
+    add("--list", action="store_true", help="runners, configs, checkpoints, solvers and which goes with which system")
+    add("--download", metavar="NAME", help="fetch published weights; see --list")
     options, rest = parser.parse_known_args(arguments)
     if rest:
         flag = rest[0].split("=")[0]

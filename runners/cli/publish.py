@@ -28,7 +28,9 @@ def publish(report: Report, context: RunContext) -> None:
     where there are results, and yet the run failed.
     """
     with replaced_folder(context.out) as folder:
-        write_json(folder / "results.json", _header(report, context) | dict(report.record))
+        record = _strict(_header(report, context) | dict(report.record))
+        text = json.dumps(record, indent=2, allow_nan=False) + "\n"
+        (folder / "results.json").write_text(text, encoding="utf-8")
         for name, arrays in report.arrays.items():
             if arrays:
                 content: dict[str, Any] = dict(arrays)
@@ -41,11 +43,6 @@ def publish(report: Report, context: RunContext) -> None:
     failures = ([report.failure] if report.failure else []) + failures
     if failures:
         raise RunFailure("; ".join(failures))
-
-
-def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a record as strict JSON; what JSON cannot say (NaN, infinity) becomes a string."""
-    path.write_text(json.dumps(_strict(record), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _header(report: Report, context: RunContext) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 
 from data.images.dataset import LabelledImages
 from runners.densenet.answers import Answers, Followed, top_classes
+from runners.densenet.config import LoadedClassifier
 from runners.densenet.layers import SEQUENTIAL, CriticalPath
-from runners.densenet.weights import LoadedClassifier
 from runners.measure.comparison import Comparison
 from runners.measure.job import Row
 from runners.measure.timing import Times
@@ -93,11 +93,7 @@ def find(measured: Measured, classifier: LoadedClassifier, pictures: LabelledIma
 def _solver_findings(
     row: Row, followed: Followed, path: CriticalPath, exact: Float[np.ndarray, "N K"], ks: Sequence[int]
 ) -> SolverFindings:
-    """Work out all that follows from the way of one solver.
-
-    ``row`` is its row of the comparison, with the trace that gives measured times; ``exact`` are the logits of the
-    sequential pass, and ``ks`` the iterations without a change after which one may stop.
-    """
+    """Work out all that follows from the way of one solver; the trace of its row gives measured times."""
     curves = _curves(row, followed, path, exact)
     parallel = row.entry.inner_name not in SEQUENTIAL
     settled = {name: _spread(steps) for name, steps in followed.answers.settled().items()}

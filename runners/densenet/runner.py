@@ -16,11 +16,10 @@ from runners.config.models import resolved
 from runners.config.schema import RunConfig
 from runners.config.solvers import fit_entries, labels
 from runners.densenet.answers import Followed, follow_answers
-from runners.densenet.config import DenseNetRunnerConfig
+from runners.densenet.config import DenseNetRunnerConfig, load_classifier
 from runners.densenet.findings import Measured, find
 from runners.densenet.layers import time_layers
 from runners.densenet.report import densenet_report
-from runners.densenet.weights import load_classifier
 from runners.experiment import RunContext
 from runners.measure.comparison import Comparison, compare_solvers
 from runners.measure.timing import time_calls

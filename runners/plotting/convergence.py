@@ -122,9 +122,8 @@ def _points(label: str, trace: Arrays, x: str, y: str, shade: str) -> Float[np.n
     if arrays[0].ndim != 1 or len({array.shape for array in arrays}) != 1:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in zip(names, arrays, strict=True))
         raise ValueError(f"the trace of {label} must be one-dimensional and equally long arrays, not {shapes}")
-    points: Float[np.ndarray, "all 3"] = np.stack(arrays, axis=1)
-    known: Float[np.ndarray, "S 3"] = points[np.isfinite(points).all(axis=1) & (points[:, 0] > 0)]
-    return known
+    points = np.stack(arrays, axis=1)
+    return points[np.isfinite(points).all(axis=1) & (points[:, 0] > 0)]
 
 
 def zero_floor(values: Float[np.ndarray, " S"]) -> float:

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from runners.plotting.images import check_images, grid_image
+from runners.plotting.picture import check_images, grid_image
 from runners.report.units import format_seconds
 
 FRAME_MS, HOLD_MS = 60, 2500  # how long each picture stays, and the last one
@@ -40,25 +40,25 @@ class GifRow:
 
     label: str
     frames: UInt8[np.ndarray, "F N H W C"]
-    times: Float[np.ndarray, " F"]  # measured seconds
-    steps: Int[np.ndarray, " F"]  # sequential network evaluations so far
+    time_s: Float[np.ndarray, " F"]  # measured seconds
+    num_steps: Int[np.ndarray, " F"]  # sequential network evaluations so far
 
     def __post_init__(self) -> None:
         check_images(self.frames, dimensions=5)
-        if self.times.shape != self.frames.shape[:1] or self.steps.shape != self.times.shape:
-            shapes = f"{self.times.shape} and {self.steps.shape}"
+        if self.time_s.shape != self.frames.shape[:1] or self.num_steps.shape != self.time_s.shape:
+            shapes = f"{self.time_s.shape} and {self.num_steps.shape}"
             raise ValueError(f"{self.label}: {len(self.frames)} frames need as many times and steps, not {shapes}")
-        if not np.isfinite(self.times).all() or self.times[0] < 0 or (np.diff(self.times) < 0).any():
+        if not np.isfinite(self.time_s).all() or self.time_s[0] < 0 or (np.diff(self.time_s) < 0).any():
             raise ValueError(f"{self.label}: times must be finite, not negative and ascending")
 
     @property
     def seconds(self) -> float:
         """When the solver is done."""
-        return float(self.times[-1])
+        return float(self.time_s[-1])
 
     def at(self, clock: float) -> int:
         """The index of the last frame that was there at that time; before the first one, the first."""
-        return max(0, int(np.searchsorted(self.times, clock, side="right")) - 1)
+        return max(0, int(np.searchsorted(self.time_s, clock, side="right")) - 1)
 
 
 @dataclass(frozen=True)
@@ -199,9 +199,9 @@ def _draw_panel(picture: Image.Image, row: GifRow, clock: float, layout: Layout,
     picture.paste(Image.fromarray(grid_image(row.frames[index, : layout.images], layout.scale, _GAP)), corner)
     draw.text((left, top - 41), row.label, _INK, _fitting(row.label, 15, width, bold=True))
     final = math.floor(100 * (row.frames[index] == row.frames[-1]).mean())
-    done, colour, status = False, _FAINT, f"step {row.steps[index]}, {final}% of pixels final"
+    done, colour, status = False, _FAINT, f"step {row.num_steps[index]}, {final}% of pixels final"
     if clock >= row.seconds:
-        done, colour, status = True, _DONE, f"✓ {row.steps[-1]} steps in {format_seconds(row.seconds)}"
+        done, colour, status = True, _DONE, f"✓ {row.num_steps[-1]} steps in {format_seconds(row.seconds)}"
     draw.text((left, top - 20), status, colour, _fitting(status, 13, width, bold=done))
 
 

@@ -22,9 +22,16 @@ def output_console() -> Console:
     return Console(highlight=False, markup=False)
 
 
-def message_console() -> Console:
-    """Where messages and progress are printed."""
-    return Console(stderr=True, highlight=False, markup=False)
+class LiveProgress(Progress):
+    """Bars that are shown while a block runs, on a terminal alone; they stay as they stand."""
+
+    def __init__(self, console: Console, *columns: ProgressColumn, transient: bool = False) -> None:
+        """``columns`` are the parts of each bar, from left to right; bars that are transient disappear at the end."""
+        super().__init__(*columns, console=console, transient=transient, disable=not console.is_terminal)
+
+    def say(self, message: str) -> None:
+        """Print a line, of which nothing is taken for markup."""
+        self.console.print(message, highlight=False, soft_wrap=True, markup=False)
 
 
 @contextmanager
@@ -33,28 +40,15 @@ def counting_bar(console: Console, what: str, total: int) -> Iterator[Progress]:
 
     ``bar.advance(bar.task_ids[0])`` counts one.
     """
-    with Progress(
+    with LiveProgress(
+        console,
         TextColumn("{task.description:<12}"),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        console=console,
         transient=True,
-        disable=not console.is_terminal,
     ) as bar:
         bar.add_task(what, total=total)
         yield bar
-
-
-class LiveProgress(Progress):
-    """Bars that are shown while a block runs, on a terminal alone; they stay as they stand."""
-
-    def __init__(self, console: Console, *columns: ProgressColumn) -> None:
-        """``columns`` are the parts of each bar, from left to right."""
-        super().__init__(*columns, console=console, disable=not console.is_terminal)
-
-    def say(self, message: str) -> None:
-        """Print a line, of which nothing is taken for markup."""
-        self.console.print(message, highlight=False, soft_wrap=True, markup=False)

@@ -29,21 +29,13 @@ Cells: TypeAlias = Sequence[tuple[Column, Callable[[Any], str]]]  # each column,
 
 @dataclass(frozen=True)
 class ResultTable:
-    """Rows of cells under their headings.
+    """Rows of cells under their headings."""
 
-    Attributes:
-        title: the line above.
-        columns: from left to right.
-        rows: a text for each column.
-        best: the row that is marked with a star and in bold, if any.
-        note: how to read it; printed below.
-    """
-
-    title: str
-    columns: Sequence[Column]
-    rows: Sequence[Sequence[str]]
-    best: int | None = None
-    note: str = ""
+    title: str  # the line above
+    columns: Sequence[Column]  # from left to right
+    rows: Sequence[Sequence[str]]  # a text for each column
+    best: int | None = None  # the row that is marked with a star and in bold, if any
+    note: str = ""  # how to read it; printed below
 
     @classmethod
     def of(cls, title: str, cells: Cells, rows: Iterable[Any], best: int | None = None, note: str = "") -> ResultTable:

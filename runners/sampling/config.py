@@ -9,8 +9,7 @@ from pydantic import Field
 from runners.config.models import ModelChoice
 from runners.config.schema import Count, RunConfig
 from runners.config.solvers import SolverList
-from runners.sampling.known_pixels import KnownPixels
-from runners.sampling.prompt import PromptConfig
+from runners.sampling.given import KnownPixels, PromptConfig
 
 
 class SamplerConfig(ModelChoice, RunConfig):

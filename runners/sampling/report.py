@@ -12,9 +12,8 @@ from jaxtyping import Shaped, UInt8
 
 from runners.measure.comparison import Comparison, comparison_table
 from runners.measure.job import FRAME_SAMPLES, MISMATCH
-from runners.plotting.convergence import Arrays, Rows, Traces, convergence_figure, to_files
-from runners.plotting.images import sample_grid
-from runners.plotting.picture import Picture
+from runners.plotting.convergence import Rows, Traces, convergence_figure, to_files
+from runners.plotting.picture import Picture, sample_grid
 from runners.plotting.solving_gif import GifRow, solving_gif
 from runners.report.report import Artifact, Report
 from solvers import Status
@@ -86,11 +85,9 @@ def _pictures(
     if samples.to_images is not None:
         yield Picture("samples.png", partial(sample_grid, samples.to_images(np.asarray(comparison.reference))))
     if frames:
-        yield Picture("solving.gif", lambda: solving_gif([_gif_row(*item) for item in frames.items()], title))
-
-
-def _gif_row(label: str, found: Arrays) -> GifRow:
-    return GifRow(label, found["frames"], found["time_s"], found["num_steps"])
+        yield Picture(
+            "solving.gif", lambda: solving_gif([GifRow(label, **found) for label, found in frames.items()], title)
+        )
 
 
 def _failure(comparison: Comparison) -> str | None:

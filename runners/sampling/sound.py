@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from rich.console import Console
 
 from data.audio.clip import load_clip
 from models.autoregressive import AutoregressiveSystem
@@ -20,6 +19,7 @@ from models.wavenet.generation import Generation
 from models.wavenet.network import WaveNetNetwork
 from models.weights.checkpoint import Checkpoint
 from runners.config.schema import UsageError
+from runners.experiment import RunContext
 from runners.measure.comparison import Comparison
 from runners.measure.generation import Continuation, continued
 from runners.plotting.audio import WaveFile, one_after_the_other
@@ -27,21 +27,20 @@ from runners.plotting.picture import Picture
 from runners.report.report import Artifact
 from runners.sampling.config import WaveNetSamplerConfig
 from runners.sampling.figures import Clip, SampledSound, sound_figure
+from runners.sampling.given import PromptConfig, load_conditioning, load_prompt, network_behind, prompt_clip
 from runners.sampling.noise import make_noise, noise_in_files
-from runners.sampling.prompt import PromptConfig, load_conditioning, load_prompt, network_behind, prompt_clip
 from runners.sampling.report import Samples
 from runners.sampling.subject import Subject, head_options, in_words, load_model, replace_head
 
 _EMBEDDED = "speech"  # what weights that were trained on the embedded clip say of themselves
 
 
-def sound_subject(config: WaveNetSamplerConfig, runner: str, name: str | None, console: Console) -> Subject:
-    """The equations of a batch of sounds. Raises UserError where the config asks for what cannot be had.
+def sound_subject(config: WaveNetSamplerConfig, context: RunContext, name: str | None) -> Subject:
+    """The equations of a batch of sounds. ``name`` is the model on which the runner insists, if it does.
 
-    ``runner`` is the name that messages have for it, and ``name`` the model on which it insists, if it does. The
-    console is for messages while sound is generated.
+    Raises UserError where the config asks for what cannot be had.
     """
-    checkpoint = load_model(config, runner, name)
+    checkpoint = load_model(config, context.runner, name)
     model = require(checkpoint.model, SoundModel)
     if config.known_pixels is not None:
         require(model, ImageModel, "known_pixels")
@@ -54,7 +53,7 @@ def sound_subject(config: WaveNetSamplerConfig, runner: str, name: str | None, c
     def present(comparison: Comparison, title: str) -> Samples:
         ids = np.asarray(comparison.reference)
         if count:
-            console.print(f"generating {config.continue_s:g} s more ...", highlight=False)
+            context.say(f"generating {config.continue_s:g} s more ...")
         behind = _continued(system, ids, count, config.seed, model.sample_rate) if count else None
         sound = SampledSound(
             prompt=_sound(model, prompt),

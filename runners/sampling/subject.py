@@ -22,9 +22,10 @@ from models.capabilities import ImageModel, SoundModel
 from models.weights.checkpoint import Checkpoint
 from runners.config.models import load
 from runners.config.schema import UsageError
+from runners.experiment import RunContext
 from runners.measure.comparison import Comparison
 from runners.sampling.config import SamplerConfig
-from runners.sampling.known_pixels import load_known
+from runners.sampling.given import load_known
 from runners.sampling.noise import batch_first, make_noise, noise_in_files
 from runners.sampling.report import Samples
 
@@ -40,13 +41,13 @@ class Subject:
     present: Callable[[Comparison, str], Samples]  # what a comparison found, with the title of its pictures
 
 
-def image_subject(config: SamplerConfig, runner: str, name: str | None) -> Subject:
-    """The equations of a batch of images. Raises UserError where the config asks for what cannot be had.
+def image_subject(config: SamplerConfig, context: RunContext, name: str | None) -> Subject:
+    """The equations of a batch of images. ``name`` is the model on which the runner insists, if it does.
 
-    ``runner`` is the name that messages have for it, and ``name`` the model on which it insists, if it does.
+    Raises UserError where the config asks for what cannot be had.
     """
-    checkpoint = load_model(config, runner, name)
-    model = _image_model(checkpoint, runner)
+    checkpoint = load_model(config, context.runner, name)
+    model = _image_model(checkpoint, context.runner)
     head, grid = replace_head(model.head, config.head), model.grid
     noise = make_noise(config, head, grid)
     known = None if config.known_pixels is None else load_known(config.known_pixels, model, config.batch_size)

@@ -54,7 +54,10 @@ def keep_journal(steps: Iterable[Chunk], sample_rate: int, checked: int, console
     Raises RunFailure where a value is not finite.
     """
     rows, sounds, outputs, total, width = array("d"), [np.zeros(0, np.float32)], list[Any](), 0, 0
-    with _progress(console) as progress:
+    columns = TextColumn("{task.fields[heard]:.1f} s heard"), TimeElapsedColumn()
+    # Refreshed between chunks alone: a thread of its own would be heard in the latencies.
+    bar = Progress(*columns, console=console, transient=True, auto_refresh=False, disable=not console.is_terminal)
+    with bar as progress:
         task, shown = progress.add_task("", heard=0.0), 0.0
         for step in steps:
             if not np.isfinite(step.values).all():
@@ -76,16 +79,4 @@ def keep_journal(steps: Iterable[Chunk], sample_rate: int, checked: int, console
     first_outputs = np.concatenate(outputs) if outputs else np.zeros((0, 1), np.float32)
     return Journal(
         sample_rate, sizes, latency_s, low, high, np.stack(values, axis=1), np.concatenate(sounds), first_outputs
-    )
-
-
-def _progress(console: Console) -> Progress:
-    """Refreshed between chunks alone: a thread of its own would be heard in the latencies."""
-    return Progress(
-        TextColumn("{task.fields[heard]:.1f} s heard"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        auto_refresh=False,
-        disable=not console.is_terminal,
     )

@@ -13,8 +13,7 @@ from jaxtyping import Array, Float, Int, Int32, UInt8
 from models.autoregressive import AutoregressiveSystem
 from models.capabilities import ImageModel
 from runners.experiment import RunFailure
-from runners.plotting.images import sample_grid
-from runners.plotting.picture import Picture
+from runners.plotting.picture import Picture, sample_grid
 from runners.training.config import LikelihoodConfig
 from runners.training.metrics import BITS_PER_DIM
 from runners.training.task import ModelOutput
