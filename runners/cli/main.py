@@ -98,9 +98,7 @@ def _main(arguments: Sequence[str], console: Console) -> int:
     keep_programs()
     _set_verbosity(options.verbose, console)
     context = RunContext(options.runner, path.stem, out, console, all_columns=options.verbose == "debug")
-    report = runner(checked, context).run()
-    if report is not None:
-        publish(report, context)
+    publish(runner(checked, context).run(), context)
     return 0
 
 

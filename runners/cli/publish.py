@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 from rich.text import Text
 
 from common.files import replaced_folder
 from runners.experiment import RunContext, RunFailure
-from runners.report.console import output_console
 from runners.report.environment import describe_environment
 from runners.report.report import Artifact, Report
 
@@ -72,20 +72,14 @@ def _write(artifact: Artifact, folder: Path, context: RunContext) -> str | None:
 
 def _print(report: Report, context: RunContext) -> None:
     """All tables at the terminal's width, what came out in words, and where the results are."""
-    console = output_console()
+    console = Console(highlight=False, markup=False)
     for table in report.tables:
         table.print(console, all_columns=context.all_columns)
     for sentence in report.sentences:
         console.print(Text(sentence), soft_wrap=True)
-    context.console.print(Text(f"results in {_shown(context.out)}"), soft_wrap=True)
-
-
-def _shown(path: Path) -> str:
-    """A path as short as it can be said."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+    out, here = context.out.resolve(), Path.cwd()
+    shown = out.relative_to(here) if out.is_relative_to(here) else context.out
+    context.console.print(Text(f"results in {shown}"), soft_wrap=True)
 
 
 def _strict(value: Any) -> Any:

@@ -55,9 +55,8 @@ class Findings:
     measured: Measured
     solvers: dict[str, SolverFindings]  # those that were followed on all images, by the label of their row
     accuracy: float | None  # the share of images whose largest logit is that of their class, where it is known
-    weights: str  # what the weights are, in words
+    classifier: LoadedClassifier
     images: str  # what the images are, in words
-    subject: str  # network, weights and images, for a title
     sentences: list[str]  # what came out, in words
 
 
@@ -78,14 +77,12 @@ def find(measured: Measured, classifier: LoadedClassifier, pictures: LabelledIma
     ]
     if accuracy is not None:
         sentences.append(f"Accuracy of the exact output: {accuracy:.1%} of {len(exact)} {pictures.source}.")
-    layers = f"{comparison.num_equations} dense layers"
     return Findings(
         measured=measured,
         solvers=solvers,
         accuracy=accuracy,
-        weights=classifier.description,
+        classifier=classifier,
         images=pictures.source,
-        subject=f"{checkpoint.name}, {layers}, {classifier.origin}, {len(exact)} images",
         sentences=sentences,
     )
 

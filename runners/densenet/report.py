@@ -48,7 +48,9 @@ _IN_ORDER = (
 
 def densenet_report(name: str, config: Mapping[str, Any], findings: Findings) -> Report:
     """Make the report of an experiment; ``name`` is the config's, and ``config`` the resolved one."""
-    title = f"{name}: {findings.subject}"
+    classifier, num_images = findings.classifier, len(findings.measured.exact)
+    layers = f"{findings.measured.comparison.num_equations} dense layers"
+    title = f"{name}: {classifier.checkpoint.name}, {layers}, {classifier.origin}, {num_images} images"
     record = _record(str(config["model"]["name"]), findings)
     curves = {label: solver.curves for label, solver in findings.solvers.items()}
     layer_s = np.array([layer.median for layer in findings.measured.path.layers], np.float32)
@@ -73,7 +75,7 @@ def _record(model: str, findings: Findings) -> dict[str, Any]:
     measured, solvers = findings.measured, findings.solvers
     comparison, path = measured.comparison, measured.path
     return {
-        "weights": findings.weights,
+        "weights": findings.classifier.description,
         "images": {"source": findings.images, "num_images": len(measured.exact)},
         "accuracy": findings.accuracy,
         "system": {

@@ -102,10 +102,11 @@ def _draw_row(axes: Axes, row: Mapping[str, Any], points: Float[np.ndarray, "S 3
     """Draw a row's points (x, y, lower end of the shade) and mark the last."""
     x, height, low = points.T
     colour, marker = solver_style(row["solver"])
+    took = f", {format_seconds(row['run_s']['median'])}" if row.get("run_s") else ""
     style: dict[str, Any] = {"color": colour, "marker": marker}
     # Nothing is known between two iterations: the value stays what it was, so the line is a staircase.
     line: dict[str, Any] = {"drawstyle": "steps-post", "ls": dashes, "lw": 1.6, "ms": 4, "markevery": 0.07}
-    axes.plot(x, height, **style, **line, label=_legend(row))
+    axes.plot(x, height, **style, **line, label=f"{row['label']}: {row['num_steps']} steps{took}")
     # The end is a larger marker, hollow where it is all there is, so that it does not hide another's end.
     end: dict[str, Any] = {"mfc": "none", "mec": colour, "mew": 1.6} if len(x) == 1 else {"mec": "white", "mew": 0.8}
     axes.plot(x[-1:], height[-1:], ms=8, zorder=4, **style, **end)
@@ -157,8 +158,3 @@ def mark_zero(axes: Axes, floor: float) -> None:
     """Shade a band around the height on which exact zeros are drawn, and say what it is."""
     axes.axhspan(floor / 10**0.5, floor * 10**0.5, color="#f3f3f3", lw=0, zorder=0)
     axes.text(0.01, floor * 10**0.12, "exactly 0", transform=axes.get_yaxis_transform(), fontsize=8, color=FAINT)
-
-
-def _legend(row: Mapping[str, Any]) -> str:
-    time = f", {format_seconds(row['run_s']['median'])}" if row.get("run_s") else ""
-    return f"{row['label']}: {row['num_steps']} steps{time}"

@@ -1,4 +1,4 @@
-"""Consoles: tables and sentences go to standard output, messages and progress to standard error."""
+"""Progress on a console, which is that of standard error: tables and sentences go to standard output."""
 
 from __future__ import annotations
 
@@ -15,11 +15,6 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-
-
-def output_console() -> Console:
-    """Where tables are printed. Nothing in a text is taken for markup or coloured by its kind."""
-    return Console(highlight=False, markup=False)
 
 
 class LiveProgress(Progress):

@@ -28,9 +28,16 @@ from runners.report.report import Artifact
 from runners.sampling.config import WaveNetSamplerConfig
 from runners.sampling.figures import Clip, SampledSound, sound_figure
 from runners.sampling.given import PromptConfig, load_conditioning, load_prompt, network_behind, prompt_clip
-from runners.sampling.noise import make_noise, noise_in_files
 from runners.sampling.report import Samples
-from runners.sampling.subject import Subject, head_options, in_words, load_model, replace_head
+from runners.sampling.subject import (
+    Subject,
+    head_options,
+    in_words,
+    load_model,
+    make_noise,
+    noise_in_files,
+    replace_head,
+)
 
 _EMBEDDED = "speech"  # what weights that were trained on the embedded clip say of themselves
 

@@ -1,15 +1,20 @@
 """What a sampler samples from: a model bound to noise and to what is given, as equations to solve.
 
-Here are images, a pixel or a value an equation, from noise, or completed from their first pixels; sound.py has sound.
+Noise is drawn from the seed, or read from a file so that a sample can be drawn again. Files hold noise and samples
+batch first, and the T equations as the model's grid says. Here are images, a pixel or a value an equation; sound is in
+sound.py.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Shaped, UInt8
@@ -17,16 +22,16 @@ from jaxtyping import Shaped, UInt8
 from common.names import unknown
 from common.options import build_options
 from models import SAMPLERS
-from models.autoregressive import AutoregressiveSystem
+from models.autoregressive import AutoregressiveSystem, Head, Noise
 from models.capabilities import ImageModel, SoundModel
 from models.weights.checkpoint import Checkpoint
+from runners.config.arrays import open_arrays
 from runners.config.models import load
 from runners.config.schema import UsageError
 from runners.experiment import RunContext
 from runners.measure.comparison import Comparison
 from runners.sampling.config import SamplerConfig
 from runners.sampling.given import load_known
-from runners.sampling.noise import batch_first, make_noise, noise_in_files
 from runners.sampling.report import Samples
 
 
@@ -116,3 +121,64 @@ def replace_head(head: Any, options: Mapping[str, Any]) -> Any:
         return build_options(type(head), {**vars(head), **options})
     except ValueError as error:
         raise UsageError(f"head: {error}") from None
+
+
+def make_noise(config: SamplerConfig, head: Head, grid: tuple[int, ...]) -> Noise:
+    """The noise that a config asks for, in the order of equations.
+
+    Raises UsageError where the file that it names has none that fits.
+    """
+    drawn = head.draw_noise(jax.random.key(config.seed), math.prod(grid), config.batch_size)
+    jax.block_until_ready(drawn)  # so that too large a batch is an error and not the end of the process
+    if config.noise_file is None:
+        return drawn
+    read = load_noise(Path(config.noise_file).expanduser(), noise_in_files(drawn, grid))
+    noise = {name: jnp.asarray(by_equation(array, grid)) for name, array in read.items()}
+    try:
+        head.check_noise(noise)
+    except ValueError as error:
+        raise UsageError(f"noise_file {config.noise_file!r}: {error}") from None
+    return noise
+
+
+def noise_in_files(noise: Noise, grid: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Noise as files hold it, batch first."""
+    return {name: batch_first(np.asarray(array), grid) for name, array in noise.items()}
+
+
+def load_noise(path: Path, like: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file that are named, shaped and typed as in ``like``; other arrays are passed over.
+
+    A samples.npz of an earlier run will do. Raises UsageError: one sentence.
+    """
+    source = f"noise_file {str(path)!r}"
+    with open_arrays(path, source) as file:
+        for name in like:
+            if name not in file:
+                raise UsageError(f"{source}: array {name!r} is missing; it has: {', '.join(file) or 'none'}")
+        return {name: _checked(f"{source}: {name}", file[name], array) for name, array in like.items()}
+
+
+def _checked(source: str, given: np.ndarray, like: np.ndarray) -> np.ndarray:
+    if given.shape[1:] == like.shape[1:] and len(given) != len(like):
+        raise UsageError(f"{source} is a batch of {len(given)}, the config says batch_size: {len(like)}")
+    if given.shape != like.shape:
+        raise UsageError(f"{source} has shape {given.shape}, expected {like.shape} (batch first)")
+    if not np.issubdtype(given.dtype, np.number) or np.iscomplexobj(given):
+        raise UsageError(f"{source} holds {given.dtype} values, expected {like.dtype}")
+    with np.errstate(over="ignore"):
+        noise = given.astype(like.dtype)
+    if not np.all(np.isfinite(noise)):
+        raise UsageError(f"{source} holds values that are not finite {like.dtype} numbers")
+    return noise
+
+
+def batch_first(array: Shaped[np.ndarray, "T B ..."], grid: tuple[int, ...]) -> Shaped[np.ndarray, "B ..."]:
+    """States or noise as files hold them, (batch, *grid, ...)."""
+    array = np.moveaxis(np.asarray(array), 1, 0)
+    return array.reshape(len(array), *grid, *array.shape[2:])
+
+
+def by_equation(array: Shaped[np.ndarray, "B ..."], grid: tuple[int, ...]) -> Shaped[np.ndarray, "T B ..."]:
+    """The inverse of ``batch_first``."""
+    return np.moveaxis(array.reshape(len(array), math.prod(grid), *array.shape[1 + len(grid) :]), 0, 1)

@@ -42,11 +42,6 @@ class Journal:
         """The seconds that the sound lasts."""
         return self.num_samples / self.sample_rate
 
-    @property
-    def time_s(self) -> Float[np.ndarray, " N"]:
-        """The time at which each chunk ends."""
-        return np.cumsum(self.sizes) / self.sample_rate
-
 
 def keep_journal(steps: Iterable[Chunk], sample_rate: int, checked: int, console: Console) -> Journal:
     """Hear a stream to its end. Of all but the first ``checked`` samples, only numbers by chunk are kept.

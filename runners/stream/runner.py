@@ -17,7 +17,7 @@ from runners.config.models import ModelChoice, load, resolved
 from runners.config.schema import Count, RunConfig, UsageError
 from runners.experiment import RunContext
 from runners.report.report import Report
-from runners.stream.journal import Journal, keep_journal
+from runners.stream.journal import keep_journal
 from runners.stream.listener import Session, listener
 from runners.stream.report import StreamResult, stream_report
 
@@ -82,11 +82,12 @@ class StreamRunner:
         session = Session(self.listener, self.first, self.chunk_size, config.gain)
         chunks = session.play(self.sound.chunks(self.chunk_size))
         journal = keep_journal(chunks, rate, round(config.check_s * rate), self.context.console)
+        heard = journal.first_sound
         result = StreamResult(
             journal=journal,
             label=self.listener.label,
             chunk_size=self.chunk_size,
-            difference=_difference(session, journal),
+            difference=float(np.max(np.abs(session.full_pass(heard) - journal.first_outputs))) if len(heard) else None,
             compile_s=session.compile_s,
             state_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves(session.state)),
         )
@@ -109,11 +110,3 @@ def _check_target(save_state: str) -> None:
         raise UsageError(f"save_state {save_state!r} cannot be written: {str(above)!r} is a file, not a folder")
     if not os.access(above, os.W_OK | os.X_OK):
         raise UsageError(f"save_state {save_state!r} cannot be written: folder {str(above)!r} is write-protected")
-
-
-def _difference(session: Session, journal: Journal) -> float | None:
-    """How far outputs are from those of one pass over the first sound, at most; None where none of it is held."""
-    if not len(journal.first_sound):
-        return None
-    full = session.full_pass(journal.first_sound)
-    return float(np.max(np.abs(full - journal.first_outputs)))
