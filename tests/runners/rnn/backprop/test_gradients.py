@@ -16,6 +16,7 @@ from runners.config.solvers import parse_entry
 from runners.rnn.backprop.gradients import (
     GradientErrors,
     backward_pass,
+    gradient_errors,
     plain_gradients,
     relative_deviation,
     solved_gradients,
