@@ -34,13 +34,8 @@ DEVICES = {"cpu": "cpu", "gpu": "cuda,cpu", "tpu": "tpu,cpu"}
 
 # Flags of the published code bases, and what took their place.
 _OLD_FLAGS = {
-    "--doc": "--out",
-    "--run": "--out",
-    "--image_folder": "--out",
-    "--exp": "--out",
-    "--comment": "--out",
-    "--test": "--runner",
-    "--sample": "--runner",
+    **dict.fromkeys(("--doc", "--run", "--image_folder", "--exp", "--comment"), "--out"),
+    **dict.fromkeys(("--test", "--sample"), "--runner"),
     "--resume_training": "nothing: TrainRunner resumes by itself",
 }
 
@@ -59,12 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _main(sys.argv[1:] if arguments is None else arguments, console)
     except UserError as error:
         return _complain(error, 2)
-    except RunFailure as error:
+    except (RunFailure, OSError) as error:
         return _complain(error, 1)
     except KeyboardInterrupt:
         return _complain("interrupted; nothing was written that was not complete", INTERRUPTED)
-    except OSError as error:
-        return _complain(error, 1)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):  # JAX's word for it
             raise
@@ -114,21 +107,16 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _Parser(
         prog="main.py", description=__doc__, allow_abbrev=False, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--runner", metavar="NAME", help="which experiment; see --list")
-    parser.add_argument("--config", metavar="FILE", help="a name in configs/ or a path")
-    parser.add_argument(
-        "--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="override config keys"
-    )
-    parser.add_argument("--seed", type=int, metavar="N", help="override the config's seed")
-    parser.add_argument("--out", metavar="DIR", help="where results go; default plot_data/<config name>/")
-    parser.add_argument("--device", metavar="KIND", help=f"one of {', '.join(DEVICES)}; default: JAX's choice")
-    parser.add_argument(
-        "--verbose", metavar="LEVEL", default="info", help=f"one of {', '.join(LEVELS)}; from warning on no progress"
-    )
-    parser.add_argument(
-        "--list", action="store_true", help="runners, configs, checkpoints, solvers and which goes with which system"
-    )
-    parser.add_argument("--download", metavar="NAME", help="fetch published weights; see --list")
+    add = parser.add_argument
+    add("--runner", metavar="NAME", help="which experiment; see --list")
+    add("--config", metavar="FILE", help="a name in configs/ or a path")
+    add("--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="override config keys")
+    add("--seed", type=int, metavar="N", help="override the config's seed")
+    add("--out", metavar="DIR", help="where results go; default plot_data/<config name>/")
+    add("--device", metavar="KIND", help=f"one of {', '.join(DEVICES)}; default: JAX's choice")
+    add("--verbose", metavar="LEVEL", default="info", help=f"one of {', '.join(LEVELS)}; from warning on no progress")
+    add("--list", action="store_true", help="runners, configs, checkpoints, solvers and which goes with which system")
+    add("--download", metavar="NAME", help="fetch published weights; see --list")
     options, rest = parser.parse_known_args(arguments)
     if rest:
         flag = rest[0].split("=")[0]

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 from rich.text import Text
 
 from common.files import replaced_folder
 from runners.experiment import RunContext, RunFailure
-from runners.report.console import output_console
 from runners.report.environment import describe_environment
 from runners.report.report import Artifact, Report
 
@@ -24,13 +24,13 @@ def publish(report: Report, context: RunContext) -> None:
     """Write the results to ``context.out``, which keeps its old content until all of the new is there, and print them.
 
     results.json and the arrays are written first. A picture that cannot be drawn is a warning; anything else that
-    cannot be written is said once the results are in place, and then nothing is done afterwards.
-
-    Raises:
-        RunFailure: there are results, and yet the run failed.
+    cannot be written is said once the results are in place, and then nothing is done afterwards. Raises RunFailure
+    where there are results, and yet the run failed.
     """
     with replaced_folder(context.out) as folder:
-        write_json(folder / "results.json", _header(report, context) | dict(report.record))
+        record = _strict(_header(report, context) | dict(report.record))
+        text = json.dumps(record, indent=2, allow_nan=False) + "\n"
+        (folder / "results.json").write_text(text, encoding="utf-8")
         for name, arrays in report.arrays.items():
             if arrays:
                 content: dict[str, Any] = dict(arrays)
@@ -43,11 +43,6 @@ def publish(report: Report, context: RunContext) -> None:
     failures = ([report.failure] if report.failure else []) + failures
     if failures:
         raise RunFailure("; ".join(failures))
-
-
-def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a record as strict JSON; what JSON cannot say (NaN, infinity) becomes a string."""
-    path.write_text(json.dumps(_strict(record), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _header(report: Report, context: RunContext) -> dict[str, Any]:
@@ -77,20 +72,14 @@ def _write(artifact: Artifact, folder: Path, context: RunContext) -> str | None:
 
 def _print(report: Report, context: RunContext) -> None:
     """All tables at the terminal's width, what came out in words, and where the results are."""
-    console = output_console()
+    console = Console(highlight=False, markup=False)
     for table in report.tables:
         table.print(console, all_columns=context.all_columns)
     for sentence in report.sentences:
         console.print(Text(sentence), soft_wrap=True)
-    context.console.print(Text(f"results in {_shown(context.out)}"), soft_wrap=True)
-
-
-def _shown(path: Path) -> str:
-    """A path as short as it can be said."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+    out, here = context.out.resolve(), Path.cwd()
+    shown = out.relative_to(here) if out.is_relative_to(here) else context.out
+    context.console.print(Text(f"results in {shown}"), soft_wrap=True)
 
 
 def _strict(value: Any) -> Any:
