@@ -24,7 +24,6 @@ from runners.config.files import apply_overrides, find_config, read_config
 from runners.config.schema import UsageError, check_config
 from runners.experiment import RunContext, RunFailure, Runner
 from runners.measure.programs import keep_programs, silence_xla
-from runners.report.console import message_console
 
 INTERRUPTED = 130  # the exit code after Ctrl-C, as shells have it
 LEVELS = ("debug", "info", "warning", "error")
@@ -49,7 +48,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program; returns the exit code."""
-    console = message_console()
+    console = Console(stderr=True, highlight=False, markup=False)
     try:
         return _main(sys.argv[1:] if arguments is None else arguments, console)
     except UserError as error:
