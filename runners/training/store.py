@@ -20,7 +20,6 @@ from runners.config.schema import UsageError
 from runners.training.trainer import TrainState
 
 _CONFIG = "config.json"
-_PROGRESS = "progress"
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,7 @@ class StateStore:
         Raises UsageError where the folder holds something else, or states of another config.
         """
         self.folder, self.console = folder.resolve(), console
+        self.progress_folder = self.folder / "progress"  # for files that show the unfinished run
         states = self.folder / "states"
         if self.folder.is_dir():
             _check_folder(self.folder, states, config)
@@ -52,11 +52,6 @@ class StateStore:
             preservation_policy=LatestN(2), cleanup_tmp_directories=True, enable_async_checkpointing=False
         )
         self._manager = ocp.CheckpointManager(states, options=options)
-
-    @property
-    def progress_folder(self) -> Path:
-        """The folder for files that show the unfinished run; deleted with the states."""
-        return self.folder / _PROGRESS
 
     def restore(self, like: TrainState) -> Snapshot | None:
         """The newest snapshot that can be read, None where there is none; ``like`` gives the layout.
