@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -15,6 +16,9 @@ from common.errors import UserError
 from common.reading import reading
 
 _SUFFIX = ".npy"
+# The end of a zip archive without a comment, and its number of members.
+_MAGIC, _END = b"PK\5\6", struct.Struct("<4s6xH10x")
+_ELSEWHERE = 0xFFFF  # in the archive's zip64 part
 
 
 @contextmanager
@@ -30,9 +34,21 @@ def open_npz(path: Path, source: str, error: type[UserError]) -> Iterator[Mappin
     if not path.is_file():
         raise error(f"{source} does not exist")
     with reading(path, "is damaged, or not an .npz file", error, source=source, why=False):
-        archive = zipfile.ZipFile(path)
+        archive = _open(path)
     with archive:
         yield _Arrays(archive, partial(reading, path, "is not readable", error, source=source))
+
+
+def _open(path: Path) -> zipfile.ZipFile:
+    """The archive. Raises BadZipFile, also where it says that it has another number of members than are found."""
+    with path.open("rb") as file:
+        file.seek(-_END.size, io.SEEK_END)
+        magic, declared = _END.unpack(file.read())
+    archive = zipfile.ZipFile(path)
+    if magic == _MAGIC and declared not in (len(archive.infolist()), _ELSEWHERE):
+        archive.close()
+        raise zipfile.BadZipFile(f"{declared} members should be there, {len(archive.infolist())} are found")
+    return archive
 
 
 class _Arrays(Mapping[str, np.ndarray]):
@@ -40,8 +56,9 @@ class _Arrays(Mapping[str, np.ndarray]):
 
     def __init__(self, archive: zipfile.ZipFile, guard: Callable[[], AbstractContextManager[None]]) -> None:
         self._archive, self._guard = archive, guard
-        names = (name for name in archive.namelist() if name.endswith(_SUFFIX))
-        self._members = {name.removesuffix(_SUFFIX): name for name in names}
+        self._members = {
+            name.removesuffix(_SUFFIX): name for name in archive.namelist()
+        }  # others are refused when read
 
     def __getitem__(self, name: str) -> np.ndarray:
         member = self._members[name]

@@ -39,7 +39,7 @@ def read_torch_state(path: Path) -> dict[str, np.ndarray]:
         except pickle.UnpicklingError as error:
             if found := re.search(r"GLOBAL (\S+) was not an allowed global", str(error)):
                 raise CheckpointError(
-                    f"{path} holds {found[1]} beside tensors, which is not loaded, as it may run code; {_ALONE}"
+                    f"{path} holds {found[1]}, which is not loaded, as it may run code; {_ALONE}"
                 ) from None
             raise
     state = _without_prefix(_state_dict(loaded, str(path)))
