@@ -16,6 +16,7 @@ from orbax.checkpoint.checkpoint_managers import LatestN
 from rich.console import Console
 
 from common.files import write_atomically
+from common.reading import reading
 from runners.config.schema import UsageError
 from runners.training.trainer import TrainState
 
@@ -125,7 +126,10 @@ def _check_folder(folder: Path, states: Path, config: Mapping[str, Any]) -> None
         return
     if not (states.is_dir() and any(path.name.isdigit() for path in states.iterdir())):
         return  # stopped before its first whole state
-    old, new = _flat(json.loads(file.read_text(encoding="utf-8"))), _flat(config)
+    complaint = "is damaged; delete the folder or choose another state_dir"
+    with reading(file, complaint, UsageError, why=False):
+        found = dict(json.loads(file.read_text(encoding="utf-8")))
+    old, new = _flat(found), _flat(config)
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) != new.get(key):
             raise UsageError(
