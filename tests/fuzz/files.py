@@ -43,6 +43,7 @@ from models.weights.checkpoint import Checkpoint, flat_state
 from models.weights.importers import pixelcnnpp
 from models.weights.importers.checks import refuse_others, take_entry
 from models.weights.importers.made import import_made
+from models.weights.importers.pixelcnnpp import import_pixelcnnpp
 from models.weights.importers.wavenet import import_wavenet
 from models.weights.native import load_native, save_checkpoint
 from models.weights.stream_state import load_state, save_state
@@ -50,6 +51,7 @@ from runners.config.arrays import open_arrays
 from tests.kit.packed import tarred, zipped
 
 SLOW_S = 20.0
+_PIXELCNNPP: dict[str, Any] = {"name": "pixelcnnpp", "image_shape": [4, 4, 1]}
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -150,13 +152,7 @@ def formats(folder: Path) -> list[Format]:
         Format("made.safetensors", _native(folder), _reader(load_native), False),
         _state(folder),
         Format("weights.flax", _flax(), _parameters, False),
-        Format(
-            "pixelcnnpp.flax",
-            _flax(),
-            _reader(pixelcnnpp.import_pixelcnnpp, name="pixelcnnpp", image_shape=[4, 4, 1]),
-            False,
-            share=1,
-        ),
+        Format("pixelcnnpp.flax", _flax(), _reader(import_pixelcnnpp, **_PIXELCNNPP), False, share=1),
         Format("pcm.wav", _wave(b"RIFF", sound), _read_wave, False, may_shrink=True),
         Format("long.wav", _wave(b"RF64", sound), _read_wave, False, may_shrink=True),
         _picture("picture.png", folder),
