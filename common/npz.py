@@ -41,10 +41,10 @@ def open_npz(path: Path, source: str, error: type[UserError]) -> Iterator[Mappin
 
 def _open(path: Path) -> zipfile.ZipFile:
     """The archive. Raises BadZipFile, also where it says that it has another number of members than are found."""
+    archive = zipfile.ZipFile(path)
     with path.open("rb") as file:
         file.seek(-_END.size, io.SEEK_END)
         magic, declared = _END.unpack(file.read())
-    archive = zipfile.ZipFile(path)
     if magic == _MAGIC and declared not in (len(archive.infolist()), _ELSEWHERE):
         archive.close()
         raise zipfile.BadZipFile(f"{declared} members should be there, {len(archive.infolist())} are found")

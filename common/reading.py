@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ def reading(
     except UserError:
         raise
     except OSError as problem:
-        if problem.errno is None:  # a parser's own
+        if problem.errno in (None, errno.EINVAL):  # a parser's own, or it looked where no file has anything
             raise error(_sentence(path, source, complaint, cause(problem) if why else None)) from None
         raise error(f"{source} cannot be read: {problem.strerror or problem}") from None
     except Exception as problem:  # what a damaged file raises depends on where the damage is

@@ -52,6 +52,8 @@ SYSTEMS: Table[type] = Table(
 # Options that were once called otherwise. Files of weights may still say so, and are read as if they did not.
 RENAMED = {"quantisation": "quantization"}
 
+_LARGEST = 2**31 - 1  # of an array's sizes, as XLA counts them
+
 
 class ModelError(UserError):
     """A model without a name, or with options that it does not take."""
@@ -72,9 +74,14 @@ def model_config(options: Mapping[str, Any]) -> Any:
     for old in RENAMED.keys() & rest.keys():
         raise ModelError(f"model {name}: option {old!r} is called {RENAMED[old]!r} now")
     try:
-        return build_options(kind.Config, rest)
+        config = build_options(kind.Config, rest)
     except ValueError as error:
         raise ModelError(f"model {name}: {error}") from None
+    for option, value in dataclasses.asdict(config).items():
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int | float) and not abs(number) <= _LARGEST:
+                raise ModelError(f"model {name}: {option} should be at most {_LARGEST:,}, not {number!r:.20}")
+    return config
 
 
 def build(options: Mapping[str, Any], seed: int) -> Any:

@@ -99,6 +99,52 @@ def test_a_length_that_a_pipe_could_not_know(tmp_path: Path, size: int) -> None:
     np.testing.assert_allclose(read_wave(tmp_path / "a.wav").samples, tone(), atol=1e-4)
 
 
+def long_form(form: bytes, size: int, declared: int) -> bytes:
+    """RF64: the length of the data is in a chunk of its own."""
+    content = encode(tone(), PCM, 2)
+    long_size = chunk(b"ds64", struct.pack("<QQQI", 0, size, 0, 0))
+    return (
+        form + b"\xff" * 4 + b"WAVE" + long_size + header(PCM, 1, 2) + b"data" + struct.pack("<I", declared) + content
+    )
+
+
+@pytest.mark.parametrize("form", [b"RF64", b"BW64"])
+@pytest.mark.parametrize(("size", "declared"), [(800, 0xFFFFFFFF), (0, 0xFFFFFFFF), (2**64 - 1, 0xFFFFFFFF), (0, 800)])
+def test_long_files(tmp_path: Path, form: bytes, size: int, declared: int) -> None:
+    (tmp_path / "a.wav").write_bytes(long_form(form, size, declared))
+    np.testing.assert_allclose(read_wave(tmp_path / "a.wav").samples, tone(), atol=1e-4)
+
+
+@pytest.mark.parametrize("riff_size", [0, 36, 0xFFFFFFFF])
+def test_data_of_length_0_go_to_the_end(tmp_path: Path, riff_size: int) -> None:
+    data = b"data" + struct.pack("<I", 0) + encode(tone(), PCM, 2)
+    content = b"RIFF" + struct.pack("<I", riff_size) + b"WAVE" + header(PCM, 1, 2) + data
+    (tmp_path / "a.wav").write_bytes(content)
+    np.testing.assert_allclose(read_wave(tmp_path / "a.wav").samples, tone(), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [b"LIST", b"id3 ", b"odd!"])
+def test_odd_chunks_with_and_without_their_pad(tmp_path: Path, kind: bytes) -> None:
+    data, odd = chunk(b"data", encode(tone(), PCM, 2)), kind + struct.pack("<I", 7) + b"INFOabc"
+    for pad in (b"", b"\0", b"d"):
+        (tmp_path / "a.wav").write_bytes(riff(header(PCM, 1, 2), odd + pad, data))
+        np.testing.assert_allclose(read_wave(tmp_path / "a.wav").samples, tone(), atol=1e-4)
+
+
+def test_rates_that_sound_does_not_have(tmp_path: Path) -> None:
+    slow = Waveform(np.ones(3, np.float32), 3)
+    assert len(resample(slow, 3000).samples) == 3000
+    with pytest.raises(
+        AudioError, match="sound of 3 samples a second cannot be resampled to 16000, more than 1,000 times"
+    ):
+        resample(slow, 16_000)
+    with pytest.raises(AudioError, match="at most 1,000,000 Hz, not 5,000,000,000"):
+        write_wave(tmp_path / "a.wav", np.ones(3), 5_000_000_000)
+    with pytest.raises(AudioError, match="cannot be read: embedded null byte"):
+        read_wave("a\0b.wav")
+    assert not list(tmp_path.iterdir())
+
+
 GOOD = riff(header(PCM, 1, 2), chunk(b"data", encode(tone(), PCM, 2)))
 BAD_FILES = {
     "nothing": (b"", "is empty and is no WAV file"),
@@ -117,6 +163,17 @@ BAD_FILES = {
         riff(header(PCM, 1, 2, rate=0), chunk(b"data", b"1234")),
         "damaged: its format says 1 channels at 0 Hz",
     ),
+    "high rate": (
+        riff(header(PCM, 1, 1, rate=2**32 - 1), chunk(b"data", b"1234")),
+        "says 4,294,967,295 samples a second; up to 1,000,000 are read",
+    ),
+    "half RF64": (long_form(b"RF64", 900, 0xFFFFFFFF), "is truncated: 900 bytes .* 800 do"),
+    "no data but names": (riff(header(PCM, 1, 2), chunk(b"data", b""), chunk(b"LIST", b"INFO")), "holds no samples"),
+    "extensible": (
+        riff(extensible(PCM, 1, 2).replace(b"\x71", b"\x72"), chunk(b"data", b"1234")),
+        "has an extensible format of an unknown kind, 0100000000001000800000aa00389b72",
+    ),
+    "extensible without": (riff(header(EXTENSIBLE, 1, 2), chunk(b"data", b"1234")), "extensible format .*, none"),
     "nan": (riff(header(FLOAT, 1, 4), chunk(b"data", encode(np.array([0, np.nan]), FLOAT, 4))), "first at 0.000125 s"),
     "inf": (riff(header(FLOAT, 2, 4), chunk(b"data", encode(np.array([np.inf, -np.inf]), FLOAT, 4))), "infinity"),
     "huge": (riff(header(FLOAT, 1, 8), chunk(b"data", encode(np.array([1e300]), FLOAT, 8))), "beyond float32"),

@@ -39,16 +39,19 @@ from models import build
 from models.pixelcnnpp.model import PixelCNNPP
 from models.pixelcnnpp.weight_norm import WeightNorm
 from models.weights.archives import ArchiveError, open_archive
-from models.weights.checkpoint import flat_state
+from models.weights.checkpoint import Checkpoint, flat_state
 from models.weights.importers import pixelcnnpp
 from models.weights.importers.checks import refuse_others, take_entry
-from models.weights.load import load_checkpoint
-from models.weights.native import save_checkpoint
+from models.weights.importers.made import import_made
+from models.weights.importers.pixelcnnpp import import_pixelcnnpp
+from models.weights.importers.wavenet import import_wavenet
+from models.weights.native import load_native, save_checkpoint
 from models.weights.stream_state import load_state, save_state
 from runners.config.arrays import open_arrays
 from tests.kit.packed import tarred, zipped
 
 SLOW_S = 20.0
+_PIXELCNNPP: dict[str, Any] = {"name": "pixelcnnpp", "image_shape": [4, 4, 1]}
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -143,13 +146,13 @@ def formats(folder: Path) -> list[Format]:
     return [
         Format("stored.npz", _written(np.savez, arrays), _read_npz, True),
         Format("compressed.npz", _written(np.savez_compressed, arrays), _read_npz, True),
-        Format("wavenet.npz", _written(np.savez, _wavenet()), _reader({"name": "wavenet"}), True, share=2),
-        Format("made.pth", _made_pth(True), _reader({"name": "made"}), True, share=5),
-        Format("older.pth", _made_pth(False), _reader({"name": "made"}), False, share=4),
-        Format("made.safetensors", _native(folder), _reader({}), False, share=5),
+        Format("wavenet.npz", _written(np.savez, _wavenet()), _reader(import_wavenet, name="wavenet"), True, share=5),
+        Format("made.pth", _made_pth(True), _reader(import_made, name="made"), True),
+        Format("older.pth", _made_pth(False), _reader(import_made, name="made"), False),
+        Format("made.safetensors", _native(folder), _reader(load_native), False),
         _state(folder),
         Format("weights.flax", _flax(), _parameters, False),
-        Format("pixelcnnpp.flax", _flax(), _reader({"name": "pixelcnnpp", "image_shape": [4, 4, 1]}), False, share=1),
+        Format("pixelcnnpp.flax", _flax(), _reader(import_pixelcnnpp, **_PIXELCNNPP), False, share=1),
         Format("pcm.wav", _wave(b"RIFF", sound), _read_wave, False, may_shrink=True),
         Format("long.wav", _wave(b"RF64", sound), _read_wave, False, may_shrink=True),
         _picture("picture.png", folder),
@@ -170,9 +173,11 @@ def _read_npz(path: Path) -> Arrays:
         return dict(found)
 
 
-def _reader(model: Mapping[str, Any]) -> Callable[[Path], Arrays]:
+def _reader(load: Callable[[Path, Mapping[str, Any]], Checkpoint], **model: Any) -> Callable[[Path], Arrays]:
+    """Weights through an importer, past the registries, which take longer than a tiny file."""
+
     def read(path: Path) -> Arrays:
-        return {name: np.asarray(array) for name, array in flat_state(load_checkpoint(str(path), model).model).items()}
+        return {name: np.asarray(array) for name, array in flat_state(load(path, model).model).items()}
 
     return read
 

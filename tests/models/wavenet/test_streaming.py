@@ -194,6 +194,7 @@ def tampered(path, change):
         (lambda e: e.update(more=np.zeros(2, np.float32)), "unexpected entry 'more', float32 of shape (2,)"),
         (lambda e: e.update(recent=e["recent"][:, :1].copy()), "'recent' is float32 of shape (1, 1, 2); expected"),
         (lambda e: e.update(queues=e["queues"].astype(np.float16)), "'queues' is float16 of shape (8, 2, 4)"),
+        (lambda e: e.update(queues=e["queues"] + np.nan), "'queues' holds NaN or infinity"),
     ],
 )
 def test_entries_that_do_not_fit_are_named(tmp_path, change, words):

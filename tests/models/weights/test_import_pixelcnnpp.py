@@ -326,6 +326,12 @@ def test_entry_too_many_is_named(name: str, tmp_path: Path) -> None:
     assert refused(path) == f"{path}: unexpected entry {name!r} of shape (5, 5)"
 
 
+def test_numbers_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    name, shape = ENTRIES[3]
+    path = write(tmp_path / "w.flax", changed(name, np.full(shape, np.nan, np.float32)))
+    assert refused(path) == f"{path}: entry {name!r} holds nan; weights must be finite"
+
+
 def test_whole_modules_that_are_missing_or_too_many(tmp_path: Path) -> None:
     path = write(tmp_path / "w.flax", changed("nin_0"))
     message = f"{path}: entry 'nin_0/WNDense_0/weight_v' is missing; expected shape (15, 4)"

@@ -105,6 +105,8 @@ ENTRY = "b1-l1__w"
         (lambda s: s.update({"b0-l0__w": np.zeros((2, 2, 6))}), "has shape (2, 2, 6); expected (width, 1, hidden)"),
         (lambda s: s.update({"b0-l0__w": np.zeros((1, 1, 6))}), "filter_width must be at least 2, not 1"),
         (lambda s: s.update(b=np.zeros((1, CLASSES))), "entry 'b' has shape (1, 9); expected (9,)"),
+        (lambda s: s.update(b=s["b"] + np.inf), "entry 'b' holds inf; weights must be finite"),
+        (lambda s: s.update({ENTRY: s[ENTRY] + 1j}), f"entry '{ENTRY}' holds complex64; expected real numbers"),
         (lambda s: s.clear(), "entry 'b0-l0__w' is missing; expected 1 layers in 1 blocks"),
     ],
 )
