@@ -13,6 +13,7 @@ import math
 import sys
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -106,20 +107,25 @@ def precision(structure: Structure) -> Any:
     return jax.enable_x64(True) if structure.wide else nullcontext()
 
 
-def run(count: int, seed: int = 0, say: Any = None) -> Outcome:
+def _nothing(line: str) -> None:
+    """Say nothing."""
+
+
+def run(count: int, seed: int = 0, say: Callable[[str], None] = _nothing) -> Outcome:
     """Run about ``count`` cases; a seed always gives the same ones."""
-    random, outcome = np.random.default_rng(seed), Outcome()
+    random, outcome, told = np.random.default_rng(seed), Outcome(), 0
     pairs = programs()
     each = max(PROGRAMS_OF_A_FEW, math.ceil(count / len(pairs)))
     for i in random.permutation(len(pairs))[: math.ceil(count / each)]:
         structure, solver = pairs[i]
         with precision(structure):
-            for _ in range(min(each, count - outcome.cases)):
-                case = int(random.integers(2**31))
+            for case in random.integers(2**31, size=min(each, count - outcome.cases)):
                 outcome.cases += 1
-                one(structure, solver, case, outcome)
-        if say is not None:
-            say(f"{outcome.cases} cases, {len(outcome.faults)} faults: {structure.name}, {solver}")
+                one(structure, solver, int(case), outcome)
+        for fault in outcome.faults[told:]:
+            say(f"FAULT {fault}")
+        told = len(outcome.faults)
+        say(f"{outcome.cases} cases, {told} faults: {structure.name}, {solver}")
     return outcome
 
 
@@ -203,8 +209,6 @@ def main(arguments: list[str]) -> int:
     print(f"{outcome.cases} cases: {dict(outcome.ends)}, {len(outcome.refused)} pairs refused with a sentence")
     for pair, sentence in outcome.refused.items():
         print(f"  {pair}: {sentence}")
-    for fault in outcome.faults:
-        print(f"FAULT {fault}")
     return 1 if outcome.faults else 0
 
 

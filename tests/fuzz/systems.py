@@ -53,10 +53,10 @@ class Triangle:
         """All equations, which read what is before them, or by way of zeros all of x."""
         before = jnp.tril(jnp.ones(self.weights.shape, bool), -1) | poisonous
         before, weights = (a.reshape(*a.shape, *(1,) * (x.ndim - 1)) for a in (before, self.weights))
-        total = add_up(jnp.where(before, multiply(weights, x[None]), 0), axis=1)
+        total = add_up(only(before, multiply(weights, x[None])), axis=1)
         if x.ndim > 1:
             neighbours = jnp.concatenate([jnp.zeros_like(x[:1]), jnp.roll(x, 1, axis=1)[:-1]])
-            total = add(total, jnp.where(self.mixing, neighbours, 0))
+            total = add(total, only(self.mixing, neighbours))
         return follow(self.link, add(total, self.offset))
 
     def init_cache(self):
@@ -68,13 +68,13 @@ class Triangle:
 
     def slide(self, x, cache, start, size, keep):
         values, _ = self.update(x, cache, start, size)
-        kept = jnp.where((jnp.arange(size) < keep).reshape(-1, *(1,) * (x.ndim - 1)), x, 0)
-        return values, put_block(cache, kept, start)
+        inside = (jnp.arange(size) < keep).reshape(-1, *(1,) * (x.ndim - 1))
+        return values, put_block(cache, only(inside, x), start)
 
     def prefix_caches(self, x, block_size):
         starts = jnp.arange(0, self.num_equations, block_size)
         inside = jnp.arange(self.num_equations)[None, :] < starts[:, None]
-        return jnp.where(inside.reshape(*inside.shape, *(1,) * (x.ndim - 1)), self.sweep(x)[None], 0)
+        return only(inside.reshape(*inside.shape, *(1,) * (x.ndim - 1)), self.sweep(x)[None])
 
 
 @pytree
@@ -163,7 +163,7 @@ class Links(Recurrence):
         return self.guess
 
     def transitions(self, previous, start):
-        read = previous + jnp.where(self.mixing, jnp.roll(previous, 1, axis=1), 0)
+        read = previous + only(self.mixing, jnp.roll(previous, 1, axis=1))
         given = take_block(self.inputs, start, previous.shape[0])
         return follow(self.link, jnp.sum(read[..., :, None] * self.matrix, axis=-2) + given)
 
@@ -216,6 +216,11 @@ class Affine(Recurrence):
     def transitions(self, previous, start):
         a, b = take_block((self.a, self.b), start, previous.shape[0])
         return jnp.sum(a * previous[..., None, :], axis=-1) + b
+
+
+def only(mask, a):
+    """The values where the mask holds, else zeros."""
+    return jnp.where(mask, a, jnp.zeros_like(a))
 
 
 def multiply(a, b):
