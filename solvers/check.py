@@ -55,11 +55,16 @@ class SystemReport:
     lacking: dict[str, tuple[str, ...]]
 
     def __str__(self) -> str:
-        """The protocols that there are, and what is lacking for the two that are nearest."""
+        """The protocols that there are, and what is lacking for the next ones."""
         lines = [f"satisfies {', '.join(self.satisfied)}"]
-        nearest = sorted(self.lacking.items(), key=lambda item: len(item[1]))[:2]
-        lines += [f"to be {with_article(protocol)} it lacks {', '.join(names)}" for protocol, names in nearest]
+        lines += [f"to be {with_article(name)} it lacks {', '.join(self.lacking[name])}" for name in self._next[:2]]
         return "; ".join(lines)
+
+    @property
+    def _next(self) -> list[str]:
+        """The protocols that lack nothing which another one lacks alone."""
+        found = {name: set(members) for name, members in self.lacking.items()}
+        return [name for name, members in found.items() if not any(other < members for other in found.values())]
 
 
 def check_system(

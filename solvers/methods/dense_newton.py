@@ -90,7 +90,8 @@ def _flatten(x: Any, num_equations: int) -> Float[Array, "B N"]:
     """The floating-point values of a state, for each sample in the order of the equations."""
     if not is_segmented(x, num_equations):
         return _rows(ravel(x))
-    return jnp.concatenate([_rows(ravel(leaf)) for leaf in jax.tree.leaves(x) if _is_float(leaf)], axis=1)
+    floats = [leaf for leaf in jax.tree.leaves(x) if _is_float(leaf)]
+    return jnp.concatenate([_rows(ravel(leaf)) for leaf in floats or jax.tree.leaves(x)[:1]], axis=1)
 
 
 def _unflatten(flat: Float[Array, "B N"], like: Any, num_equations: int) -> Any:

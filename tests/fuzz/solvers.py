@@ -57,6 +57,7 @@ VARIANTS: tuple[Solver, ...] = (
     Jacobi(damping=0.5),
     Jacobi(tol=1e-3),
     Anderson(history_size=2, mixing=0.5, tol=0.0),
+    Anderson(tol=1e-3),
     GSJacobi(block_size=3),
     GSJacobi(block_size=2, tol=1e-3),
     SlidingGSJacobi(block_size=3),
@@ -167,30 +168,31 @@ def mixes(system: Any) -> bool:
 
 
 def judge(solver: Solver, value: Any, converged: np.ndarray, swept: Any) -> str | None:
-    """What is wrong with samples that are called converged, if anything."""
-    worst, exact = 0.0, exactly(solver)
-    scale = max_of(value, converged)
-    for x, y in zip(jax.tree.leaves(value), jax.tree.leaves(swept), strict=True):
-        x, y = (a[:, converged] if a.ndim > 1 else a[:, None][:, converged] for a in (x, y))
-        if not jnp.issubdtype(x.dtype, jnp.inexact) or exact:
-            if not np.array_equal(x, y):
-                return f"F(x) != x in {np.count_nonzero(x != y)} of {x.size} values of {x.dtype}"
+    """What is wrong with samples that are called converged, if anything; each by its own size."""
+    pairs = zip(jax.tree.leaves(value), jax.tree.leaves(swept), strict=True)
+    leaves = [(by_sample(x)[converged], by_sample(y)[converged]) for x, y in pairs]
+    floats = [(x, y) for x, y in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
+    for x, y in leaves:
+        if jnp.issubdtype(x.dtype, jnp.inexact) and not exactly(solver):
             continue
-        gap = np.abs(widened(y) - widened(x))
+        if not np.array_equal(x, y):
+            return f"F(x) != x in {np.count_nonzero(x != y)} of {x.size} values of {x.dtype}"
+    if exactly(solver) or not floats:
+        return None
+    size = np.max([np.max(np.abs(widened(x)), axis=1, initial=1.0) for x, _ in floats], axis=0)
+    worst = 0.0
+    for x, y in floats:
+        gap = np.max(np.abs(widened(y) - widened(x)), axis=1, initial=0.0)
         if not np.all(np.isfinite(gap)):
             return "F(x) - x is not finite"
-        rounding = 64 * float(jnp.finfo(x.dtype).eps)
-        worst = max(worst, float(np.max(gap / max(solver.tol, rounding), initial=0.0)) / scale)
+        bound = max(solver.tol, 64 * float(jnp.finfo(x.dtype).eps)) * size
+        worst = max(worst, float(np.max(gap / bound, initial=0.0)))
     return f"|F(x) - x| is {worst:.1f} times what is tolerated" if worst > 1.0 else None
 
 
-def max_of(value: Any, converged: np.ndarray) -> float:
-    sizes = [1.0]
-    for leaf in jax.tree.leaves(value):
-        if jnp.issubdtype(leaf.dtype, jnp.inexact):
-            rows = leaf[:, converged] if leaf.ndim > 1 else leaf
-            sizes.append(float(np.max(np.abs(widened(rows)), initial=0.0)))
-    return max(sizes)
+def by_sample(leaf: np.ndarray) -> np.ndarray:
+    """A leaf with one row for each sample."""
+    return np.moveaxis(leaf, 1, 0).reshape(leaf.shape[1], -1) if leaf.ndim > 1 else leaf[None]
 
 
 def widened(leaf: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """A hundred random systems of all dtypes and layouts; ``python -m tests.fuzz.solvers 5000`` runs many more."""
 
-from tests.fuzz.solvers import programs, run
 from solvers import SOLVERS
+from tests.fuzz.solvers import programs, run
 
 
 def test_random_systems_by_random_solvers():
