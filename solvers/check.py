@@ -14,6 +14,7 @@ from jaxtyping import Array
 from solvers.equations import batch_size, prefix_mask, select
 from solvers.methods.jacobi import Jacobi
 from solvers.methods.sequential import substitute_by_updates, substitute_forward
+from solvers.pairing import with_article
 from solvers.solve import solve
 from solvers.system import (
     AffineMarkovSystem,
@@ -54,11 +55,16 @@ class SystemReport:
     lacking: dict[str, tuple[str, ...]]
 
     def __str__(self) -> str:
-        """The protocols that there are, and what is lacking for the two that are nearest."""
+        """The protocols that there are, and what is lacking for the next ones."""
         lines = [f"satisfies {', '.join(self.satisfied)}"]
-        nearest = sorted(self.lacking.items(), key=lambda item: len(item[1]))[:2]
-        lines += [f"to be a {protocol} it lacks {', '.join(names)}" for protocol, names in nearest]
+        lines += [f"to be {with_article(name)} it lacks {', '.join(self.lacking[name])}" for name in self._next[:2]]
         return "; ".join(lines)
+
+    @property
+    def _next(self) -> list[str]:
+        """The protocols that lack nothing which another one lacks alone."""
+        found = {name: set(members) for name, members in self.lacking.items()}
+        return [name for name, members in found.items() if not any(other < members for other in found.values())]
 
 
 def check_system(
@@ -86,6 +92,7 @@ def check_system(
     """
     report = describe_system(system)
     say(f"{type(system).__name__} {report}")
+    _check_layouts(system, block_size * system.block_unit if isinstance(system, BlockSystem) else None)
     first, second = (_random_like(system.initial_guess(), seed + i) for i in range(2))
     say(f"trying whether each of {system.num_equations} equations reads only those before it ...")
     _check_causality(system, first, second)
@@ -114,6 +121,23 @@ def _members(protocol: type) -> list[str]:
     classes = [kind for kind in protocol.__mro__ if getattr(kind, "_is_protocol", False)]
     names = [name for kind in classes for name in (*vars(kind), *vars(kind).get("__annotations__", {}))]
     return sorted({name for name in names if not name.startswith("_")})
+
+
+def _check_layouts(system: Any, size: int | None) -> None:
+    """What ``sweep`` and ``update`` give is laid out as what they are given."""
+    x = system.initial_guess()
+    _expect_layout("sweep: F(x)", jax.eval_shape(system.sweep, x), x)
+    if size is not None:
+        block, cache = jax.tree.map(lambda a: jnp.resize(a, (size, *a.shape[1:])), x), system.init_cache()
+        values, following = jax.eval_shape(lambda x, cache: system.update(x, cache, jnp.int32(0), size), block, cache)
+        _expect_layout("update: a block's values", values, block)
+        _expect_layout("update: the new cache", following, cache)
+
+
+def _expect_layout(name: str, found: Any, expected: Any) -> None:
+    found, expected = (jax.tree.map(lambda a: f"{a.dtype}{tuple(a.shape)}", tree) for tree in (found, expected))
+    if found != expected:
+        raise BrokenSystemError(f"{name} must be laid out as {expected}, not {found}")
 
 
 def _check_causality(system: Any, first: Any, second: Any) -> None:
@@ -174,8 +198,11 @@ def _expect(found: Any, expected: Any, tol: float, message: str) -> None:
 
 def _equal(x: Any, y: Any, tol: float) -> bool:
     def close(a: Array, b: Array) -> bool:
-        difference = np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64))
-        return bool(np.all(difference <= tol * np.maximum(1.0, np.abs(np.asarray(b, np.float64)))))
+        if not jnp.issubdtype(b.dtype, jnp.inexact):  # between class ids there is no nearly
+            return np.array_equal(a, b)
+        wide = np.complex128 if jnp.issubdtype(b.dtype, jnp.complexfloating) else np.float64
+        a, b = np.asarray(a, wide), np.asarray(b, wide)
+        return bool(np.all(np.abs(a - b) <= tol * np.maximum(1.0, np.abs(b))))
 
     return all(close(a, b) for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True))
 

@@ -24,7 +24,7 @@ from common.pytree import pytree
 from common.recurrence import Recurrence, shifted
 from solvers.equations import is_segmented
 from solvers.iterate import iterate
-from solvers.linear.linearize import jacobians
+from solvers.linear.linearize import conjugation, jacobians, ravel
 from solvers.methods.jacobi import Jacobi
 from solvers.methods.parallel_scan import ParallelScan
 from solvers.methods.sequential import CachedSequential
@@ -110,8 +110,10 @@ class MarkovAdjoint(Recurrence):
     def affine(self) -> tuple[Float[Array, "T B D D"], Float[Array, "T B D"]]:
         """The transposed Jacobians, and the cotangents."""
         _, forward = jacobians(self.system, shifted(self.system.initial_state, self.x), 0)
-        flat = [leaf.reshape(*leaf.shape[:1], forward.shape[1], -1) for leaf in self.reverse(self.cotangent)]
-        return jnp.swapaxes(jnp.roll(forward[::-1], 1, axis=0), -1, -2), jnp.concatenate(flat, axis=-1)
+        # Cotangents pair with tangents as u * t does, without a conjugate, where the transpose of real parts has one.
+        signs = conjugation(self.cotangent)
+        transposed = jnp.swapaxes(jnp.roll(forward[::-1], 1, axis=0), -1, -2)
+        return signs[:, None] * transposed * signs, ravel(self.reverse(self.cotangent))
 
     def reverse(self, leaves: Leaves) -> Leaves:
         """The leaves in the adjoint's order from those in the system's, or back."""

@@ -66,7 +66,10 @@ def start(
     max_steps: int | None = None,
     trace: TraceOptions | None = None,
 ) -> Progress:
-    """A solve before its first step. With ``advance`` and ``finish`` this is ``solve`` in slices."""
+    """A solve before its first step. With ``advance`` and ``finish`` this is ``solve`` in slices.
+
+    Values of the first guess that are not finite are taken for zeros.
+    """
     require_fit(system, solver)
     x = system.initial_guess()
     check_layout(x, system.num_equations)
@@ -75,6 +78,8 @@ def start(
         x = x0
     if trace is not None and trace.reference is not None:
         _check_alike("the trace's reference", trace.reference, x)
+    # A guess that is not finite says nothing, and could spoil all equations.
+    x = jax.tree.map(lambda leaf: jnp.where(jnp.isfinite(leaf), leaf, jnp.zeros_like(leaf)), x)
     limit = _limit(system, solver, max_steps)
     batch = batch_size(x)
     unknown = jnp.full(batch, jnp.inf)

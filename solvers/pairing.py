@@ -41,9 +41,9 @@ def describe(system: Any) -> str:
     return " and ".join(with_article(group[0]) for group in found if group) or with_article(TriangularSystem)
 
 
-def with_article(protocol: type) -> str:
+def with_article(protocol: type | str) -> str:
     """A protocol's name with its article, as a sentence needs it."""
-    name = protocol.__name__
+    name = protocol if isinstance(protocol, str) else protocol.__name__
     return f"{'an' if name[0] in 'AEIO' else 'a'} {name}"
 
 

@@ -152,7 +152,8 @@ class VectorizedMarkovSystem(MarkovSystem[X], Protocol[X]):
 class LinearizedMarkovSystem(VectorizedMarkovSystem[X], Protocol[X]):
     """An order-one system with derivatives of its own, which are cheaper than D derivatives of ``transition``.
 
-    D counts the features of a state: its leaves' features in the order of the leaves. The tests hold the derivatives
+    D counts the features of a state: its leaves' features in the order of the leaves. Those of a complex state are
+    complex derivatives, where its transitions have such. The tests hold the derivatives
     against those of ``transition``. solvers/linear/linearize.py reads any MarkovSystem this way.
     """
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Inexact, Int
 
 from common.blocks import Start
 from solvers.system import LinearizedMarkovSystem, VectorizedMarkovSystem
@@ -17,10 +18,11 @@ from solvers.system import LinearizedMarkovSystem, VectorizedMarkovSystem
 def ravel(x: Any) -> Float[Array, "S B D"]:
     """The floating-point leaves of a state as one array of D features, in the order of the leaves.
 
-    Class ids and other integers have no derivative and are left out.
+    A complex leaf gives the real parts of its features and then the imaginary ones. Class ids and other integers have
+    no derivative and are left out.
     """
     leaves = [leaf for leaf in jax.tree.leaves(x) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    rows = [leaf.reshape(leaf.shape[0], _batch(leaf), math.prod(leaf.shape[2:])) for leaf in leaves]
+    rows = [_parts(leaf.reshape(leaf.shape[0], _batch(leaf), math.prod(leaf.shape[2:]))) for leaf in leaves]
     if not rows:
         raise ValueError("the state has no floating-point values, so the system has no derivatives; use jacobi")
     return rows[0] if len(rows) == 1 else jnp.concatenate(rows, axis=-1)
@@ -32,12 +34,65 @@ def unravel(flat: Float[Array, "S B D"], like: Any) -> Any:
     offset, filled = 0, []
     for leaf in leaves:
         if jnp.issubdtype(leaf.dtype, jnp.inexact):
-            width = math.prod(leaf.shape[2:])
-            filled.append(flat[..., offset : offset + width].reshape(leaf.shape).astype(leaf.dtype))
+            width = num_features(leaf)
+            filled.append(_joined(flat[..., offset : offset + width], leaf))
             offset += width
         else:
             filled.append(leaf)
     return jax.tree.unflatten(treedef, filled)
+
+
+def num_features(leaf: Any) -> int:
+    """The number of features that ``ravel`` makes of one equation and sample of a leaf (T, B, ...)."""
+    return math.prod(leaf.shape[2:]) * (2 if _is_complex(leaf) else 1)
+
+
+def _is_complex(a: Any) -> bool:
+    return bool(jnp.issubdtype(a.dtype, jnp.complexfloating))
+
+
+def _parts(a: Inexact[Array, "*N D"]) -> Float[Array, "*N E"]:
+    """The real and then the imaginary parts of complex features, real ones as they are."""
+    return jnp.concatenate([a.real, a.imag], axis=-1) if _is_complex(a) else a
+
+
+def _joined(flat: Float[Array, "S B E"], like: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+    """The inverse of ``_parts``, laid out as ``like``."""
+    if _is_complex(like):
+        real, imaginary = jnp.split(flat, 2, axis=-1)
+        flat = real + 1j * imaginary
+    return flat.reshape(like.shape).astype(like.dtype)
+
+
+def in_reals(
+    a: Inexact[Array, "S B D D"], b: Inexact[Array, "S B D"], like: Any
+) -> tuple[Float[Array, "S B E E"], Float[Array, "S B E"]]:
+    """Matrices and vectors of the features of ``like`` as ``ravel`` has them, where they may be complex."""
+    if not _is_complex(a) and not _is_complex(b):
+        return a, b
+    a = jnp.asarray(a, jnp.result_type(a, b))
+    both = jnp.block([[a.real, -a.imag], [a.imag, a.real]])
+    order = _real_order(like)
+    parts = jnp.concatenate([b.real, b.imag], axis=-1)
+    return both[..., order, :][..., order], parts[..., order]
+
+
+def _real_order(like: Any) -> Int[np.ndarray, " E"]:
+    """Where ``ravel`` finds its features among the real and then the imaginary parts of all features of ``like``."""
+    leaves = [leaf for leaf in jax.tree.leaves(like) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    widths = [math.prod(leaf.shape[2:]) for leaf in leaves]
+    order, offset = [], 0
+    for leaf, width in zip(leaves, widths, strict=True):
+        own = np.arange(offset, offset + width)
+        order += [own, sum(widths) + own] if _is_complex(leaf) else [own]
+        offset += width
+    return np.concatenate(order)
+
+
+def conjugation(like: Any) -> Float[Array, " D"]:
+    """The signs that make of the features of ``ravel`` those of the conjugate: -1 at imaginary parts, else 1."""
+    row = jax.tree.map(lambda leaf: jnp.ones_like(leaf[:1]) * (1 + 1j if _is_complex(leaf) else 1), like)
+    return ravel(jax.tree.map(lambda leaf: leaf.conj(), row))[0, 0]
 
 
 def transitions(system: Any, previous: Any, start: Start) -> Any:
@@ -51,7 +106,8 @@ def transitions(system: Any, previous: Any, start: Start) -> Any:
 def jacobians(system: Any, previous: Any, start: Start) -> tuple[Any, Float[Array, "S B D D"]]:
     """The transitions and their Jacobians, [.., i, j] = d f_i / d x_j, by D forward derivatives unless it has them."""
     if isinstance(system, LinearizedMarkovSystem):
-        return system.jacobians(previous, start)
+        values, matrices = system.jacobians(previous, start)
+        return values, in_reals(matrices, jnp.zeros(matrices.shape[:-1], matrices.dtype), previous)[0]
     flat = ravel(previous)
 
     def column(direction: Float[Array, " D"]) -> Float[Array, "S B D"]:
@@ -64,7 +120,8 @@ def jacobians(system: Any, previous: Any, start: Start) -> tuple[Any, Float[Arra
 def diagonals(system: Any, previous: Any, start: Start) -> tuple[Any, Float[Array, "S B D"]]:
     """The transitions and the diagonals of their Jacobians, by D forward derivatives in turn unless it has them."""
     if isinstance(system, LinearizedMarkovSystem):
-        return system.jacobian_diagonals(previous, start)
+        values, entries = system.jacobian_diagonals(previous, start)
+        return values, jnp.concatenate([entries.real] * 2, axis=-1)[..., _real_order(previous)]
     flat = ravel(previous)
 
     def entry(i: Int[Array, ""]) -> Float[Array, "S B"]:
@@ -108,7 +165,7 @@ def jacobian_sweeps(system: Any) -> int:
     if isinstance(system, LinearizedMarkovSystem):
         return 1
     leaves = [leaf for leaf in jax.tree.leaves(system.initial_state) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    return sum(math.prod(leaf.shape[1:]) for leaf in leaves)
+    return sum(math.prod(leaf.shape[1:]) * (2 if _is_complex(leaf) else 1) for leaf in leaves)
 
 
 def _batch(leaf: Array) -> int:

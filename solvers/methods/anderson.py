@@ -103,5 +103,11 @@ def _difference(new: Array, old: Array) -> Array:
 def _gram(residuals: Any, exact: Bool[Array, "T B"]) -> Float[Array, "B M M"]:
     """Inner products of the residuals of each sample, over the equations beyond the frontier."""
     ahead = jax.vmap(lambda r: select(exact, jax.tree.map(jnp.zeros_like, r), r))(residuals)
-    flat = [a.reshape(*a.shape[:2], exact.shape[1], -1).astype(jnp.result_type(float)) for a in jax.tree.leaves(ahead)]
+    parts = [part for leaf in jax.tree.leaves(ahead) for part in _parts(leaf)]
+    flat = [a.reshape(*a.shape[:2], exact.shape[1], -1).astype(jnp.result_type(float)) for a in parts]
     return jnp.sum(jnp.stack([jnp.einsum("mtbf,ntbf->bmn", a, a) for a in flat]), axis=0)
+
+
+def _parts(leaf: Array) -> tuple[Array, ...]:
+    """A leaf by itself, or the real and the imaginary part of a complex one, which weigh alike."""
+    return (leaf.real, leaf.imag) if jnp.issubdtype(leaf.dtype, jnp.complexfloating) else (leaf,)

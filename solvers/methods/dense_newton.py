@@ -12,8 +12,8 @@ from jax import lax
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int
 
-from solvers.equations import batch_size, compare, is_segmented, isolated
-from solvers.linear.linearize import ravel, unravel
+from solvers.equations import compare, is_segmented, isolated
+from solvers.linear.linearize import num_features, ravel, unravel
 from solvers.methods.jacobi import next_frontier
 from solvers.methods.newton import Linearization, accept
 from solvers.solver import Solver, StepInfo
@@ -90,7 +90,8 @@ def _flatten(x: Any, num_equations: int) -> Float[Array, "B N"]:
     """The floating-point values of a state, for each sample in the order of the equations."""
     if not is_segmented(x, num_equations):
         return _rows(ravel(x))
-    return jnp.concatenate([_rows(ravel(leaf)) for leaf in jax.tree.leaves(x) if _is_float(leaf)], axis=1)
+    floats = [leaf for leaf in jax.tree.leaves(x) if _is_float(leaf)]
+    return jnp.concatenate([_rows(ravel(leaf)) for leaf in floats or jax.tree.leaves(x)[:1]], axis=1)
 
 
 def _unflatten(flat: Float[Array, "B N"], like: Any, num_equations: int) -> Any:
@@ -100,7 +101,7 @@ def _unflatten(flat: Float[Array, "B N"], like: Any, num_equations: int) -> Any:
     leaves, treedef = jax.tree.flatten(like)
     offset, filled = 0, []
     for leaf in leaves:
-        width = leaf.size // batch_size(leaf) if _is_float(leaf) else 0
+        width = leaf.shape[0] * num_features(leaf) if _is_float(leaf) else 0
         part = flat[:, offset : offset + width]
         filled.append(unravel(_columns(part, leaf.shape[0]), leaf) if width else leaf)
         offset += width

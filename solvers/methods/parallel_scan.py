@@ -10,7 +10,7 @@ from jaxtyping import Array, Int
 
 from common.recurrence import shifted
 from solvers.equations import compare, isolated, magnitude, prefix_mask, select
-from solvers.linear.linearize import ravel, unravel
+from solvers.linear.linearize import in_reals, ravel, unravel
 from solvers.linear.prefix_scan import affine_scan
 from solvers.methods.jacobi import next_frontier
 from solvers.solver import Solver, StepInfo
@@ -32,7 +32,7 @@ class ParallelScan(Solver):
     def step(self, system: Any, x: Any, state: None, frontier: Int[Array, " B"]) -> tuple[Any, None, StepInfo]:
         """One scan, and the sweep that checks it."""
         num_equations = system.num_equations
-        matrices, offsets = system.affine()
+        matrices, offsets = in_reals(*system.affine(), x)
         at = ravel(x)
         lacking = jnp.einsum("tbij,tbj->tbi", matrices, ravel(shifted(system.initial_state, x))) + offsets - at
         scanned = unravel(at + affine_scan(matrices, lacking, jnp.zeros_like(at[0])), x)

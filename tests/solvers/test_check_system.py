@@ -74,3 +74,46 @@ def test_nan_and_overflow_are_no_reason_to_call_a_system_not_triangular():
 def test_misuse_gets_a_sentence(make, sentence):
     with pytest.raises((ValueError, PairingError), match=sentence), untyped():
         make(chain(linear_link, 10, 2, 0))
+
+
+def test_what_is_found_lacking_and_done_is_said():
+    said = []
+    report = check_system(chain(linear_link, 10, 2, 0), say=said.append)
+    assert said[0].startswith("Chain satisfies TriangularSystem, BlockSystem, SlidingBlockSystem, ForwardSubstitution")
+    assert "MarkovSystem" in report.satisfied
+    assert report.lacking["AffineMarkovSystem"] == ("affine",)
+    assert "; to be a LinearizedMarkovSystem it lacks jacobian_diagonals, jacobians; " in said[0]
+    assert said[0].endswith("; to be an AffineMarkovSystem it lacks affine")
+    assert "trying whether each of 10 equations reads only those before it ..." in said
+    assert said[-1] == "all of it holds"
+
+
+def test_members_of_the_next_protocol_are_named():
+    said = []
+    report = check_system(from_function(lambda x: jnp.pad(x, (1, 0))[:-1] + 1, jnp.zeros(5)), say=said.append)
+    assert report.satisfied == ("TriangularSystem",)
+    assert report.lacking["BlockSystem"] == ("block_unit", "init_cache", "prefix_caches", "update")
+    assert report.lacking["MarkovSystem"] == ("initial_state", "transition")
+    assert "to be a BlockSystem it lacks block_unit, init_cache, prefix_caches, update; to be a MarkovSystem" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("methods", "sentence"),
+    [
+        ({"sweep": lambda self, x: Chain.sweep(self, x) > 0}, "sweep: F.x. must be laid out as float32"),
+        ({"update": lambda self, x, cache, start, size: (x, x)}, "update: the new cache must be laid out as float32"),
+    ],
+)
+def test_layouts_that_change_are_told(methods, sentence):
+    with pytest.raises(BrokenSystemError, match=sentence):
+        check_system(broken(**methods))
+
+
+def test_a_wide_integer_that_changes_with_a_later_one_is_seen():
+    first = jnp.full((6, 2), 2**30, jnp.int32)
+
+    def f(x, first):
+        return first + x[::-1]
+
+    with pytest.raises(BrokenSystemError, match="sweep: equation"):
+        check_system(from_function(f, first, first, check=False))

@@ -215,3 +215,39 @@ def test_memory_of_jacobi_does_not_grow_with_its_steps():
     guess = system.initial_guess()
     weights = sum(leaf.nbytes for leaf in jax.tree.leaves(system))
     assert temp_bytes(2000) < weights + 40 * guess.nbytes
+
+
+def closed_over(weight):
+    """The last state of a system whose function reads ``weight`` from around it."""
+
+    def f(x):
+        return jnp.tanh(weight * jnp.pad(x, ((1, 0), (0, 0)))[:-1]) + 1.0
+
+    return solve(from_function(f, jnp.zeros((20, 3))), Jacobi()).value.sum()
+
+
+def given(weight):
+    """The same, with the weight for an argument."""
+
+    def f(x, weight):
+        return jnp.tanh(weight * jnp.pad(x, ((1, 0), (0, 0)))[:-1]) + 1.0
+
+    return solve(from_function(f, jnp.zeros((20, 3)), weight), Jacobi()).value.sum()
+
+
+@pytest.mark.parametrize("transform", [jax.jit, jax.grad, lambda f: jax.jit(jax.grad(f)), jax.value_and_grad])
+def test_values_that_a_function_closes_over_are_arguments(transform):
+    weight = jnp.float32(0.5)
+    np.testing.assert_allclose(transform(closed_over)(weight), transform(given)(weight), rtol=1e-6)
+
+
+def test_batches_of_closed_over_values_are_right_or_told_to_be_arguments():
+    weights = jnp.array([0.3, 0.5])
+    expected = jax.vmap(given)(weights)
+    np.testing.assert_allclose(expected, [given(0.3), given(0.5)], rtol=1e-6)
+    try:
+        found = jax.vmap(closed_over)(weights)
+    except ValueError as error:
+        assert "pass it in args, from_function(f, like, value)" in str(error)  # noqa: PT017
+    else:
+        np.testing.assert_allclose(found, expected, rtol=1e-6)

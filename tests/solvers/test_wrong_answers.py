@@ -1,0 +1,129 @@
+"""A wrong answer is never called converged: wide integers, samples that read each other, limits out of proportion."""
+
+import contextlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from solvers import (
+    SOLVERS,
+    Anderson,
+    BrokenSystemError,
+    CachedSequential,
+    GSJacobi,
+    Jacobi,
+    Sequential,
+    Status,
+    TraceOptions,
+    check_system,
+    fits,
+    from_function,
+    solve,
+)
+from tests.kit.bank import Driven, chain, counting_link, linear_link
+
+COUNTED = [(2**26, "int32"), (2**26, "uint32"), (115, "int8"), (2**60, "int64"), (2**64 - 12, "uint64")]
+
+BY_DERIVATIVES = {"newton", "quasi_newton", "picard", "elk", "quasi_elk", "windowed", "dense_newton"}
+
+
+def counting(first, dtype):
+    """x_t = x_{t-1} + 1 as a recurrence: the numbers that follow ``first``."""
+    start = jnp.full(2, first, dtype)
+    return Driven(lambda x, step, _: x + step, jnp.ones((10, 2), dtype), start)
+
+
+@pytest.mark.parametrize("name", [name for name in SOLVERS if fits(SOLVERS[name], counting(0, "int32"))])
+def test_integers_are_counted_exactly_or_refused(name):
+    for first, dtype in COUNTED:
+        with jax.enable_x64(True) if "64" in dtype else contextlib.nullcontext():
+            system = counting(first, dtype)
+            if name in BY_DERIVATIVES:
+                with pytest.raises(ValueError, match="the state has no floating-point values"):
+                    solve(system, SOLVERS[name]())
+                return
+            solution = solve(system, SOLVERS[name]())
+            assert solution.value.dtype == dtype
+            counted = [[first + 1 + t] * 2 for t in range(10)]
+            np.testing.assert_array_equal(solution.value, np.array(counted, dtype), err_msg=f"{dtype} from {first}")
+
+
+@pytest.mark.parametrize("solver", [Sequential(), Jacobi(), Jacobi(damping=0.5), Anderson(), Jacobi(tol=1.0)])
+def test_integers_of_functions_are_counted_exactly(solver):
+    first = 2**26
+    system = from_function(lambda x, start: jnp.pad(x + 1, (1, 0))[:-1] + start, jnp.zeros(10, int), _first_only(first))
+    np.testing.assert_array_equal(solve(system, solver).value, [first + t for t in range(10)])
+
+
+def _first_only(first):
+    return jnp.zeros(10, int).at[0].set(first)
+
+
+@pytest.mark.parametrize("solver", [Sequential(), Jacobi(), Jacobi(damping=0.5), Anderson()])
+def test_truth_values_alternate(solver):
+    system = from_function(lambda x: ~jnp.concatenate([jnp.zeros(1, bool), x[:-1]]), jnp.zeros(9, bool))
+    np.testing.assert_array_equal(solve(system, solver).value, [True, False] * 4 + [True])
+
+
+def test_steps_too_small_for_a_tolerance_in_single_precision_are_counted_in_double(x64):
+    start = jnp.ones(1)
+    system = from_function(lambda x, start: jnp.concatenate([start, x[:-1]]) + 1e-13, jnp.ones(10), start)
+    np.testing.assert_allclose(solve(system, Jacobi()).value - 1, 1e-13 * np.arange(1, 11), rtol=1e-2)
+
+
+def gated(num_equations=32, batch=4):
+    """Each sample reads the mean of its batch, more or less, so that samples are done at different times."""
+    weight = jax.random.normal(jax.random.key(0), (num_equations, 1))
+    noise = jax.random.normal(jax.random.key(1), (num_equations, batch))
+    return from_function(_gated, jnp.zeros((num_equations, batch)), weight, noise)
+
+
+def _gated(x, weight, noise):
+    before = jnp.pad(x, ((1, 0), (0, 0)))[:-1]
+    gate = jnp.linspace(0.0, 1.0, x.shape[1])
+    return jnp.round(2 * jnp.tanh(gate * (before + weight * before.mean(axis=1, keepdims=True)) + noise))
+
+
+@pytest.mark.parametrize(
+    "solver", [Sequential(), Jacobi(), Jacobi(damping=0.5), Jacobi(tol=1e-3), Anderson(), SOLVERS["dense_newton"]()]
+)
+def test_samples_that_read_each_other_are_solved_together_or_not_called_converged(solver):
+    system = gated()
+    plain = system.initial_guess()
+    for _ in range(system.num_equations + 1):
+        plain = system.sweep(plain)
+    np.testing.assert_array_equal(system.sweep(plain), plain)
+    solution = solve(system, solver, throw=False)
+    if solution.outcome is Status.CONVERGED:
+        np.testing.assert_allclose(solution.value, plain, atol=1e-5)
+    else:
+        assert solution.outcome is Status.MAX_STEPS_REACHED
+    if isinstance(solver, Sequential):
+        assert solution.outcome is Status.CONVERGED
+
+
+def test_samples_that_read_each_other_are_told_by_name():
+    with pytest.raises(BrokenSystemError, match="others change with sample 0; samples must not read each other"):
+        check_system(gated())
+
+
+@pytest.mark.parametrize("solver", [Jacobi(), CachedSequential(), GSJacobi(block_size=5)])
+def test_no_trace_is_longer_than_a_solver_can_go_on(solver):
+    system = chain(counting_link, 12, 2, 0, guess=-1.0)
+    bound = solver.max_steps(system)
+    solution = solve(system, solver, max_steps=10_000_000, trace=TraceOptions())
+    assert solution.trace.residual.shape == (bound, 2)
+    cut = solve(system, solver, max_steps=1, trace=TraceOptions(), throw=False)
+    resumed = solve(system, solver, max_steps=10_000_000, state=cut.state)
+    assert resumed.trace.residual.shape == (bound, 2)
+    assert int(resumed.stats.num_iterations) == int(solution.stats.num_iterations)
+
+
+def test_a_first_guess_that_is_not_finite_is_taken_for_zeros():
+    system = chain(linear_link, 9, 2, 0)
+    guess = jnp.zeros((9, 2)).at[3].set(jnp.nan).at[5].set(jnp.inf)
+    for name in ("sequential", "jacobi", "anderson", "gs_jacobi", "newton"):
+        solver = SOLVERS[name]()
+        np.testing.assert_array_equal(solve(system, solver, x0=guess).value, solve(system, solver).value)
