@@ -23,8 +23,7 @@ from models.densenet.fold import GROUP_SIZE
 from models.densenet.model import DenseNet
 from models.densenet.systems import DenseBlockSystem, DenseNetSystem
 from models.weights.load import load_checkpoint
-from runners.measure.follow import follow
-from runners.measure.timing import CompiledSolve, Times, time_calls
+from runners.measure.timing import CompiledSolve, Times, follow, time_calls
 from runners.report.published import DENSENET201
 from solvers import CachedSequential, Jacobi, Segmented, Solver
 

@@ -13,8 +13,7 @@ import jax
 from benchmarks.limits import Limit, in_turn, product_timer, report, save
 from models.autoregressive import AutoregressiveSystem
 from models.weights.load import load_checkpoint
-from runners.measure.follow import follow
-from runners.measure.timing import CompiledSolve, Times, time_calls
+from runners.measure.timing import CompiledSolve, Times, follow, time_calls
 from solvers import CachedSequential, GSJacobi, Jacobi, JacobiGS, Sequential, Solver
 
 MATRIX = 1024  # the side of the "large" matrix product that tells the machine's rate

@@ -18,8 +18,7 @@ from models.autoregressive import AutoregressiveSystem
 from models.pixelcnnpp.network import PixelCNNPPNetwork
 from models.pixelcnnpp.stack import LEVELS
 from models.weights.load import load_checkpoint
-from runners.measure.follow import follow
-from runners.measure.timing import CompiledSolve, Times, time_calls
+from runners.measure.timing import CompiledSolve, Times, follow, time_calls
 from solvers import CachedSequential, GSJacobi, Jacobi, JacobiGS, SlidingGSJacobi, Solver
 
 MATRIX = 2048  # the side of the large products

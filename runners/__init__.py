@@ -13,10 +13,12 @@ RUNNERS: Table[Any] = Table(
     "runner",
     {
         "MADESamplerRunner": "runners.sampling.runner:MADESamplerRunner",
+        # One runner by four names: without a cache, pixel by pixel and by Jacobi; with a cache, pixel by pixel; by
+        # Jacobi over rows, each with a cache; by windows of rows in order, Jacobi inside.
         "PixelCNNPPSamplerRunner": "runners.sampling.runner:PixelCNNPPSamplerRunner",
-        "CachedPixelCNNPPSamplerRunner": "runners.sampling.runner:CachedPixelCNNPPSamplerRunner",
-        "JacobiGSPixelCNNPPSamplerRunner": "runners.sampling.runner:JacobiGSPixelCNNPPSamplerRunner",
-        "GSJacobiPixelCNNPPSamplerRunner": "runners.sampling.runner:GSJacobiPixelCNNPPSamplerRunner",
+        "CachedPixelCNNPPSamplerRunner": "runners.sampling.runner:PixelCNNPPSamplerRunner",
+        "JacobiGSPixelCNNPPSamplerRunner": "runners.sampling.runner:PixelCNNPPSamplerRunner",
+        "GSJacobiPixelCNNPPSamplerRunner": "runners.sampling.runner:PixelCNNPPSamplerRunner",
         "WaveNetSamplerRunner": "runners.sampling.runner:WaveNetSamplerRunner",
         "WaveNetTimingRunner": "runners.wavenet_timing.runner:WaveNetTimingRunner",
         "SamplerRunner": "runners.sampling.runner:SamplerRunner",  # any model of images
@@ -25,7 +27,7 @@ RUNNERS: Table[Any] = Table(
         "RNNClassifierRunner": "runners.rnn.classifier.runner:RNNClassifierRunner",
         "DenseNetRunner": "runners.densenet.runner:DenseNetRunner",
         "StreamRunner": "runners.stream.runner:StreamRunner",
-        "EvaluateRunner": "runners.training.evaluation.runner:EvaluateRunner",  # any model that is trained
+        "EvaluateRunner": "runners.training.evaluation:EvaluateRunner",  # any model that is trained
         "TrainRunner": "runners.training.runner:TrainRunner",
         "TrainClassifierRunner": "runners.training.runner:TrainClassifierRunner",
         "TrainWaveNetRunner": "runners.training.runner:TrainWaveNetRunner",

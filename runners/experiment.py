@@ -26,6 +26,10 @@ class RunContext:
     console: Console  # messages and progress, on standard error; tables go to standard output
     all_columns: bool = False  # of tables, also those that do not fit the terminal
 
+    def say(self, message: str) -> None:
+        """Print a message, of which nothing is taken for markup."""
+        self.console.print(message, highlight=False, markup=False, soft_wrap=True)
+
 
 class Runner(Protocol):
     """An experiment."""

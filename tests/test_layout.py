@@ -71,8 +71,8 @@ PARTS: dict[str, set[str]] = {
     "models.weights": set(),
     "models.weights.downloads": {"models.weights"},  # beside archives and fetching
     "models.weights.checkpoint": {"models.capabilities"},
-    "models.weights.native": {"models.weights.checkpoint", "models"},
-    "models.weights.stream_state": {"models.weights.checkpoint", "models"},
+    "models.weights.native": {"models.weights.checkpoint", "models.weights", "models"},
+    "models.weights.stream_state": {"models.weights.checkpoint", "models.weights", "models"},
     "models.weights.registry": {"models.weights.checkpoint", "models.weights.downloads"},
     "models.weights.importers": {"models.weights.checkpoint", *NETWORKS, "models"},
     "models.weights.load": {f"models.weights.{name}" for name in ("checkpoint", "native", "registry", "importers")},

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from data.audio.wave_file import AudioError, Waveform, read_chunks, read_wave, write_wave
+from data.audio.wave_file import AudioError, Waveform, check_rate, read_chunks, read_wave, write_wave
 
 __all__ = ["SPEECH", "AudioError", "Waveform", "load_clip", "read_chunks", "read_wave", "resample", "write_wave"]
 
 SPEECH = Path(__file__).with_name("speech.wav")  # 3 s at 16 kHz; README.md says what it is and how it was made
+_STEEPEST = 1000  # times that a rate is raised at most: what grows more has a damaged header
 
 
 def resample(wave: Waveform, sample_rate: int) -> Waveform:
@@ -24,12 +25,16 @@ def resample(wave: Waveform, sample_rate: int) -> Waveform:
     by a little, and what lies above half the lower rate is gone.
 
     Raises:
-        AudioError: the rate is not positive.
+        AudioError: the rate is not from 1 to 1,000,000 Hz, or more than 1,000 times that of the sound.
     """
-    if sample_rate < 1:
-        raise AudioError(f"the sample rate should be at least 1 Hz, not {sample_rate}")
+    check_rate(sample_rate)
     if sample_rate == wave.sample_rate:
         return wave
+    if sample_rate > _STEEPEST * wave.sample_rate:
+        raise AudioError(
+            f"sound of {wave.sample_rate} samples a second cannot be resampled to {sample_rate}, more than "
+            f"{_STEEPEST:,} times as many"
+        )
     from scipy.signal import resample_poly  # takes a while to import
 
     common = math.gcd(sample_rate, wave.sample_rate)

@@ -91,7 +91,7 @@ def read_photograph(number: int, dataset: str) -> UInt8[np.ndarray, "h w 3"]:
     try:
         with Image.open(io.BytesIO(resource.read_bytes())) as image:
             return np.asarray(image.convert("RGB"))
-    except OSError as error:  # what Pillow raises on damaged bytes is one too
+    except Exception as error:  # what Pillow raises on damaged bytes depends on where the damage is
         raise DatasetError(
             f"dataset {dataset!r} cannot read {file} of {distribution} ({type(error).__name__}): reinstall "
             f"{distribution} in the version of requirements.txt, or use the embedded 'mnist5k'"

@@ -46,12 +46,34 @@ def restore_state(model: Any, arrays: Mapping[str, np.ndarray], source: str) -> 
         found, current = arrays[key], variable[...]
         if found.shape != current.shape:
             raise CheckpointError(f"{source}: entry {key!r} has shape {found.shape}; expected {current.shape}")
-        variable[...] = jnp.asarray(found, current.dtype)
+        variable[...] = jnp.asarray(fitting(found, current.dtype, f"{source}: entry {key!r}"))
     if isinstance(model, Prepared):
         try:
             model.prepare()
         except ValueError as error:  # masks that the model cannot work with
             raise CheckpointError(f"{source}: {error}") from None
+
+
+def fitting(array: np.ndarray, dtype: Any, source: str) -> np.ndarray:
+    """The same numbers as ``dtype``. Raises CheckpointError where they are no finite real ones or would change.
+
+    What a floating-point type rounds is no change.
+    """
+    floating = jnp.issubdtype(dtype, jnp.floating)
+    kinds = (jnp.floating, jnp.integer) if floating else (jnp.floating, jnp.integer, jnp.bool_)
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in kinds):
+        raise CheckpointError(f"{source} holds {array.dtype}; expected real numbers")
+    with np.errstate(all="ignore"):
+        converted = array.astype(dtype)
+    bad = ~np.isfinite(converted) if floating else converted != array
+    if not bad.any():
+        return converted
+    worst, wanted = array[bad][0], np.dtype(dtype)
+    if not np.isfinite(worst):
+        raise CheckpointError(f"{source} holds {worst}; weights must be finite")
+    raise CheckpointError(
+        f"{source} holds {worst}" + ("; expected 0 and 1" if wanted.kind == "b" else f", beyond {wanted}")
+    )
 
 
 def check_agreement(source: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:

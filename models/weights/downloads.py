@@ -221,7 +221,7 @@ def _read_record(path: Path) -> _Record | None:
         return build_options(_Record, json.loads(record.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise FetchError(f"{record} is damaged; delete it to trust the next download") from None
 
 

@@ -8,33 +8,41 @@ Parameter paths come from attribute names and are part of the format.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from jax.errors import JaxRuntimeError
 from safetensors.numpy import save
 
 from common.errors import UserError
 from common.files import write_atomically
+from common.reading import cause
 from models import RENAMED, build, describe_config
-from models.weights.checkpoint import Checkpoint, CheckpointError, check_agreement, flat_state, restore_state
+from models.weights.checkpoint import Checkpoint, CheckpointError, check_agreement, fitting, flat_state, restore_state
+from models.weights.tensors import read_tensors
 
 FORMAT = "trisolve-1"
 _PACKED = "packed_shapes"
 
 
 def save_checkpoint(path: Path, name: str, model: Any, info: Mapping[str, Any], dtype: Any = np.float32) -> None:
-    """Write a model atomically; floating-point arrays in ``dtype``."""
+    """Write a model atomically; floating-point arrays in ``dtype``.
+
+    Raises:
+        CheckpointError: a number is not finite, or not in ``dtype``; nothing is written then.
+    """
     arrays, packed = {}, {}
     for key, value in flat_state(model).items():
         array = np.asarray(value)
         if array.dtype == np.bool_:
             packed[key] = list(array.shape)
             array = np.packbits(array)
-        elif np.issubdtype(array.dtype, np.floating):
-            array = array.astype(dtype)
+        elif jnp.issubdtype(array.dtype, jnp.floating):
+            array = fitting(array, dtype, f"{path.name} is not written: entry {key!r}")
         arrays[key] = np.ascontiguousarray(array)
     metadata = {
         "format": FORMAT,
@@ -47,12 +55,7 @@ def save_checkpoint(path: Path, name: str, model: Any, info: Mapping[str, Any], 
 
 def load_native(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
     """Load a file of ours; options that ``expected`` names must agree with it. Raises CheckpointError."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from None
+    metadata, arrays = read_tensors(path, "is not a readable safetensors file", CheckpointError)
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} is not a Trisolve checkpoint: its format is {metadata.get('format')!r}, not {FORMAT!r}"
@@ -64,6 +67,8 @@ def load_native(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
         model = build(architecture | {key: value for key, value in expected.items() if value is not None}, seed=0)
     except UserError as error:
         raise CheckpointError(f"{path}: {error}") from None
+    except (MemoryError, OverflowError, JaxRuntimeError) as error:  # of sizes that a damaged file may say
+        raise CheckpointError(f"{path}: a model as large as its metadata says cannot be had ({cause(error)})") from None
     arrays |= {
         key: _unpacked(arrays[key], shape, f"{path}: entry {key!r}") for key, shape in packed.items() if key in arrays
     }
@@ -74,16 +79,18 @@ def load_native(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
 def _mapping(metadata: Mapping[str, str], key: str, path: Path) -> dict[str, Any]:
     try:
         value = json.loads(metadata[key])
-    except (KeyError, json.JSONDecodeError):
+    except (KeyError, ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} is damaged: its metadata has no valid {key!r}")
     return value
 
 
-def _unpacked(packed: np.ndarray, shape: Sequence[int], source: str) -> np.ndarray:
+def _unpacked(packed: np.ndarray, shape: Any, source: str) -> np.ndarray:
     """Booleans, stored eight to a byte, in their shape."""
-    count = int(np.prod(shape))
+    if not isinstance(shape, list) or not all(type(length) is int and length >= 0 for length in shape):
+        raise CheckpointError(f"{source} has no valid shape in the metadata's {_PACKED!r}: {shape!s:.50}")
+    count = math.prod(shape)
     if packed.dtype != np.uint8 or packed.shape != (-(-count // 8),):
         raise CheckpointError(
             f"{source} is {packed.dtype} of shape {packed.shape}; expected uint8 of shape {(-(-count // 8),)}"

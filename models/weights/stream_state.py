@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from common.errors import UserError
 from common.files import write_atomically
 from models import RENAMED
 from models.weights.checkpoint import flat_state
+from models.weights.tensors import read_tensors
 
 FORMAT = "trisolve-state-1"
 
@@ -63,6 +63,8 @@ def load_state(path: Path, like: S, model: Any) -> S:
     for name, leaf in wanted.items():
         if _kind(arrays[name]) != _kind(_data(leaf)):
             raise StateError(f"{path}: entry {name!r} is {_kind(arrays[name])}; expected {_kind(_data(leaf))}")
+        if not np.isfinite(arrays[name]).all():
+            raise StateError(f"{path}: entry {name!r} holds NaN or infinity; the state is of no use")
     restored = [_leaf(arrays[name], leaf) for name, leaf in wanted.items()]
     state: S = jax.tree.unflatten(jax.tree.structure(like), restored)
     return state
@@ -85,12 +87,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     if not path.is_file():
         is_folder = path.is_dir()
         raise StateError(f"state file {str(path)!r} {'is a folder' if is_folder else 'does not exist'}")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-            return file.metadata() or {}, arrays
-    except (SafetensorError, OSError) as error:
-        raise StateError(f"{path} is damaged, or no safetensors file: {error}") from None
+    return read_tensors(path, "is damaged, or no safetensors file", StateError)
 
 
 def _leaves(state: Any) -> dict[str, Any]:

@@ -5,13 +5,7 @@ from __future__ import annotations
 import time
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from common.names import unknown
 from models.weights.downloads import DownloadError, download, downloads
@@ -38,12 +32,12 @@ class DownloadProgress(LiveProgress):
             TimeRemainingColumn(),
         )
         self.name = name
-        self.task = self.bar.add_task(name, total=None, visible=False)
+        self.task = self.add_task(name, total=None, visible=False)
         self.reported = time.monotonic()
 
     def at(self, received: int, total: int | None) -> None:
         """``received`` bytes of ``total`` are here."""
-        self.bar.update(self.task, completed=received, total=total, visible=True)
+        self.update(self.task, completed=received, total=total, visible=True)
         if not self.console.is_terminal and time.monotonic() - self.reported >= _QUIET_S:
             self.reported = time.monotonic()
             self.say(f"{self.name}: {format_bytes(received)} of {format_bytes(total) if total else 'unknown size'}")

@@ -24,7 +24,6 @@ from runners.config.files import apply_overrides, find_config, read_config
 from runners.config.schema import UsageError, check_config
 from runners.experiment import RunContext, RunFailure, Runner
 from runners.measure.programs import keep_programs, silence_xla
-from runners.report.console import message_console
 
 INTERRUPTED = 130  # the exit code after Ctrl-C, as shells have it
 LEVELS = ("debug", "info", "warning", "error")
@@ -42,13 +41,8 @@ _SWITCHES = {
 
 # Flags of the published code bases, and what took their place.
 _OLD_FLAGS = {
-    "--doc": "--out",
-    "--run": "--out",
-    "--image_folder": "--out",
-    "--exp": "--out",
-    "--comment": "--out",
-    "--test": "--runner",
-    "--sample": "--runner",
+    **dict.fromkeys(("--doc", "--run", "--image_folder", "--exp", "--comment"), "--out"),
+    **dict.fromkeys(("--test", "--sample"), "--runner"),
     "--resume_training": "nothing: TrainRunner resumes by itself",
 }
 
@@ -65,17 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without such letters is no reason to fail
-    console = message_console()
+    console = Console(stderr=True, highlight=False, markup=False)
     try:
         return _main(sys.argv[1:] if arguments is None else arguments, console)
     except UserError as error:
         return _complain(error, 2)
-    except RunFailure as error:
+    except (RunFailure, OSError) as error:
         return _complain(error, 1)
     except KeyboardInterrupt as error:
         return _complain(str(error) or "interrupted; nothing was written that was not complete", INTERRUPTED)
-    except OSError as error:
-        return _complain(error, 1)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):  # JAX's word for it
             raise
@@ -126,21 +118,16 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _Parser(
         prog="main.py", description=__doc__, allow_abbrev=False, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--runner", metavar="NAME", help="which experiment; see --list")
-    parser.add_argument("--config", metavar="FILE", help="a name in configs/ or a path")
-    parser.add_argument(
-        "--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="override config keys"
-    )
-    parser.add_argument("--seed", type=int, metavar="N", help="override the config's seed")
-    parser.add_argument("--out", metavar="DIR", help="where results go; default plot_data/<config name>/")
-    parser.add_argument("--device", metavar="KIND", help=f"one of {', '.join(DEVICES)}; default: JAX's choice")
-    parser.add_argument(
-        "--verbose", metavar="LEVEL", default="info", help=f"one of {', '.join(LEVELS)}; from warning on no progress"
-    )
-    parser.add_argument(
-        "--list", action="store_true", help="runners, configs, checkpoints, solvers and which goes with which system"
-    )
-    parser.add_argument("--download", metavar="NAME", help="fetch published weights; see --list")
+    add = parser.add_argument
+    add("--runner", metavar="NAME", help="which experiment; see --list")
+    add("--config", metavar="FILE", help="a name in configs/ or a path")
+    add("--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="override config keys")
+    add("--seed", type=int, metavar="N", help="override the config's seed")
+    add("--out", metavar="DIR", help="where results go; default plot_data/<config name>/")
+    add("--device", metavar="KIND", help=f"one of {', '.join(DEVICES)}; default: JAX's choice")
+    add("--verbose", metavar="LEVEL", default="info", help=f"one of {', '.join(LEVELS)}; from warning on no progress")
+    add("--list", action="store_true", help="runners, configs, checkpoints, solvers and which goes with which system")
+    add("--download", metavar="NAME", help="fetch published weights; see --list")
     options, rest = parser.parse_known_args(arguments)
     if rest:
         flag = rest[0].split("=")[0]

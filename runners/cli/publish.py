@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 from rich.text import Text
 
 from runners.cli.folder import RESULTS_FILE, staged
 from runners.experiment import RunContext, RunFailure
-from runners.report.console import output_console
 from runners.report.environment import describe_environment
 from runners.report.report import Artifact, Report
 
@@ -26,11 +26,8 @@ def publish(report: Report, context: RunContext) -> None:
     """Write the results to ``context.out``, which keeps its old results until all of the new are there; print them.
 
     results.json and the arrays are written first. A picture that cannot be drawn is a warning; anything else that
-    cannot be written is said once the results are in place, and then nothing is done afterwards.
-
-    Raises:
-        RunFailure: there are results, and yet the run failed.
-        KeyboardInterrupt: there are results, of a run that was interrupted.
+    cannot be written is said once the results are in place, and then nothing is done afterwards. Raises RunFailure
+    where there are results, and yet the run failed; KeyboardInterrupt where they are of a run that was interrupted.
     """
     with staged(context.out) as staging:
         failures = _write_all(report, staging.folder, context)
@@ -49,17 +46,17 @@ def publish(report: Report, context: RunContext) -> None:
 def _write_all(report: Report, folder: Path, context: RunContext) -> list[str]:
     """Write everything into a folder, and at last which files there are; returns what failed."""
     record = _header(report, context) | dict(report.record)
-    write_json(folder / RESULTS_FILE, record)
+    _write_json(folder / RESULTS_FILE, record)
     for name, arrays in report.arrays.items():
         if arrays:
             content: dict[str, Any] = dict(arrays)
             np.savez_compressed(folder / name, **content)
     failures = [failure for artifact in report.artifacts if (failure := _write(artifact, folder, context))]
-    write_json(folder / RESULTS_FILE, record | {"files": sorted(path.name for path in folder.iterdir())})
+    _write_json(folder / RESULTS_FILE, record | {"files": sorted(path.name for path in folder.iterdir())})
     return failures
 
 
-def write_json(path: Path, record: Mapping[str, Any]) -> None:
+def _write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Write a record as strict JSON; what JSON cannot say (NaN, infinity) becomes a string."""
     path.write_text(json.dumps(_strict(record), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -91,7 +88,7 @@ def _write(artifact: Artifact, folder: Path, context: RunContext) -> str | None:
 
 def _print(report: Report, context: RunContext, place: Path) -> None:
     """All tables at the terminal's width, what came out in words, and where the results are."""
-    console = output_console()
+    console = Console(highlight=False, markup=False)
     try:
         for table in report.tables:
             table.print(console, all_columns=context.all_columns)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
-from models import MODELS, build
+from models import MODELS, build, describe_config
 from models.weights.checkpoint import Checkpoint
 from models.weights.load import load_checkpoint
+from runners.config.schema import Keys, RunConfig
 
 
-class ModelChoice(BaseModel):
+class ModelChoice(Keys):
     """The keys of a config that name a model, for a schema to inherit."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     ways: ClassVar[tuple[str, ...]] = ("model", "checkpoint")  # keys that name a model, of which one at least is needed
 
@@ -49,3 +48,9 @@ def random_weights(options: Mapping[str, Any], seed: int) -> Checkpoint:
     """A model of that architecture as it is before any training. Raises UserError where there is none such."""
     model = build(options, seed)
     return Checkpoint(options["name"], model, {"weights": "random"}, trained=False)
+
+
+def resolved(config: RunConfig, checkpoint: Checkpoint) -> dict[str, Any]:
+    """A config with every default filled in, the model's too, and what is known of the weights."""
+    model = describe_config(checkpoint.name, checkpoint.model.config)
+    return {**config.model_dump(), "model": model, "weights": checkpoint.info}

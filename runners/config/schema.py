@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from common.errors import UserError
 from common.names import unknown
@@ -39,10 +39,14 @@ class UsageError(UserError):
     """The command line or the config asks for something that cannot be had (exit code 2)."""
 
 
-class RunConfig(BaseModel):
-    """The keys that every config has."""
+class Keys(BaseModel):
+    """A mapping in a config, or all of it: other keys than a schema's are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RunConfig(Keys):
+    """The keys that every config has."""
 
     successors: ClassVar[Mapping[str, str]] = {}  # of keys that this schema had once
     refusals: ClassVar[Mapping[str, str]] = {}  # of keys that look as if they belonged here, and why they do not
@@ -50,10 +54,8 @@ class RunConfig(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1234
 
 
-class DataConfig(BaseModel):
+class DataConfig(Keys):
     """The dataset that a config names, and where its files are."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = "mnist5k"
     root: str | None = None
@@ -62,6 +64,7 @@ class DataConfig(BaseModel):
 
 C = TypeVar("C", bound=BaseModel)
 Count = Annotated[int, Field(ge=1)]
+IN_ORDER = AfterValidator(lambda values: sorted(set(values)))  # a list of numbers, the least first and each once
 
 
 def check_config(schema: type[C], config: Mapping[str, Any], source: str) -> C:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
 import jax
-from pydantic import BeforeValidator, InstanceOf, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, InstanceOf, PlainSerializer
 
 from common.names import unknown
 from common.options import build_options
@@ -46,6 +46,10 @@ class SolverEntry:
     def options(self) -> dict[str, Any]:
         """Every option, defaults included; an inner solver as the mapping that a config has for it."""
         return {**solver_options(self.solver), "max_steps": self.max_steps}
+
+    def named(self, label: str) -> dict[str, Any]:
+        """The keys with which a row of results.json begins: which solver it is about."""
+        return {"solver": self.name, "label": label, "options": self.options}
 
     @property
     def record(self) -> dict[str, Any]:
@@ -188,9 +192,20 @@ def parse_entries(value: Any) -> list[SolverEntry]:
     return [entry if isinstance(entry, SolverEntry) else parse_entry(entry) for entry in value]
 
 
+def _refuse_plans(entries: list[SolverEntry]) -> list[SolverEntry]:
+    for entry in entries:
+        if entry.repeats is not None or entry.trace is not None:
+            raise ValueError(
+                f"solver {entry.name}: repeats and trace go with solvers that are compared, not with those that train"
+            )
+    return entries
+
+
 # The type of a config's list of solvers; the dump of a config has it with every option filled in.
 SolverList: TypeAlias = Annotated[
     list[InstanceOf[SolverEntry]],
     BeforeValidator(parse_entries),
     PlainSerializer(lambda entries: [entry.record for entry in entries]),
 ]
+# The same for solvers that train, which have no ``repeats`` and no ``trace``.
+TrainingSolvers: TypeAlias = Annotated[SolverList, AfterValidator(_refuse_plans)]

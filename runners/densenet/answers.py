@@ -1,16 +1,24 @@
 """Answers of a classifier on the way to its exact output: how far off, when they settle, when one may stop.
 
 Row s is that after s of a solver's iterations, 0 its first guess. The five largest logits (all, where there are fewer
-classes) are compared in their order and as a set; the published curves took the five smallest.
+classes) are compared in their order and as a set; the published curves took the five smallest. ``follow_answers`` gets
+them: it follows a solver on many images.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
+
+from runners.config.solvers import SolverEntry
+from runners.measure.timing import CompiledSolve, Slice, follow
+from solvers import Status
+from solvers.equations import compare
 
 TOP = 5
 
@@ -37,8 +45,7 @@ class Answers:
 
     def error(self, exact: Float[np.ndarray, "N K"]) -> Float[np.ndarray, "S N"]:
         """Max |logits - exact| over the classes."""
-        error: Float[np.ndarray, "S N"] = np.max(np.abs(self.logits - exact), axis=-1)
-        return error
+        return np.max(np.abs(self.logits - exact), axis=-1)
 
     def agreement(self, exact: Float[np.ndarray, "N K"]) -> dict[str, Bool[np.ndarray, "S N"]]:
         """Whether the answer is the exact one: ``top1``, ``top5`` as a set, ``top5_in_order``."""
@@ -82,9 +89,7 @@ class Answers:
             "median_steps": float(np.median(steps)),
             "max_steps": int(steps.max()),
             "mean_steps_in_full": float(self.steps_at(self.last).mean()),
-            "top1_differs": float(1.0 - right["top1"].mean()),
-            "top5_differs": float(1.0 - right["top5"].mean()),
-            "top5_in_order_differs": float(1.0 - right["top5_in_order"].mean()),
+            **{f"{name}_differs": float(1.0 - same.mean()) for name, same in right.items()},
         }
 
 
@@ -112,3 +117,63 @@ def _first_of_last_run(rows: Bool[np.ndarray, "S N"]) -> Int[np.ndarray, " N"]:
     """For each image the first row from which on all are true; the last counts as true, though NaN equals nothing."""
     false: Int[np.ndarray, " N"] = np.max(np.where(rows[:-1], -1, np.arange(len(rows) - 1)[:, None]), axis=0)
     return false + 1
+
+
+@dataclass(frozen=True)
+class Followed:
+    """One solver on N images. Step 0 is the first guess; an image that is done stays as it is."""
+
+    answers: Answers
+    difference: Float[np.ndarray, "S N"]  # max |x_s - x_(s-1)| of the state by iteration; infinite for the first guess
+    outcome: Status  # the worst
+
+
+def follow_answers(entry: SolverEntry, systems: Iterable[Any], num_images: int) -> Followed:
+    """Solve every system, of one shape and each with a batch of images, step by step.
+
+    The last batch may have more images than are left: those past ``num_images`` are dropped.
+    """
+    batches = list(_follow_each(entry, systems))
+    length = max(len(batch.difference) for batch in batches)
+    still = [np.pad(batch.difference, ((0, length - len(batch.difference)), (0, 0))) for batch in batches]
+    rows = [np.minimum(np.arange(length), len(batch.difference) - 1) for batch in batches]  # the last one again
+    found = [batch.answers for batch in batches]
+    num_steps = np.concatenate([one.num_steps[row] for one, row in zip(found, rows, strict=True)], axis=1)
+    logits = np.concatenate([one.logits[row] for one, row in zip(found, rows, strict=True)], axis=1)
+    last = np.concatenate([one.last for one in found])
+    answers = Answers(num_steps[:, :num_images], logits[:, :num_images], last[:num_images])
+    difference = np.concatenate(still, axis=1)[:, :num_images]
+    return Followed(answers, difference, max(batch.outcome for batch in batches))
+
+
+def _follow_each(entry: SolverEntry, systems: Iterable[Any]) -> Iterator[Followed]:
+    solve: CompiledSolve | None = None
+    for system in systems:
+        solve = CompiledSolve(system, entry.solver, max_steps=entry.max_steps) if solve is None else solve.on(system)
+        yield _follow_one(solve)
+
+
+def _follow_one(compiled: CompiledSolve) -> Followed:
+    system = compiled.system
+    x = system.initial_guess()
+
+    def observe(piece: Slice) -> tuple[int, np.ndarray, np.ndarray]:
+        nonlocal x  # the state before
+        logits, difference = _observe(system, piece.progress.x, x)
+        x = piece.progress.x
+        return int(piece.progress.num_steps), np.asarray(logits), np.asarray(difference)
+
+    logits, difference = _observe(system, x, x)
+    guess = (0, np.asarray(logits), np.full(difference.shape, np.inf, np.float32))
+    followed = follow(compiled, observe, every=1)
+    num_steps, all_logits, differences = (np.array(column) for column in zip(guess, *followed.seen, strict=True))
+    converged = np.asarray(followed.solution.stats.steps_to_convergence)
+    last = np.where(converged < 0, len(num_steps) - 1, np.searchsorted(num_steps, converged))
+    by_image = np.tile(num_steps[:, None], (1, len(last)))
+    return Followed(Answers(by_image, all_logits, last), differences, followed.solution.outcome)
+
+
+@jax.jit
+def _observe(system: Any, x: Any, previous: Any) -> tuple[Float[Array, "B K"], Float[Array, " B"]]:
+    """The logits of a state, and how far it is from the one before."""
+    return system.readout(x), compare(x, previous, system.num_equations).residual

@@ -1,36 +1,36 @@
-"""The keys of an experiment on a DenseNet's layers as equations."""
+"""The keys of an experiment on a DenseNet's layers as equations, and the classifier that they name."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+import jax.numpy as jnp
+from pydantic import BeforeValidator, Field, model_validator
 
 from common.names import unknown
-from models.weights.downloads import downloads
-from runners.config.models import ModelChoice
-from runners.config.schema import DataConfig, RunConfig
+from data.images.pictures import load_calibration
+from models import CLASSIFIERS
+from models.densenet.calibration import calibrate
+from models.weights.checkpoint import Checkpoint
+from models.weights.downloads import downloaded, downloads
+from models.weights.load import load_checkpoint
+from runners.config.models import ModelChoice, random_weights
+from runners.config.schema import IN_ORDER, Count, DataConfig, Keys, RunConfig, UsageError
 from runners.config.solvers import SolverList
 
-Count = Annotated[int, Field(ge=1)]
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
 
 
-class EarlyExit(BaseModel):
+class EarlyExit(Keys):
     """The rule by which one stops before the answer is known to be exact."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    k: Annotated[list[Count], Field(min_length=1)]  # steps without a change of the five largest logits
-
-    @field_validator("k", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return value if isinstance(value, list) else [value]
-
-    @field_validator("k")
-    @classmethod
-    def _in_order(cls, value: list[int]) -> list[int]:
-        return sorted(set(value))
+    # Steps without a change of the five largest logits; of a list each is tried.
+    k: Annotated[list[Count], Field(min_length=1), IN_ORDER, BeforeValidator(_as_list)]
 
 
 class DenseNetRunnerConfig(RunConfig, ModelChoice):
@@ -60,3 +60,40 @@ class DenseNetRunnerConfig(RunConfig, ModelChoice):
         if self.published is not None and self.published not in downloads():
             raise ValueError(unknown("published checkpoint", self.published, downloads()))
         return self
+
+
+@dataclass(frozen=True)
+class LoadedClassifier:
+    """A classifier with weights."""
+
+    checkpoint: Checkpoint  # the model; ``trained`` tells whether its weights are
+    origin: str  # where the weights are from, in a few words
+    description: str  # the same, and what batch-norm statistics are of where the weights are random
+
+
+def load_classifier(config: DenseNetRunnerConfig) -> LoadedClassifier:
+    """The network that a config names. Raises a UserError where it cannot be had, or is no classifier."""
+    options = {"name": "densenet", **(config.model or {})}
+    if options["name"] not in list(CLASSIFIERS):
+        raise UsageError(f"model {options['name']} is no classifier; valid: {', '.join(CLASSIFIERS)}")
+    reference = config.checkpoint
+    if config.published is not None and downloaded(downloads()[config.published]) is not None:
+        reference = config.published
+    if reference is None:
+        return _random(config, options)
+    origin = f"weights of {reference}"
+    return LoadedClassifier(load_checkpoint(reference, options), origin, origin)
+
+
+def _random(config: DenseNetRunnerConfig, options: Mapping[str, Any]) -> LoadedClassifier:
+    """Random weights. Published ones that are missing lend their architecture."""
+    origin = "random"
+    if config.published is not None:
+        published = downloads()[config.published].model
+        options = {**(published if isinstance(published, dict) else {}), **options}
+        origin = f"random, as {config.published} is not downloaded"
+    drawn = random_weights(options, config.seed)
+    images = load_calibration(shape=drawn.model.image_shape, **config.data.model_dump())
+    calibrate(drawn.model, drawn.model.from_images(jnp.asarray(images.images)))
+    description = f"{origin}; batch-norm statistics calibrated on {images.source}"
+    return LoadedClassifier(dataclasses.replace(drawn, info={"weights": description}), origin, description)

@@ -87,25 +87,25 @@ def draw_predictions(axes: Axes, curves: Curves, record: Mapping[str, Any], x: X
     _style(axes, record, x)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.0%}"))
     axes.set_ylim(-0.03, 1.05)
-    for label, style, marks in _styled(curves, record):
+    for label, look in _styled(curves, record):
         place = np.asarray(curves[label][x], float)
         known = np.isfinite(place)
         share = np.asarray(curves[label][answer], float).mean(axis=1)
-        axes.plot(place[known], share[known], drawstyle="steps-post", label=label, **style, **marks)
+        axes.plot(place[known], share[known], drawstyle="steps-post", label=label, **look)
 
 
 def _draw_values(axes: Axes, curves: Curves, record: Mapping[str, Any], x: XAxis, name: str, log: bool) -> None:
     """Median and quartiles over images. On a logarithmic axis zeros are left out: a line ends where it is exact."""
     _style(axes, record, x)
     axes.set_yscale("log" if log else "linear")
-    for label, style, marks in _styled(curves, record):
+    for label, look in _styled(curves, record):
         place, values = np.asarray(curves[label][x], float), np.asarray(curves[label][name], float)
         low, middle, high = np.percentile(values, [25, 50, 75], axis=1, method="nearest")
         known = np.isfinite(place) & np.isfinite(middle) & ((middle > 0) | (not log))
-        axes.plot(place[known], middle[known], drawstyle="steps-post", label=label, **style, **marks)
+        axes.plot(place[known], middle[known], drawstyle="steps-post", label=label, **look)
         floor = np.min(middle[known], initial=np.inf) if log else -np.inf
         band = (place[known], np.maximum(low, floor)[known], high[known])
-        axes.fill_between(*band, step="post", color=style["color"], alpha=0.13, lw=0)
+        axes.fill_between(*band, step="post", color=look["color"], alpha=0.13, lw=0)
 
 
 def _style(axes: Axes, record: Mapping[str, Any], x: XAxis) -> None:
@@ -130,14 +130,15 @@ def _mark(axes: Axes, place: float, text: str) -> None:
     axes.text(place, 0.5, f" {text}", color=FAINT, fontsize=8, rotation=90, ha="right", va="center", transform=where)
 
 
-def _styled(curves: Curves, record: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """Each row that was followed with its line and its marks."""
+def _styled(curves: Curves, record: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each row that was followed with the look of its line."""
     rows = [row for row in record["rows"] if row["label"] in curves]
     solvers = [_looks_like(row) for row in rows]
     for i, row in enumerate(rows):
         colour, marker = solver_style(solvers[i])
         dashes = DASHES[solvers[:i].count(solvers[i]) % len(DASHES)]
-        yield row["label"], {"color": colour, "ls": dashes, "lw": 1.6}, {"marker": marker, "ms": 4, "markevery": 0.08}
+        look = {"color": colour, "marker": marker, "ls": dashes, "lw": 1.6, "ms": 4, "markevery": 0.08}
+        yield row["label"], look
 
 
 def _looks_like(row: Mapping[str, Any]) -> str:

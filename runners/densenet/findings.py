@@ -1,23 +1,24 @@
-"""All that an experiment on a DenseNet found out, as one value that is computed once: numbers and sentences."""
+"""All that an experiment on a DenseNet found out, as one value that is computed once: curves, times, sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from data.images.dataset import LabelledImages
-from runners.densenet.answers import top_classes
-from runners.densenet.follow import Followed
-from runners.densenet.layers import CriticalPath
-from runners.densenet.solver_findings import SolverFindings, solver_findings
-from runners.densenet.weights import LoadedClassifier
+from runners.densenet.answers import Answers, Followed, top_classes
+from runners.densenet.config import LoadedClassifier
+from runners.densenet.layers import SEQUENTIAL, CriticalPath
 from runners.measure.comparison import Comparison
+from runners.measure.job import Row
 from runners.measure.timing import Times
 from runners.report.published import DENSENET201
 from runners.report.units import format_seconds
+from solvers import Status
 
 
 @dataclass(frozen=True)
@@ -33,26 +34,30 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Findings:
-    """The measurements, and all that follows from them.
+class SolverFindings:
+    """One solver, followed on all images."""
 
-    Attributes:
-        measured: the measurements.
-        solvers: those that were followed on all images, by the label of their row.
-        accuracy: the share of images whose largest logit is that of their class, where it is known.
-        weights: what the weights are, in words.
-        images: what the images are, in words.
-        subject: network, weights and images, for a title.
-        sentences: what came out, in words.
-    """
+    row: Row  # its row of the comparison, on the first batch
+    outcome: Status  # how it ended, for the image with the worst end
+    parallel: bool  # whether it takes layers at once and not one after the other
+    curves: dict[str, np.ndarray]  # by step from the first guess on: they draw the pictures and make curves.npz
+    final_error: float  # the largest error of a logit at the end, over all images
+    # Steps after which the five largest logits, their order and all logits do not change, over the images.
+    settled: dict[str, dict[str, float]]
+    early_exits: list[dict[str, Any]]  # the cost of stopping early, for every k; of a parallel solver only
+    times: dict[str, Any]  # measured and modelled, until half of the images have their last top five, and in full
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The measurements, and all that follows from them."""
 
     measured: Measured
-    solvers: dict[str, SolverFindings]
-    accuracy: float | None
-    weights: str
-    images: str
-    subject: str
-    sentences: list[str]
+    solvers: dict[str, SolverFindings]  # those that were followed on all images, by the label of their row
+    accuracy: float | None  # the share of images whose largest logit is that of their class, where it is known
+    classifier: LoadedClassifier
+    images: str  # what the images are, in words
+    sentences: list[str]  # what came out, in words
 
 
 def find(measured: Measured, classifier: LoadedClassifier, pictures: LabelledImages, ks: Sequence[int]) -> Findings:
@@ -60,7 +65,7 @@ def find(measured: Measured, classifier: LoadedClassifier, pictures: LabelledIma
     comparison, exact = measured.comparison, measured.exact
     checkpoint, labels = classifier.checkpoint, pictures.labels
     solvers = {
-        row.label: solver_findings(row, measured.followed[row.label], measured.path, exact, ks)
+        row.label: _solver_findings(row, measured.followed[row.label], measured.path, exact, ks)
         for row in comparison.rows
         if row.label in measured.followed
     }
@@ -72,16 +77,86 @@ def find(measured: Measured, classifier: LoadedClassifier, pictures: LabelledIma
     ]
     if accuracy is not None:
         sentences.append(f"Accuracy of the exact output: {accuracy:.1%} of {len(exact)} {pictures.source}.")
-    layers = f"{comparison.num_equations} dense layers"
     return Findings(
         measured=measured,
         solvers=solvers,
         accuracy=accuracy,
-        weights=classifier.description,
+        classifier=classifier,
         images=pictures.source,
-        subject=f"{checkpoint.name}, {layers}, {classifier.origin}, {len(exact)} images",
         sentences=sentences,
     )
+
+
+def _solver_findings(
+    row: Row, followed: Followed, path: CriticalPath, exact: Float[np.ndarray, "N K"], ks: Sequence[int]
+) -> SolverFindings:
+    """Work out all that follows from the way of one solver; the trace of its row gives measured times."""
+    curves = _curves(row, followed, path, exact)
+    parallel = row.entry.inner_name not in SEQUENTIAL
+    settled = {name: _spread(steps) for name, steps in followed.answers.settled().items()}
+    return SolverFindings(
+        row=row,
+        outcome=followed.outcome,
+        parallel=parallel,
+        curves=curves,
+        final_error=float(np.max(curves["error"][-1])),
+        settled=settled,
+        early_exits=[_early_exit(followed.answers, curves, exact, k) for k in ks] if parallel else [],
+        times=_solver_times(row, curves, settled["top5"]["median"]),
+    )
+
+
+def _curves(row: Row, followed: Followed, path: CriticalPath, exact: Float[np.ndarray, "N K"]) -> dict[str, np.ndarray]:
+    answers = followed.answers
+    by_iteration = {"error": answers.error(exact), "difference": followed.difference, **answers.agreement(exact)}
+    return {
+        "num_steps": answers.all_steps,
+        "time_s": _measured_s(row, answers.all_steps),
+        "modelled_s": path.modelled_s(row.entry, answers.all_steps),
+        **{name: answers.by_steps(rows) for name, rows in by_iteration.items()},
+    }
+
+
+def _measured_s(row: Row, num_steps: Int[np.ndarray, " S"]) -> Float[np.ndarray, " S"]:
+    """Measured seconds by step on the first batch, linear in between; NaN for steps that it did not need."""
+    trace = row.trace or {}
+    known, seconds = (np.concatenate([[0], trace.get(name, [])]) for name in ("num_steps", "time_s"))
+    return np.interp(num_steps, known, seconds, right=np.nan)
+
+
+def _early_exit(
+    answers: Answers, curves: Mapping[str, np.ndarray], exact: Float[np.ndarray, "N K"], k: int
+) -> dict[str, Any]:
+    found = answers.early_exit(exact, k)
+    times = {"measured_s": "time_s", "modelled_s": "modelled_s"}
+    return found | {key: _at(curves, name, found["mean_steps"]) for key, name in times.items()}
+
+
+def _solver_times(row: Row, curves: Mapping[str, np.ndarray], settled_steps: float) -> dict[str, Any]:
+    return {
+        "label": row.label,
+        "top5_settled_steps": settled_steps,
+        "measured_top5_settled_s": _at(curves, "time_s", settled_steps),
+        "modelled_top5_settled_s": _at(curves, "modelled_s", settled_steps),
+        "measured_s": row.run_s.median,
+        "modelled_s": _at(curves, "modelled_s", float(row.num_steps)),
+    }
+
+
+def _at(curves: Mapping[str, np.ndarray], name: str, num_steps: float) -> float:
+    """A time after so many steps, linear in between; after the last known one that of its end."""
+    known = np.isfinite(curves[name])
+    return float(np.interp(num_steps, curves["num_steps"][known], curves[name][known]))
+
+
+def _spread(steps: Int[np.ndarray, " N"]) -> dict[str, float]:
+    """Median, mean and range over the images."""
+    return {
+        "median": float(np.median(steps)),
+        "mean": float(np.mean(steps)),
+        "min": int(np.min(steps)),
+        "max": int(np.max(steps)),
+    }
 
 
 def _times(measured: Measured) -> Iterator[str]:

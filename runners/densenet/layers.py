@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -56,7 +57,8 @@ def time_layers(model: DenseNet, system: DenseNetSystem, x: Any, repeats: int) -
     In turn over the layers, so that a slow moment of the machine is not one layer's; ``repeats`` times, but at least 20
     times, as the largest of noisy medians is too large, or as often as fits into half a minute, and once at the least.
     """
-    calls = [_compiled(layer, features) for layer, features in _layers(model, system, x)]
+    on_device = [(layer, jax.device_put(features)) for layer, features in _layers(model, system, x)]
+    calls = [partial(_evaluate.lower(*read).compile(), *read) for read in on_device]
     for call in calls:
         jax.block_until_ready(call())
     seconds: list[list[float]] = []
@@ -83,9 +85,3 @@ def _evaluate(layer: Any, features: Float[Array, "B H W C"]) -> Float[Array, "B 
     """One layer, by its running statistics."""
     values: Float[Array, "B H W G"] = layer(Seen.of(features, training=False))
     return values
-
-
-def _compiled(layer: Any, features: Float[np.ndarray, "B H W C"]) -> Callable[[], Any]:
-    given = jax.device_put(features)
-    program = _evaluate.lower(layer, given).compile()
-    return lambda: program(layer, given)

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from runners.densenet.answers import quartiles
 from runners.densenet.figures import by_step_figure, by_time_figure, predictions_figure
-from runners.densenet.findings import Findings
-from runners.densenet.solver_findings import SolverFindings
+from runners.densenet.findings import Findings, SolverFindings
+from runners.measure.comparison import comparison_table
 from runners.measure.job import MISMATCH
-from runners.measure.table import comparison_table
+from runners.plotting.convergence import to_files
 from runners.plotting.picture import Picture
 from runners.report.report import Report
-from runners.report.table import Column, ResultTable
+from runners.report.table import Cells, Column, ResultTable
 from runners.report.units import format_seconds
 from solvers import Status
 
 # Columns with how they say what a row has. The numbers tell which column makes room first where the console is narrow.
-_Cells: TypeAlias = Sequence[tuple[Column, Callable[[Mapping[str, Any]], str]]]
-_EXIT_CELLS: _Cells = (
+_EXIT_CELLS: Cells = (
     (Column("solver", align="left"), lambda found: found["label"]),
     (Column("k"), lambda found: f"{found['k']}"),
     (Column("mean steps"), lambda found: f"{found['mean_steps']:.1f}"),
@@ -33,7 +32,7 @@ _EXIT_CELLS: _Cells = (
     (Column("top-1 differs", drop=4), lambda found: f"{found['top1_differs']:.1%}"),
     (Column("top-5 differs"), lambda found: f"{found['top5_differs']:.1%}"),
 )
-_TIME_CELLS: _Cells = (
+_TIME_CELLS: Cells = (
     (Column("solver", align="left"), lambda times: times["label"]),
     (Column("top-5 settled"), lambda times: f"{times['top5_settled_steps']:g} steps"),
     (Column("measured"), lambda times: format_seconds(times["measured_top5_settled_s"])),
@@ -48,22 +47,19 @@ _IN_ORDER = (
 
 
 def densenet_report(name: str, config: Mapping[str, Any], findings: Findings) -> Report:
-    """Make the report of an experiment.
-
-    Args:
-        name: the config's, with which the title begins.
-        config: the resolved one.
-        findings: all of it.
-    """
-    title = f"{name}: {findings.subject}"
+    """Make the report of an experiment; ``name`` is the config's, and ``config`` the resolved one."""
+    classifier, num_images = findings.classifier, len(findings.measured.exact)
+    layers = f"{findings.measured.comparison.num_equations} dense layers"
+    title = f"{name}: {classifier.checkpoint.name}, {layers}, {classifier.origin}, {num_images} images"
     record = _record(str(config["model"]["name"]), findings)
     curves = {label: solver.curves for label, solver in findings.solvers.items()}
+    layer_s = np.array([layer.median for layer in findings.measured.path.layers], np.float32)
     return Report(
         kind="densenet",
         title=title,
         config=config,
         record=record,
-        arrays={"curves.npz": _arrays(findings)},
+        arrays={"curves.npz": {**to_files(curves), "exact_logits": findings.measured.exact, "layer_s": layer_s}},
         artifacts=[
             Picture("convergence_by_step.png", partial(by_step_figure, curves, record, title)),
             Picture("predictions_by_step.png", partial(predictions_figure, curves, record, title)),
@@ -79,7 +75,7 @@ def _record(model: str, findings: Findings) -> dict[str, Any]:
     measured, solvers = findings.measured, findings.solvers
     comparison, path = measured.comparison, measured.path
     return {
-        "weights": findings.weights,
+        "weights": findings.classifier.description,
         "images": {"source": findings.images, "num_images": len(measured.exact)},
         "accuracy": findings.accuracy,
         "system": {
@@ -131,30 +127,15 @@ def _by_sweep(curves: Mapping[str, np.ndarray], exact: np.ndarray) -> dict[str, 
     }
 
 
-def _arrays(findings: Findings) -> dict[str, np.ndarray]:
-    layer_s = [layer.median for layer in findings.measured.path.layers]
-    curves = {
-        f"{label}/{name}": array.astype(np.float32) if array.dtype == np.float64 else array
-        for label, solver in findings.solvers.items()
-        for name, array in solver.curves.items()
-    }
-    return {**curves, "exact_logits": findings.measured.exact, "layer_s": np.array(layer_s, np.float32)}
-
-
 def _tables(findings: Findings) -> Iterator[ResultTable]:
     """Early exits of the parallel solvers, and times of all."""
     parallel = [solver for solver in findings.solvers.values() if solver.parallel]
     in_order = any(solver.row.entry.name == "segmented" for solver in parallel)
     exits = [{"label": solver.row.label, **found} for solver in parallel for found in solver.early_exits]
     title = "early exit: the five largest logits, in order, as they were k steps before"
-    yield _table(title, _EXIT_CELLS, exits, _IN_ORDER if in_order else "")
+    yield ResultTable.of(title, _EXIT_CELLS, exits, note=_IN_ORDER if in_order else "")
     times = [solver.times for solver in findings.solvers.values()]
-    yield _table("measured and modelled times of one batch", _TIME_CELLS, times)
-
-
-def _table(title: str, cells: _Cells, rows: Sequence[Mapping[str, Any]], note: str = "") -> ResultTable:
-    columns = [column for column, _ in cells]
-    return ResultTable(title, columns, [[text(row) for _, text in cells] for row in rows], note=note)
+    yield ResultTable.of("measured and modelled times of one batch", _TIME_CELLS, times)
 
 
 def _failure(findings: Findings) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -10,17 +10,16 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from data.images.pictures import load_pictures
-from models import describe_config
 from models.densenet.network import DenseNetNetwork
 from models.densenet.systems import BlockInput, DenseNetSystem
+from runners.config.models import resolved
 from runners.config.schema import RunConfig
 from runners.config.solvers import fit_entries, labels
-from runners.densenet.config import DenseNetRunnerConfig
+from runners.densenet.answers import Followed, follow_answers
+from runners.densenet.config import DenseNetRunnerConfig, load_classifier
 from runners.densenet.findings import Measured, find
-from runners.densenet.follow import Followed, follow_answers
 from runners.densenet.layers import time_layers
 from runners.densenet.report import densenet_report
-from runners.densenet.weights import load_classifier
 from runners.experiment import RunContext
 from runners.measure.comparison import Comparison, compare_solvers
 from runners.measure.timing import time_calls
@@ -55,13 +54,13 @@ class DenseNetRunner:
     def run(self) -> Report:
         """Measure, and follow every solver on all images; the report fails where one gives another answer or none."""
         config = self.config
-        self._say(f"{self.classifier.description}; {self.pictures.source}")
+        self.context.say(f"{self.classifier.description}; {self.pictures.source}")
         first, system = self.batches[0], self._system(self.batches[0])
         comparison = self._compare(system)
         call, readout = jax.jit(lambda network, x: network(x)), jax.jit(lambda system, x: system.readout(x))
         exact = np.concatenate([call(self.network, batch) for batch in self.batches])[: config.num_images]
         followed = self._follow(comparison)
-        self._say("timing every layer by itself ...")
+        self.context.say("timing every layer by itself ...")
         measured = Measured(
             comparison=comparison,
             exact=exact,
@@ -71,7 +70,7 @@ class DenseNetRunner:
             readout_s=time_calls(lambda: readout(system, comparison.reference), config.repeats),
         )
         findings = find(measured, self.classifier, self.pictures, config.early_exit.k)
-        return densenet_report(self.context.name, self._resolved(), findings)
+        return densenet_report(self.context.name, resolved(config, self.classifier.checkpoint), findings)
 
     def _compare(self, system: DenseNetSystem) -> Comparison:
         """The standard comparison, on the first batch."""
@@ -91,26 +90,13 @@ class DenseNetRunner:
         for label, entry in self.entries.items():
             if entry.trace is False or label in late:
                 continue
-            self._say(f"following {label} on {self.config.num_images} images ...")
+            self.context.say(f"following {label} on {self.config.num_images} images ...")
             systems = (self._system(batch) for batch in self.batches)
             followed[label] = follow_answers(entry, systems, self.config.num_images)
         return followed
 
     def _system(self, batch: Float[np.ndarray, "B H W C"]) -> DenseNetSystem:
         return DenseNetSystem(self.network, self._begin(self.network, batch))
-
-    def _resolved(self) -> dict[str, Any]:
-        """The config with every default filled in."""
-        checkpoint = self.classifier.checkpoint
-        return {
-            "model": describe_config(checkpoint.name, checkpoint.model.config),
-            **self.config.model_dump(exclude={"solvers", "model"}),
-            "solvers": [entry.record for entry in self.config.solvers],
-            "weights": checkpoint.info,
-        }
-
-    def _say(self, message: str) -> None:
-        self.context.console.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
 def _begin(network: DenseNetNetwork, images: Float[Array, "B H W C"]) -> BlockInput:

@@ -1,11 +1,11 @@
-"""Run a list of solvers on one system and measure each: the heart of every experiment that compares solvers."""
+"""Run a list of solvers on one system, measure each and say it in a table: the heart of what compares solvers."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 from rich.console import Console
@@ -14,15 +14,38 @@ from common.errors import UserError
 from runners.config.solvers import SolverEntry
 from runners.measure.job import Job, Plan, Row
 from runners.measure.progress import SolveProgress
-from runners.measure.skip import Skip, Skipped, split_entries
 from runners.measure.timing import Times, time_calls
+from runners.report.table import Cells, Column, ResultTable
+from runners.report.units import format_seconds
 from solvers import Status
 from solvers.equations import batch_size
 
+NAIVE_LENGTH = 2_000  # the equations up to which naive sequential evaluation is run, where a config does not say
+
+Skip: TypeAlias = Callable[[Any, SolverEntry], str | None]  # why an entry is not run on a system; None where it is
 # What errors are measured against, the first of these that is among the solvers.
 REFERENCES = ("sequential", "cached_sequential")
 # By the key of a row, the baseline that its time is held against.
 _BASELINES = {"speedup_vs_sequential": "sequential", "speedup_vs_cached": "cached_sequential"}
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A solver that was not run."""
+
+    label: str
+    entry: SolverEntry
+    reason: str
+
+    @property
+    def record(self) -> dict[str, str]:
+        """As results.json holds it."""
+        return {"solver": self.entry.name, "label": self.label, "reason": self.reason}
+
+    @property
+    def sentence(self) -> str:
+        """For a person."""
+        return f"{self.label} was left out: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -51,13 +74,12 @@ class Comparison:
         """The label of the best row, if there is one."""
         return self.best.label if self.best else None
 
-    def speedups(self, row: Row) -> dict[str, float | None]:
-        """A row's speed-up over each of the two sequential baselines; None unless both were run and converged."""
-        return {key: self._speedup(row, name) for key, name in _BASELINES.items()}
-
     def record(self, row: Row) -> dict[str, Any]:
-        """A row as results.json holds it."""
-        return row.record | self.speedups(row)
+        """A row as results.json holds it.
+
+        It has its speed-up over each of the two sequential baselines; None unless both were run and converged.
+        """
+        return row.record | {key: self._speedup(row, name) for key, name in _BASELINES.items()}
 
     @property
     def system_record(self) -> dict[str, Any]:
@@ -135,6 +157,7 @@ def compare_solvers(
                 if not keep or not rows:
                     raise
                 failed[label] = " ".join(str(error).split()) or "the memory ran out"
+        progress.finish()
     missing = {label: failed.get(label, "the run was interrupted") for label in chosen if label not in rows}
     return Comparison(
         num_equations=system.num_equations,
@@ -163,3 +186,69 @@ def _flops(compiled: Any) -> float | None:
     analysis = compiled.cost_analysis()
     flops = (analysis or {}).get("flops")
     return None if flops is None else float(flops)
+
+
+def split_entries(
+    system: Any, entries: Mapping[str, SolverEntry], skip: Skip
+) -> tuple[dict[str, SolverEntry], list[Skipped]]:
+    """The entries by label that are run on ``system``, and those that are not."""
+    reasons = {label: skip(system, entry) for label, entry in entries.items()}
+    kept = {label: entry for label, entry in entries.items() if reasons[label] is None}
+    return kept, [Skipped(label, entries[label], reason) for label, reason in reasons.items() if reason is not None]
+
+
+def too_long(system: Any, entry: SolverEntry, max_length: int) -> str | None:
+    """Why naive sequential evaluation is not run on so long a system; None for other solvers and shorter systems."""
+    length = system.num_equations
+    if entry.name != "sequential" or length <= max_length:
+        return None
+    return (
+        f"naive sequential evaluation computes all T equations T times, here {length**2:,} of each sample; it is left "
+        f"out above T = {max_length:,} (sequential_max_length)"
+    )
+
+
+# The numbers say which column makes room first where the console is narrow.
+_CELLS: Cells = (
+    (Column("solver", align="left"), lambda row: row["label"]),
+    (Column("status", drop=8, align="left"), lambda row: row["status"]),
+    (Column("steps"), lambda row: str(row["num_steps"])),
+    (Column("sweeps", drop=4), lambda row: f"{row['sweep_equivalents']:.1f}"),
+    (Column("time"), lambda row: format_seconds(row["run_s"]["median"])),
+    (Column("quartiles", drop=3), lambda row: " - ".join(format_seconds(row["run_s"][key]) for key in ("q1", "q3"))),
+    (Column("vs naive", drop=5), lambda row: _factor(row["speedup_vs_sequential"])),
+    (Column("vs cached", drop=9), lambda row: _factor(row["speedup_vs_cached"])),
+    (Column("residual", drop=7), lambda row: _error(row["max_residual"])),
+    (Column("mismatched", drop=6), lambda row: str(row["mismatched_equations"])),
+    (Column("error"), lambda row: _error(row["max_abs_error"])),
+    (Column("memory", drop=2), lambda row: _memory(row["peak_memory_bytes"])),
+    (Column("compile", drop=1), lambda row: format_seconds(row["compile_s"])),
+)
+
+
+def comparison_table(comparison: Comparison, title: str) -> ResultTable:
+    """All rows, the fastest converged one marked."""
+    return ResultTable.of(
+        title,
+        _CELLS,
+        [comparison.record(row) for row in comparison.rows],
+        best=next((i for i, row in enumerate(comparison.rows) if row is comparison.best), None),
+        note=(
+            f"T = {comparison.num_equations} equations, batch {comparison.batch_size}; one sweep takes "
+            f"{format_seconds(comparison.sweep_s.median)}. * fastest that converged; steps: sequential network "
+            "evaluations; sweeps: work in full sweeps; residual: max |F(x) - x|; mismatched: equations off by more "
+            f"than 0.001; error: against {comparison.reference_label}."
+        ),
+    )
+
+
+def _factor(factor: float | None) -> str:
+    return "-" if factor is None else f"{factor:.1f}x" if factor >= 10 else f"{factor:.2f}x"
+
+
+def _error(value: float) -> str:
+    return f"{value:.1e}" if value else "0"
+
+
+def _memory(size: int | None) -> str:
+    return "-" if size is None else f"{size / 2**20:.1f} MiB"

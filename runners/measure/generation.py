@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +23,7 @@ class CompiledGeneration:
     def __init__(self, network: WaveNetNetwork, head: Any, state: Generation, num_samples: int) -> None:
         """Compile for pieces of ``num_samples``. ``state`` is used up; ``compile_s`` is the time that it took."""
         begin = time.perf_counter()
-        self.num_samples, self._state = num_samples, state
+        self.num_samples, self.state = num_samples, state  # where it stands
         self._generate = generate.lower(network, head, state, num_samples).compile()
         self.compile_s = time.perf_counter() - begin
 
@@ -34,14 +33,9 @@ class CompiledGeneration:
         ``network``: that which it was compiled for, or one that differs in its frames alone.
         """
         begin = time.perf_counter()
-        ids, self._state = jax.block_until_ready(self._generate(network, self._state))
+        ids, self.state = jax.block_until_ready(self._generate(network, self.state))
         took = time.perf_counter() - begin
         return np.asarray(ids), took
-
-    @property
-    def state(self) -> Generation:
-        """Where it stands."""
-        return self._state
 
 
 @dataclass(frozen=True)
@@ -56,10 +50,9 @@ class Continuation:
     @property
     def record(self) -> dict[str, Any]:
         """As results.json has it; the real-time factor is time spent over time of sound: below 1 it keeps up."""
-        times = dataclasses.asdict(self.sample_s)
         return {
             "num_samples": len(self.ids),
-            "ms_per_sample": {key: value if key == "n" else 1e3 * value for key, value in times.items()},
+            "ms_per_sample": self.sample_s.in_ms,
             "real_time_factor": self.sample_s.median * self.sample_rate,
             "sample_rate": self.sample_rate,
             "state_bytes": self.state_bytes,

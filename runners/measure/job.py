@@ -14,9 +14,8 @@ import numpy as np
 from jaxtyping import Array, Shaped
 
 from runners.config.solvers import SolverEntry
-from runners.measure.follow import follow
 from runners.measure.progress import SolveProgress
-from runners.measure.timing import CompiledSolve, Slice, Times
+from runners.measure.timing import CompiledSolve, Slice, Times, follow
 from solvers import Solution, Status, TraceOptions
 
 MISMATCH = 1e-3  # an equation whose value is further than this from the reference sweep's counts as mismatched
@@ -62,9 +61,9 @@ class Row:
     @property
     def record(self) -> dict[str, Any]:
         """The row as results.json holds it, without what other rows have a part in."""
-        named = {"solver": self.entry.name, "label": self.label, "options": self.entry.options}
         measured = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)[2:-2]}
-        return {**named, **measured, "status": self.status.label, "run_s": dataclasses.asdict(self.run_s)}
+        shown = {"status": self.status.label, "run_s": dataclasses.asdict(self.run_s)}
+        return {**self.entry.named(self.label), **measured, **shown}
 
 
 @dataclass(frozen=True)

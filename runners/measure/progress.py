@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -25,37 +24,29 @@ class SolveProgress(LiveProgress):
             TimeElapsedColumn(),
         )
         self.stages = stages
-        self.tasks: dict[str, TaskID] = {
-            label: self.bar.add_task(label, total=float(count), start=False, stage="")
-            for label, count in stages.items()
+        self.lines: dict[str, TaskID] = {
+            label: self.add_task(label, total=float(count), start=False, stage="") for label, count in stages.items()
         }
         self.done = dict.fromkeys(stages, 0)
         self.current: str | None = None
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Leave the bars as they stand, with the last solver marked as done if all went well."""
-        if error is None:
-            self._finish()
-        super().__exit__(kind, error, traceback)
-
     def stage(self, label: str, name: str) -> None:
         """``label`` begins its next stage."""
         if label != self.current:
-            self._finish()
+            self.finish()
             self.current = label
-            self.bar.start_task(self.tasks[label])
+            self.start_task(self.lines[label])
             if not self.console.is_terminal:
                 self.console.print(f"{label} ...")
-        self.bar.update(self.tasks[label], stage=name, completed=float(self.done[label]))
+        self.update(self.lines[label], stage=name, completed=float(self.done[label]))
         self.done[label] += 1
 
     def at(self, label: str, frontier: int, total: int) -> None:
         """``label`` is within its stage: ``frontier`` of ``total`` equations are exact."""
-        self.bar.update(self.tasks[label], completed=self.done[label] - 1 + frontier / max(1, total))
+        self.update(self.lines[label], completed=self.done[label] - 1 + frontier / max(1, total))
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """The current solver is done."""
         if self.current is not None:
-            self.bar.update(self.tasks[self.current], stage="done", completed=float(self.stages[self.current]))
-            self.bar.stop_task(self.tasks[self.current])
+            self.update(self.lines[self.current], stage="done", completed=float(self.stages[self.current]))
+            self.stop_task(self.lines[self.current])

@@ -1,4 +1,4 @@
-"""Times: compiling apart from running, warmed up, blocked until ready, medians and quartiles.
+"""Times: compiling apart from running, warmed up, blocked until ready, medians and quartiles; and a solve followed.
 
 A solve runs in compiled slices of about half a second, so that a progress bar, Ctrl-C and a time limit can act between
 them; a solve shorter than that is one slice.
@@ -7,21 +7,24 @@ them; a solve shorter than that is one slice.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from runners.measure.memory import check_fits, program_bytes
-from solvers import Progress, Solver, Status, TraceOptions, advance, start
+from solvers import Progress, Solution, Solver, Status, TraceOptions, advance, finish, start
 
 SLICE_S = 0.5
 WARM_UP_S = 0.1
 CALLS_S = 5.0
+
+Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,11 @@ class Times:
         """Median and quartiles of ``seconds``."""
         q1, median, q3 = np.percentile(seconds, [25, 50, 75])
         return cls(float(median), float(q1), float(q3), len(seconds))
+
+    @property
+    def in_ms(self) -> dict[str, float]:
+        """As results.json has times in milliseconds; ``n`` stays the number of measurements."""
+        return {key: value if key == "n" else 1e3 * value for key, value in dataclasses.asdict(self).items()}
 
 
 def time_calls(function: Callable[[], Any], repeats: int) -> Times:
@@ -136,3 +144,29 @@ class CompiledSolve:
         if stats and "peak_bytes_in_use" in stats:
             return int(stats["peak_bytes_in_use"])
         return program_bytes(self._advance)
+
+
+class FollowedSolve(NamedTuple, Generic[Seen]):
+    """A solve that has ended."""
+
+    solution: Solution[Any]  # as it stands at the end, or where the time limit stopped it
+    seconds: float  # that solving took
+    seen: list[Seen]  # what was observed after every slice, in order; one or more
+
+
+def follow(
+    compiled: CompiledSolve, observe: Callable[[Slice], Seen], every: int | None = None, limit_s: float | None = None
+) -> FollowedSolve[Seen]:
+    """Run a solve from its beginning and observe it after every ``every`` iterations, the last ones included.
+
+    Without ``every`` a slice is as many iterations as take about half a second. The solve is stopped after the first
+    slice that ends beyond ``limit_s`` seconds of solving; the time that observing takes does not count.
+    """
+    seen: list[Seen] = []
+    unfinished = Status.MAX_STEPS_REACHED
+    for last in compiled.slices(every):
+        seen.append(observe(last))
+        if limit_s is not None and last.seconds > limit_s and last.unfinished:
+            unfinished = Status.TIME_LIMIT_REACHED
+            break
+    return FollowedSolve(finish(compiled.system, last.progress, unfinished), last.seconds, seen)

@@ -1,4 +1,4 @@
-"""Pictures of sound: waveforms and spectrograms, of one clip or of several to compare.
+"""Sound as something that a run leaves behind: wav files, and pictures of one clip or of several to compare.
 
 The ``draw_*`` functions draw on axes that the caller has. Samples are one channel, (N,) with N >= 2, full scale is
 [-1, 1]; rates are in Hz.
@@ -7,7 +7,9 @@ The ``draw_*`` functions draw on axes that the caller has. Samples are one chann
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -15,24 +17,43 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from data.audio.clip import write_wave
 from runners.plotting.style import FAINT, INK, new_figure, set_title, style_axes
 
 RANGE_DB = 70.0  # from the loudest that is shown to black
 _COLUMNS = 1500  # in a picture: more are not seen
 _WINDOW_S = 0.032
+_PAUSE_S = 0.25  # between the sounds of a batch in one file
 _WAVE = "#0072b2"
 
 
+@dataclass(frozen=True)
+class WaveFile:
+    """A wav file of one channel, full scale [-1, 1]. Satisfies Artifact."""
+
+    name: str
+    samples: Float[np.ndarray, " N"]
+    sample_rate: int  # in Hz
+
+    essential: ClassVar[bool] = True
+
+    def write(self, folder: Path) -> None:
+        """Write the file, whole or not at all."""
+        write_wave(folder / self.name, self.samples, self.sample_rate)
+
+
+def one_after_the_other(sounds: Float[np.ndarray, "B T"], sample_rate: int) -> Float[np.ndarray, " N"]:
+    """The sounds of a batch as one, with pauses of a quarter of a second between them."""
+    pause = round(_PAUSE_S * sample_rate)
+    apart = np.pad(sounds, ((0, 0), (0, pause))).reshape(-1)
+    return apart[: len(apart) - pause]
+
+
 class Spectrogram(NamedTuple):
-    """How loud a sound is in time and frequency.
+    """How loud a sound is in time and frequency."""
 
-    Attributes:
-        magnitude_db: (frequencies, times), 20 log10 of the magnitude; a full-scale sine is 0 at its frequency.
-        extent: left and right in s, bottom and top in kHz: the outer edges of the first and the last cells.
-    """
-
-    magnitude_db: Float[np.ndarray, "F S"]
-    extent: tuple[float, float, float, float]
+    magnitude_db: Float[np.ndarray, "F S"]  # 20 log10 of the magnitude; a full-scale sine is 0 at its frequency
+    extent: tuple[float, float, float, float]  # left, right in s, bottom, top in kHz: the outer edges of outer cells
 
 
 def compare_audio(
@@ -64,7 +85,9 @@ def compare_audio(
     longest = max(len(samples) for samples in clips.values())
     rows[0, 0].set_xlim(0, longest / sample_rate)
     rows[0, 0].set_ylim(*_limits(np.concatenate(list(clips.values()))))
-    _colour_bar(figure, image, list(rows[:, 1]))
+    bar = figure.colorbar(image, ax=list(rows[:, 1]), pad=0.01, fraction=0.03, aspect=18 * len(clips))
+    bar.set_label("dB", color=INK, fontsize=9)
+    bar.ax.tick_params(colors=INK, labelsize=8)
     set_title(figure, title)
     return figure
 
@@ -93,21 +116,10 @@ def draw_spectrogram(
     loudest_db: float | None = None,
     range_db: float = RANGE_DB,
 ) -> AxesImage:
-    """Draw the log-magnitude spectrogram in dB, kHz against seconds.
+    """Draw the log-magnitude spectrogram in dB, kHz against seconds, and return the image, for a colour bar.
 
-    Args:
-        axes: to draw on.
-        samples: (N,).
-        sample_rate: in Hz.
-        loudest_db: what the brightest colour stands for, so that several pictures can share it; by default the clip's
-            own greatest value.
-        range_db: how far below it the darkest is.
-
-    Returns:
-        The image, for a colour bar.
-
-    Raises:
-        ValueError: as ``spectrogram``.
+    The brightest colour stands for ``loudest_db``, by default the clip's own greatest value, so that several pictures
+    can share it; the darkest is ``range_db`` below. Raises ValueError as ``spectrogram`` does.
     """
     magnitude_db, extent = spectrogram(samples, sample_rate)
     loudest = float(magnitude_db.max()) if loudest_db is None else loudest_db
@@ -151,9 +163,3 @@ def _limits(samples: Float[np.ndarray, " N"]) -> tuple[float, float]:
     """Symmetric limits of an amplitude axis, a little beyond the greatest; those of full scale for silence."""
     peak = float(np.abs(samples).max()) or 1.0
     return -1.05 * peak, 1.05 * peak
-
-
-def _colour_bar(figure: Figure, image: AxesImage, panels: list[Axes]) -> None:
-    bar = figure.colorbar(image, ax=panels, pad=0.01, fraction=0.03, aspect=18 * len(panels))
-    bar.set_label("dB", color=INK, fontsize=9)
-    bar.ax.tick_params(colors=INK, labelsize=8)

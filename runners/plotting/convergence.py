@@ -42,6 +42,15 @@ def by_label(arrays: Arrays) -> dict[str, dict[str, Shaped[np.ndarray, "..."]]]:
     return grouped
 
 
+def to_files(grouped: Traces) -> dict[str, Shaped[np.ndarray, "..."]]:
+    """The inverse of ``by_label``, with numbers of 64 bits as 32: that is how files hold them."""
+    return {
+        f"{label}/{name}": array.astype(np.float32) if array.dtype == np.float64 else array
+        for label, arrays in grouped.items()
+        for name, array in arrays.items()
+    }
+
+
 def convergence_figure(traces: Traces, rows: Rows, title: str, reference: str, x: XAxis) -> Figure:
     """Error and forward difference against sequential steps or measured seconds, all axes logarithmic.
 
@@ -93,10 +102,11 @@ def _draw_row(axes: Axes, row: Mapping[str, Any], points: Float[np.ndarray, "S 3
     """Draw a row's points (x, y, lower end of the shade) and mark the last."""
     x, height, low = points.T
     colour, marker = solver_style(row["solver"])
+    took = f", {format_seconds(row['run_s']['median'])}" if row.get("run_s") else ""
     style: dict[str, Any] = {"color": colour, "marker": marker}
     # Nothing is known between two iterations: the value stays what it was, so the line is a staircase.
     line: dict[str, Any] = {"drawstyle": "steps-post", "ls": dashes, "lw": 1.6, "ms": 4, "markevery": 0.07}
-    axes.plot(x, height, **style, **line, label=_legend(row))
+    axes.plot(x, height, **style, **line, label=f"{row['label']}: {row['num_steps']} steps{took}")
     # The end is a larger marker, hollow where it is all there is, so that it does not hide another's end.
     end: dict[str, Any] = {"mfc": "none", "mec": colour, "mew": 1.6} if len(x) == 1 else {"mec": "white", "mew": 0.8}
     axes.plot(x[-1:], height[-1:], ms=8, zorder=4, **style, **end)
@@ -113,9 +123,8 @@ def _points(label: str, trace: Arrays, x: str, y: str, shade: str) -> Float[np.n
     if arrays[0].ndim != 1 or len({array.shape for array in arrays}) != 1:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in zip(names, arrays, strict=True))
         raise ValueError(f"the trace of {label} must be one-dimensional and equally long arrays, not {shapes}")
-    points: Float[np.ndarray, "all 3"] = np.stack(arrays, axis=1)
-    known: Float[np.ndarray, "S 3"] = points[np.isfinite(points).all(axis=1) & (points[:, 0] > 0)]
-    return known
+    points = np.stack(arrays, axis=1)
+    return points[np.isfinite(points).all(axis=1) & (points[:, 0] > 0)]
 
 
 def zero_floor(values: Float[np.ndarray, " S"]) -> float:
@@ -136,7 +145,9 @@ def _style(axes: Axes, values: Float[np.ndarray, " S"], floor: float, x: XAxis, 
     ticks = [10.0**power for power in range(low, high + 1, -(-(high - low) // _MAX_TICKS))]
     axes.yaxis.set_major_locator(FixedLocator(ticks))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: "0" if y <= floor * 1.01 else _power(y)))
+    axes.yaxis.set_major_formatter(
+        FuncFormatter(lambda y, _: "0" if y <= floor * 1.01 else f"$10^{{{round(math.log10(y))}}}$")
+    )
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x_, _: format_seconds(x_) if x == "time_s" else f"{x_:g}"))
     axes.set_ylim(10.0 ** (low - 0.4), 2 * max(heights, default=10.0**high))
     if floor:
@@ -147,12 +158,3 @@ def mark_zero(axes: Axes, floor: float) -> None:
     """Shade a band around the height on which exact zeros are drawn, and say what it is."""
     axes.axhspan(floor / 10**0.5, floor * 10**0.5, color="#f3f3f3", lw=0, zorder=0)
     axes.text(0.01, floor * 10**0.12, "exactly 0", transform=axes.get_yaxis_transform(), fontsize=8, color=FAINT)
-
-
-def _power(value: float) -> str:
-    return f"$10^{{{round(math.log10(value))}}}$"
-
-
-def _legend(row: Mapping[str, Any]) -> str:
-    time = f", {format_seconds(row['run_s']['median'])}" if row.get("run_s") else ""
-    return f"{row['label']}: {row['num_steps']} steps{time}"

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from runners.plotting.images import check_images, grid_image
+from runners.plotting.picture import check_images, grid_image
 from runners.report.units import format_seconds
 
 FRAME_MS, HOLD_MS = 60, 2500  # how long each picture stays, and the last one
@@ -40,25 +40,25 @@ class GifRow:
 
     label: str
     frames: UInt8[np.ndarray, "F N H W C"]
-    times: Float[np.ndarray, " F"]  # measured seconds
-    steps: Int[np.ndarray, " F"]  # sequential network evaluations so far
+    time_s: Float[np.ndarray, " F"]  # measured seconds
+    num_steps: Int[np.ndarray, " F"]  # sequential network evaluations so far
 
     def __post_init__(self) -> None:
         check_images(self.frames, dimensions=5)
-        if self.times.shape != self.frames.shape[:1] or self.steps.shape != self.times.shape:
-            shapes = f"{self.times.shape} and {self.steps.shape}"
+        if self.time_s.shape != self.frames.shape[:1] or self.num_steps.shape != self.time_s.shape:
+            shapes = f"{self.time_s.shape} and {self.num_steps.shape}"
             raise ValueError(f"{self.label}: {len(self.frames)} frames need as many times and steps, not {shapes}")
-        if not np.isfinite(self.times).all() or self.times[0] < 0 or (np.diff(self.times) < 0).any():
+        if not np.isfinite(self.time_s).all() or self.time_s[0] < 0 or (np.diff(self.time_s) < 0).any():
             raise ValueError(f"{self.label}: times must be finite, not negative and ascending")
 
     @property
     def seconds(self) -> float:
         """When the solver is done."""
-        return float(self.times[-1])
+        return float(self.time_s[-1])
 
     def at(self, clock: float) -> int:
         """The index of the last frame that was there at that time; before the first one, the first."""
-        return max(0, int(np.searchsorted(self.times, clock, side="right")) - 1)
+        return max(0, int(np.searchsorted(self.time_s, clock, side="right")) - 1)
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,11 @@ def solving_gif(rows: Sequence[GifRow], title: str) -> bytes:
         raise ValueError(f"rows must show the same images, not {[row.frames.shape[1:] for row in rows]}")
     ticks, palette, content = plan_clock(rows), _Palette(rows), b""
     for layout in plan_layouts(rows):
-        content = _encode([palette.indexed(_picture(rows, tick, layout, title)) for tick in ticks], ticks)
+        first, *others = (palette.indexed(_picture(rows, tick, layout, title)) for tick in ticks)
+        durations, buffer = [tick.duration_ms for tick in ticks], io.BytesIO()
+        # Pictures that are alike become one that stays longer; optimize: of each only the pixels that changed are kept.
+        first.save(buffer, "GIF", save_all=True, append_images=others, duration=durations, loop=0, optimize=True)
+        content = buffer.getvalue()
         if len(content) < MAX_BYTES:
             break
     return content
@@ -195,9 +199,9 @@ def _draw_panel(picture: Image.Image, row: GifRow, clock: float, layout: Layout,
     picture.paste(Image.fromarray(grid_image(row.frames[index, : layout.images], layout.scale, _GAP)), corner)
     draw.text((left, top - 41), row.label, _INK, _fitting(row.label, 15, width, bold=True))
     final = math.floor(100 * (row.frames[index] == row.frames[-1]).mean())
-    done, colour, status = False, _FAINT, f"step {row.steps[index]}, {final}% of pixels final"
+    done, colour, status = False, _FAINT, f"step {row.num_steps[index]}, {final}% of pixels final"
     if clock >= row.seconds:
-        done, colour, status = True, _DONE, f"✓ {row.steps[-1]} steps in {format_seconds(row.seconds)}"
+        done, colour, status = True, _DONE, f"✓ {row.num_steps[-1]} steps in {format_seconds(row.seconds)}"
     draw.text((left, top - 20), status, colour, _fitting(status, 13, width, bold=done))
 
 
@@ -218,34 +222,22 @@ class _Palette:
     """At most 255 colours for the whole animation, one short of what a GIF can have: unchanged pixels need the last."""
 
     def __init__(self, rows: Sequence[GifRow]) -> None:
+        from scipy.spatial import KDTree  # takes a while to import
+
         ends = ((_WHITE, _INK), (_WHITE, _DONE), *((_WHITE, colour) for colour in _PHASES))
         text = np.concatenate([np.linspace(start, end, 8).astype(np.uint8) for start, end in ends])
         seen = [row.frames[index] for row in rows for index in (0, len(row.frames) // 2, -1)]
         samples = Image.fromarray(grid_image(np.concatenate(seen), gap=0)).quantize(255 - len(text)).convert("RGB")
         drawn = np.asarray(samples).reshape(-1, 3)
         self.colours: UInt8[np.ndarray, "colours 3"] = np.unique(np.concatenate([text, drawn]), axis=0)
+        self._tree = KDTree(self.colours)
         self._nearest = np.full(2**24, 255, np.uint8)  # by red, green and blue; 255: not looked up so far
 
     def indexed(self, picture: Image.Image) -> Image.Image:
         """The picture in the palette's nearest colours; Pillow's own conversion rounds to 6 bits a channel."""
-        red, green, blue = np.moveaxis(np.asarray(picture).astype(np.int32), 2, 0)
-        codes = (red << 16) | (green << 8) | blue
+        codes = np.asarray(picture).astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
         new = np.unique(codes[self._nearest[codes] == 255])
-        wanted = np.stack([new >> 16, (new >> 8) & 255, new & 255], axis=1)
-        for part in range(0, len(new), 1024):
-            apart = wanted[part : part + 1024, None] - self.colours[None].astype(np.int32)
-            self._nearest[new[part : part + 1024]] = (apart**2).sum(axis=2).argmin(axis=1)
+        self._nearest[new] = self._tree.query(np.stack([new >> 16, (new >> 8) & 255, new & 255], axis=1))[1]
         image = Image.fromarray(self._nearest[codes])
         image.putpalette(self.colours.ravel().tolist())
         return image
-
-
-def _encode(pictures: Sequence[Image.Image], ticks: Sequence[Tick]) -> bytes:
-    """The GIF file; pictures that are alike become one that stays longer."""
-    durations = [tick.duration_ms for tick in ticks]
-    buffer = io.BytesIO()
-    # optimize: of each picture only the pixels that changed are stored.
-    pictures[0].save(
-        buffer, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=True
-    )
-    return buffer.getvalue()

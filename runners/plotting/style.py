@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-
-from common.files import write_atomically
 
 INK, FAINT, GRID = "#222222", "#666666", "#e4e4e4"
 
@@ -46,6 +43,16 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def panel_figure(width: float, height: float, title: str, draw: Callable[[Axes], None]) -> Figure:
+    """A figure of one panel that ``draw`` draws on, with a title above and a legend below."""
+    figure = new_figure(width, height)
+    axes = figure.subplots()
+    draw(axes)
+    draw_legend(figure, [axes])
+    set_title(figure, title)
+    return figure
+
+
 def style_axes(axes: Axes) -> None:
     """Two faint spines, a grid behind what is drawn."""
     axes.spines[["top", "right"]].set_visible(False)
@@ -71,11 +78,6 @@ def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     return buffer.getvalue()
-
-
-def save_figure(path: Path, figure: Figure) -> None:
-    """Write the figure as a PNG file, whole or not at all."""
-    write_atomically(path, png(figure))
 
 
 def draw_legend(figure: Figure, axes: Sequence[Axes]) -> None:

@@ -1,11 +1,9 @@
-"""Consoles: tables and sentences go to standard output, messages and progress to standard error."""
+"""Progress on a console, which is that of standard error: tables and sentences go to standard output."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 from rich.progress import (
@@ -19,14 +17,16 @@ from rich.progress import (
 )
 
 
-def output_console() -> Console:
-    """Where tables are printed. Nothing in a text is taken for markup or coloured by its kind."""
-    return Console(highlight=False, markup=False)
+class LiveProgress(Progress):
+    """Bars that are shown while a block runs, on a terminal alone; they stay as they stand."""
 
+    def __init__(self, console: Console, *columns: ProgressColumn, transient: bool = False) -> None:
+        """``columns`` are the parts of each bar, from left to right; bars that are transient disappear at the end."""
+        super().__init__(*columns, console=console, transient=transient, disable=not console.is_terminal)
 
-def message_console() -> Console:
-    """Where messages and progress are printed."""
-    return Console(stderr=True, highlight=False, markup=False)
+    def say(self, message: str) -> None:
+        """Print a line, of which nothing is taken for markup."""
+        self.console.print(message, highlight=False, soft_wrap=True, markup=False)
 
 
 @contextmanager
@@ -35,45 +35,15 @@ def counting_bar(console: Console, what: str, total: int) -> Iterator[Progress]:
 
     ``bar.advance(bar.task_ids[0])`` counts one.
     """
-    with Progress(
+    with LiveProgress(
+        console,
         TextColumn("{task.description:<12}"),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        console=console,
         transient=True,
-        disable=not console.is_terminal,
     ) as bar:
         bar.add_task(what, total=total)
         yield bar
-
-
-class LiveProgress:
-    """Bars that are shown while a block runs, on a terminal alone; they stay as they stand.
-
-    Attributes:
-        console: where they are, and where lines are printed.
-        bar: rich's, to which tasks are added.
-    """
-
-    def __init__(self, console: Console, *columns: ProgressColumn) -> None:
-        """``columns`` are the parts of each bar, from left to right."""
-        self.console = console
-        self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
-
-    def __enter__(self) -> Self:
-        """Show the bars."""
-        self.bar.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Leave the bars as they stand."""
-        self.bar.__exit__(kind, error, traceback)
-
-    def say(self, message: str) -> None:
-        """Print a line, of which nothing is taken for markup."""
-        self.console.print(message, highlight=False, soft_wrap=True, markup=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -31,23 +32,16 @@ def _device_kind(device: Any) -> str:
     if device.platform != "cpu":
         return str(device.device_kind)
     cpuinfo = Path("/proc/cpuinfo")
-    names = []
-    if cpuinfo.is_file():
-        lines = cpuinfo.read_text(errors="replace").splitlines()
-        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    text = cpuinfo.read_text(errors="replace") if cpuinfo.is_file() else ""
+    names = re.findall(r"^model name\s*:\s*(.*?)\s*$", text, re.MULTILINE)
     name = names[0] if names else platform.processor() or platform.machine()
     return f"{name}, {len(names)} cores" if names else name
 
 
 def _git_commit() -> str | None:
     """The commit checked out, with "+" where files differ from it; None outside a repository."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
+    line = ["git", "-C", str(ROOT), "describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=+"]
     try:
-        commit = git("rev-parse", "--short=12", "HEAD")
-        return commit + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+        return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None

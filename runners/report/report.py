@@ -29,31 +29,19 @@ class Artifact(Protocol):
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that a run leaves behind.
+    """Everything that a run leaves behind."""
 
-    Attributes:
-        kind: which kind of experiment it is, as results.json says: the keys of ``record`` follow from it.
-        title: the line above tables and pictures.
-        config: the config as resolved, every default filled in; it has the ``seed``.
-        record: results.json behind the header that all experiments share.
-        arrays: by the name of an .npz file, its arrays by name. A file without arrays is not written.
-        artifacts: what else is written, after results.json and the arrays.
-        tables: printed in this order.
-        sentences: what came out, in words; printed below the tables, a line each.
-        failure: what went wrong although there are results: said once they are written, with exit code 1.
-        interrupted: the results are of what was done before Ctrl-C; the exit code is that of an interrupted run.
-        afterwards: what waits until the results are on disk, such as the removal of a training's state: done in this
-            order, and not at all where an essential artifact could not be written.
-    """
-
-    kind: str
-    title: str
-    config: Mapping[str, Any]
-    record: Mapping[str, Any]
+    kind: str  # which kind of experiment it is, as results.json says: the keys of ``record`` follow from it
+    title: str  # the line above tables and pictures
+    config: Mapping[str, Any]  # as resolved, every default filled in; it has the ``seed``
+    record: Mapping[str, Any]  # results.json behind the header that all experiments share
+    # By the name of an .npz file, its arrays by name. A file without arrays is not written.
     arrays: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
-    artifacts: Sequence[Artifact] = ()
-    tables: Sequence[ResultTable] = ()
-    sentences: Sequence[str] = ()
-    failure: str | None = None
-    interrupted: bool = False
+    artifacts: Sequence[Artifact] = ()  # what else is written, after results.json and the arrays
+    tables: Sequence[ResultTable] = ()  # printed in this order
+    sentences: Sequence[str] = ()  # what came out, in words; printed below the tables, a line each
+    failure: str | None = None  # what went wrong although there are results: said after them, with exit code 1
+    interrupted: bool = False  # the results are of what was done before Ctrl-C, and the exit code says so
+    # What waits until the results are on disk, such as the removal of a training's state: done in this order, and not
+    # at all where an essential artifact could not be written.
     afterwards: Sequence[Callable[[], None]] = ()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 from rich import box
 from rich.console import Console
@@ -24,23 +24,24 @@ class Column:
     align: Literal["left", "right"] = "right"
 
 
+Cells: TypeAlias = Sequence[tuple[Column, Callable[[Any], str]]]  # each column, and its text for a row's subject
+
+
 @dataclass(frozen=True)
 class ResultTable:
-    """Rows of cells under their headings.
+    """Rows of cells under their headings."""
 
-    Attributes:
-        title: the line above.
-        columns: from left to right.
-        rows: a text for each column.
-        best: the row that is marked with a star and in bold, if any.
-        note: how to read it; printed below.
-    """
+    title: str  # the line above
+    columns: Sequence[Column]  # from left to right
+    rows: Sequence[Sequence[str]]  # a text for each column
+    best: int | None = None  # the row that is marked with a star and in bold, if any
+    note: str = ""  # how to read it; printed below
 
-    title: str
-    columns: Sequence[Column]
-    rows: Sequence[Sequence[str]]
-    best: int | None = None
-    note: str = ""
+    @classmethod
+    def of(cls, title: str, cells: Cells, rows: Iterable[Any], best: int | None = None, note: str = "") -> ResultTable:
+        """The table of ``rows`` that are not texts so far: each column comes with how it says a row."""
+        columns, texts = [column for column, _ in cells], [[text(row) for _, text in cells] for row in rows]
+        return cls(title, columns, texts, best, note)
 
     def print(self, console: Console, *, all_columns: bool = False) -> None:
         """Print as many columns as fit, or all of them; the text of a cell is never taken for markup."""

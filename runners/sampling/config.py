@@ -8,10 +8,9 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from runners.config.models import ModelChoice
-from runners.config.schema import RunConfig
+from runners.config.schema import Count, RunConfig
 from runners.config.solvers import SolverList
-from runners.sampling.known_pixels import KnownPixels
-from runners.sampling.prompt import PromptConfig
+from runners.sampling.given import KnownPixels, PromptConfig
 
 
 class SamplerConfig(ModelChoice, RunConfig):
@@ -21,14 +20,14 @@ class SamplerConfig(ModelChoice, RunConfig):
         **dict.fromkeys(("dataset", "data_dir"), "known_pixels, where images are completed; samplers read no others")
     }
 
-    batch_size: Annotated[int, Field(ge=1)] = 16
+    batch_size: Count = 16
     noise_file: str | None = None  # an .npz with the noise's arrays, batch first, named as the model documents
     head: dict[str, Any] = Field(default_factory=dict)  # options of the output distribution: {temperature: 0.9}
     known_pixels: KnownPixels | None = None  # images that are completed: their first pixels are given
     # Each {name: ..., options}, where max_steps, repeats and trace are options of every solver and the latter two
     # override the run's. The first sequential one is the reference for errors.
     solvers: SolverList
-    repeats: Annotated[int, Field(ge=1)] = 5  # timed runs of each solver, after one that is not (unless it is long)
+    repeats: Count = 5  # timed runs of each solver, after one that is not (unless it is long)
     time_limit_s: Annotated[float, Field(gt=0)] | None = None  # for each run of each solver
     trace: bool = True  # residual, frontier and error by step, the frames and the pictures made of them
 
@@ -36,8 +35,8 @@ class SamplerConfig(ModelChoice, RunConfig):
 class WaveNetSamplerConfig(SamplerConfig):
     """The keys of a sampler's config, and those of sound."""
 
-    num_samples: Annotated[int, Field(ge=1)]  # T: the equations that the solvers are compared on
-    batch_size: Annotated[int, Field(ge=1)] = 1
+    num_samples: Count  # T: the equations that the solvers are compared on
+    batch_size: Count = 1
     # {name: argmax}, the likeliest class, or {name: gumbel, temperature: 0.9}, a draw; by default gumbel
     head: dict[str, Any] = Field(default_factory=dict)
     initial_value: Annotated[float, Field(ge=-1, le=1)] = 0.0  # what the very first step reads

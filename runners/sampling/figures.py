@@ -21,21 +21,13 @@ class Clip(NamedTuple):
 
 
 class SampledSound(NamedTuple):
-    """A batch of sampled sounds in [-1, 1].
+    """A batch of sampled sounds in [-1, 1]."""
 
-    Attributes:
-        prompt: what every sample was given to begin with; P may be 0.
-        samples: what the solvers found.
-        continuation: what was generated behind it; N may be 0.
-        sample_rate: in Hz.
-        clip: the sound beside which it is shown, from the time on at which the prompt begins.
-    """
-
-    prompt: Float[np.ndarray, "B P"]
-    samples: Float[np.ndarray, "B T"]
-    continuation: Float[np.ndarray, "B N"]
-    sample_rate: int
-    clip: Clip | None
+    prompt: Float[np.ndarray, "B P"]  # what every sample was given to begin with; P may be 0
+    samples: Float[np.ndarray, "B T"]  # what the solvers found
+    continuation: Float[np.ndarray, "B N"]  # what was generated behind it; N may be 0
+    sample_rate: int  # in Hz
+    clip: Clip | None  # the sound beside which it is shown, from the time on at which the prompt begins
 
 
 def sound_figure(sound: SampledSound, title: str) -> Figure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
-from runners.measure.comparison import Comparison
+from runners.measure.comparison import Comparison, comparison_table
 from runners.measure.job import FRAME_SAMPLES, MISMATCH
-from runners.measure.table import comparison_table
-from runners.plotting.convergence import by_label, convergence_figure
-from runners.plotting.images import sample_grid
-from runners.plotting.picture import Picture
+from runners.plotting.convergence import Rows, Traces, convergence_figure, to_files
+from runners.plotting.picture import Picture, sample_grid
 from runners.plotting.solving_gif import GifRow, solving_gif
 from runners.report.report import Artifact, Report
 from solvers import Status
@@ -23,27 +21,21 @@ from solvers import Status
 
 @dataclass(frozen=True)
 class Samples:
-    """The samples, batch first, what gives them, and how to see or hear them.
-
-    Attributes:
-        samples: as files hold them.
-        inputs: noise, and whatever else was given, as files hold it.
-        to_images: a state (T, N, ...) as images, where samples are images.
-        record: what results.json says of them besides.
-        artifacts: what there is to see or hear where they are not images.
-    """
+    """The samples as files hold them, batch first, what gives them, and how to see or hear them."""
 
     samples: Shaped[np.ndarray, "B ..."]
-    inputs: Mapping[str, Shaped[np.ndarray, "B ..."]]
+    inputs: Mapping[str, Shaped[np.ndarray, "B ..."]]  # noise, and whatever else was given
+    # A state (T, N, ...) as images, where samples are images.
     to_images: Callable[[np.ndarray], UInt8[np.ndarray, "N H W C"]] | None = None
-    record: Mapping[str, Any] = field(default_factory=dict)
-    artifacts: Sequence[Artifact] = ()
+    record: Mapping[str, Any] = field(default_factory=dict)  # what results.json says of them besides
+    artifacts: Sequence[Artifact] = ()  # what there is to see or hear where they are not images
 
 
 def sampling_report(title: str, config: Mapping[str, Any], comparison: Comparison, samples: Samples) -> Report:
     """What a comparison of solvers found, with the samples. ``config`` is the resolved one."""
     rows = [comparison.record(row) for row in comparison.rows]
-    traces, frames = _traces(comparison), _frames(comparison, samples)
+    traces = {row.label: row.trace for row in comparison.rows if row.trace is not None}
+    frames = _frames(comparison, samples)
     return Report(
         kind="sampling",
         title=title,
@@ -62,10 +54,10 @@ def sampling_report(title: str, config: Mapping[str, Any], comparison: Compariso
                 **samples.inputs,
                 "seed": np.asarray(config["seed"], np.uint32),
             },
-            "traces.npz": traces,
-            "frames.npz": frames,
+            "traces.npz": to_files(traces),
+            "frames.npz": to_files(frames),
         },
-        artifacts=[*_pictures(title, comparison, samples, traces, rows, frames), *samples.artifacts],
+        artifacts=[*_pictures(title, comparison, samples, rows, traces, frames), *samples.artifacts],
         tables=[comparison_table(comparison, title)],
         sentences=[skipped.sentence for skipped in comparison.skipped],
         failure=comparison.failure or _failure(comparison),
@@ -73,57 +65,32 @@ def sampling_report(title: str, config: Mapping[str, Any], comparison: Compariso
     )
 
 
-def _traces(comparison: Comparison) -> dict[str, np.ndarray]:
+def _frames(comparison: Comparison, samples: Samples) -> dict[str, dict[str, np.ndarray]]:
+    """By label, states on the way to the answer as images, and when they were reached; where samples are images."""
     return {
-        f"{row.label}/{name}": array.astype(np.float32) if array.dtype == np.float64 else array
+        row.label: {
+            "frames": np.stack([samples.to_images(x) for x in row.frames.states])[:, :FRAME_SAMPLES],
+            "time_s": row.frames.time_s.astype(np.float32),
+            "num_steps": row.frames.num_steps,
+        }
         for row in comparison.rows
-        if row.trace is not None
-        for name, array in row.trace.items()
+        if row.frames is not None and samples.to_images is not None
     }
 
 
-def _frames(comparison: Comparison, samples: Samples) -> dict[str, np.ndarray]:
-    """States on the way to the answer as images, where samples are images."""
-    flat: dict[str, np.ndarray] = {}
-    for row in comparison.rows:
-        if row.frames is None or samples.to_images is None:
-            continue
-        flat |= {
-            f"{row.label}/frames": np.stack([samples.to_images(x) for x in row.frames.states])[:, :FRAME_SAMPLES],
-            f"{row.label}/time_s": row.frames.time_s.astype(np.float32),
-            f"{row.label}/num_steps": row.frames.num_steps,
-        }
-    return flat
-
-
 def _pictures(
-    title: str,
-    comparison: Comparison,
-    samples: Samples,
-    traces: Mapping[str, np.ndarray],
-    rows: Sequence[Mapping[str, Any]],
-    frames: Mapping[str, np.ndarray],
-) -> list[Picture]:
-    pictures = []
+    title: str, comparison: Comparison, samples: Samples, rows: Rows, traces: Traces, frames: Traces
+) -> Iterator[Picture]:
     if traces:
-        draw = partial(convergence_figure, by_label(traces), rows, title, comparison.reference_label)
-        pictures += [
-            Picture("convergence_by_step.png", partial(draw, "num_steps")),
-            Picture("convergence_by_time.png", partial(draw, "time_s")),
-        ]
+        draw = partial(convergence_figure, traces, rows, title, comparison.reference_label)
+        yield Picture("convergence_by_step.png", partial(draw, "num_steps"))
+        yield Picture("convergence_by_time.png", partial(draw, "time_s"))
     if samples.to_images is not None:
-        images = samples.to_images(np.asarray(comparison.reference))
-        pictures.append(Picture("samples.png", partial(sample_grid, images)))
+        yield Picture("samples.png", partial(sample_grid, samples.to_images(np.asarray(comparison.reference))))
     if frames:
-        pictures.append(Picture("solving.gif", lambda: solving_gif(_gif_rows(frames), title)))
-    return pictures
-
-
-def _gif_rows(frames: Mapping[str, np.ndarray]) -> list[GifRow]:
-    return [
-        GifRow(label, arrays["frames"], arrays["time_s"], arrays["num_steps"])
-        for label, arrays in by_label(frames).items()
-    ]
+        yield Picture(
+            "solving.gif", lambda: solving_gif([GifRow(label, **found) for label, found in frames.items()], title)
+        )
 
 
 def _failure(comparison: Comparison) -> str | None:

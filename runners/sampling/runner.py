@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from runners.config.models import resolved
 from runners.config.schema import RunConfig
 from runners.config.solvers import fit_entries, labels
 from runners.experiment import RunContext
 from runners.measure.comparison import compare_solvers
 from runners.report.report import Report
 from runners.sampling.config import SamplerConfig, WaveNetSamplerConfig
-from runners.sampling.images import image_subject
 from runners.sampling.report import sampling_report
 from runners.sampling.sound import sound_subject
-from runners.sampling.subject import Subject
+from runners.sampling.subject import Subject, image_subject
 
 
 class SamplerRunner:
@@ -21,11 +21,13 @@ class SamplerRunner:
 
     Config: ClassVar[type[RunConfig]] = SamplerConfig
     model_name: ClassVar[str | None] = None  # a subclass may insist on one model
+    # How a config becomes equations.
+    bind: ClassVar[staticmethod[[Any, RunContext, str | None], Subject]] = staticmethod(image_subject)
 
     def __init__(self, config: SamplerConfig, context: RunContext) -> None:
         """Load the model and bind the noise; everything that can be refused is refused here."""
         self.context = context
-        self.subject = self._subject(config)
+        self.subject = self.bind(config, context, self.model_name)
         self.config = config.model_copy(update={"solvers": fit_entries(config.solvers, self.subject.system)})
 
     def run(self) -> Report:
@@ -41,11 +43,8 @@ class SamplerRunner:
             keep=True,
         )
         title = f"{self.context.name}: {subject.words}"
-        return sampling_report(title, subject.resolved(config), comparison, subject.present(comparison, title))
-
-    def _subject(self, config: SamplerConfig) -> Subject:
-        """What is sampled from."""
-        return image_subject(config, self.context.runner, self.model_name)
+        record = {**resolved(config, subject.checkpoint), "head": dict(subject.head)}
+        return sampling_report(title, record, comparison, subject.present(comparison, title))
 
 
 class MADESamplerRunner(SamplerRunner):
@@ -55,21 +54,9 @@ class MADESamplerRunner(SamplerRunner):
 
 
 class PixelCNNPPSamplerRunner(SamplerRunner):
-    """PixelCNN++ without a cache: pixel by pixel, and by Jacobi."""
+    """PixelCNN++; each of the published ways has a name of its own in the table of runners."""
 
     model_name = "pixelcnnpp"
-
-
-class CachedPixelCNNPPSamplerRunner(PixelCNNPPSamplerRunner):
-    """PixelCNN++ with a cache, pixel by pixel."""
-
-
-class JacobiGSPixelCNNPPSamplerRunner(PixelCNNPPSamplerRunner):
-    """PixelCNN++ by Jacobi over rows, each with a cache."""
-
-
-class GSJacobiPixelCNNPPSamplerRunner(PixelCNNPPSamplerRunner):
-    """PixelCNN++ by windows of rows in order, Jacobi inside."""
 
 
 class WaveNetSamplerRunner(SamplerRunner):
@@ -77,7 +64,4 @@ class WaveNetSamplerRunner(SamplerRunner):
 
     Config: ClassVar[type[RunConfig]] = WaveNetSamplerConfig
     model_name = "wavenet"
-
-    def _subject(self, config: SamplerConfig) -> Subject:
-        assert isinstance(config, WaveNetSamplerConfig)  # which the command line has built it from
-        return sound_subject(config, self.context.runner, self.model_name, self.context.console)
+    bind = staticmethod(sound_subject)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from rich.console import Console
 
 from data.audio.clip import load_clip
 from models.autoregressive import AutoregressiveSystem
@@ -19,41 +19,66 @@ from models.wavenet.generation import Generation
 from models.wavenet.network import WaveNetNetwork
 from models.weights.checkpoint import Checkpoint
 from runners.config.schema import UsageError
+from runners.experiment import RunContext
 from runners.measure.comparison import Comparison
 from runners.measure.generation import Continuation, continued
+from runners.plotting.audio import WaveFile, one_after_the_other
 from runners.plotting.picture import Picture
-from runners.plotting.sound import WaveFile, one_after_the_other
 from runners.report.report import Artifact
 from runners.sampling.config import WaveNetSamplerConfig
 from runners.sampling.figures import Clip, SampledSound, sound_figure
-from runners.sampling.head import head_options, replace_head
-from runners.sampling.noise import make_noise, noise_in_files
-from runners.sampling.prompt import load_conditioning, load_prompt, network_behind, prompt_clip
+from runners.sampling.given import PromptConfig, load_conditioning, load_prompt, network_behind, prompt_clip
 from runners.sampling.report import Samples
-from runners.sampling.subject import Subject, in_words, load_model
+from runners.sampling.subject import (
+    Subject,
+    head_options,
+    in_words,
+    load_model,
+    make_noise,
+    noise_in_files,
+    replace_head,
+)
 
 _EMBEDDED = "speech"  # what weights that were trained on the embedded clip say of themselves
 
 
-def sound_subject(config: WaveNetSamplerConfig, runner: str, name: str | None, console: Console) -> Subject:
-    """The equations of a batch of sounds. Raises UserError where the config asks for what cannot be had.
+def sound_subject(config: WaveNetSamplerConfig, context: RunContext, name: str | None) -> Subject:
+    """The equations of a batch of sounds. ``name`` is the model on which the runner insists, if it does.
 
-    Args:
-        config: the sampler's.
-        runner: its name, for messages.
-        name: the model on which the runner insists, if it does.
-        console: for messages while sound is generated.
+    Raises UserError where the config asks for what cannot be had.
     """
-    checkpoint = load_model(config, runner, name)
+    checkpoint = load_model(config, context.runner, name)
     model = require(checkpoint.model, SoundModel)
     if config.known_pixels is not None:
         require(model, ImageModel, "known_pixels")
     head_name, head = _head(config, model)
     noise = make_noise(config, head, (config.num_samples,))
     prompt = load_prompt(config.prompt, model, config.batch_size)
-    network = _network(config, model, prompt)
-    system = AutoregressiveSystem(network, head, noise)
-    presenter = _Presenter(config, checkpoint, model, system, prompt, console)
+    count = round(config.continue_s * model.sample_rate)  # samples that are generated behind those that are solved for
+    system = AutoregressiveSystem(_network(config, model, prompt, count), head, noise)
+
+    def present(comparison: Comparison, title: str) -> Samples:
+        ids = np.asarray(comparison.reference)
+        if count:
+            context.say(f"generating {config.continue_s:g} s more ...")
+        behind = _continued(system, ids, count, config.seed, model.sample_rate) if count else None
+        sound = SampledSound(
+            prompt=_sound(model, prompt),
+            samples=_sound(model, ids),
+            continuation=_sound(model, np.zeros_like(ids[:0]) if behind is None else behind.ids),
+            sample_rate=model.sample_rate,
+            clip=_clip(config.prompt, checkpoint, model.sample_rate),
+        )
+        return Samples(
+            samples=ids.T,
+            inputs={**noise_in_files(noise, (config.num_samples,)), "prompt": np.asarray(prompt).T},
+            record={
+                "identical_to_reference": {row.label: row.max_abs_error == 0 for row in comparison.rows},
+                "generation": None if behind is None else behind.record,
+            },
+            artifacts=list(_artifacts(sound, title)),
+        )
+
     seconds = len(prompt) / model.sample_rate
     given = f", behind a prompt of {seconds:g} s" if seconds else ""
     return Subject(
@@ -61,7 +86,7 @@ def sound_subject(config: WaveNetSamplerConfig, runner: str, name: str | None, c
         system=system,
         head={"name": head_name, **head_options(head)},
         words=f"{in_words(config, checkpoint)}, {head_name}{given}",
-        present=presenter.samples,
+        present=present,
     )
 
 
@@ -72,15 +97,10 @@ def _head(config: WaveNetSamplerConfig, model: SoundModel) -> tuple[str, Any]:
     return name, replace_head(HEADS[name](model.quantizer.num_classes), options)
 
 
-def _num_continued(config: WaveNetSamplerConfig, model: SoundModel) -> int:
-    """Samples that are generated behind those that are solved for."""
-    return round(config.continue_s * model.sample_rate)
-
-
-def _network(config: WaveNetSamplerConfig, model: SoundModel, prompt: Int[Array, "P B"]) -> WaveNetNetwork:
-    """The network behind the prompt."""
+def _network(config: WaveNetSamplerConfig, model: SoundModel, prompt: Int[Array, "P B"], more: int) -> WaveNetNetwork:
+    """The network behind the prompt; ``more`` samples follow those that it is solved for."""
     given = load_conditioning(config.conditioning_file, config.batch_size)
-    total = len(prompt) + config.num_samples + _num_continued(config, model)
+    total = len(prompt) + config.num_samples + more
     try:
         whole = model.fold(total, initial_value=config.initial_value, conditioning=given)
     except ValueError as error:
@@ -91,65 +111,36 @@ def _network(config: WaveNetSamplerConfig, model: SoundModel, prompt: Int[Array,
     return network_behind(whole, prompt, config.num_samples)
 
 
-@dataclass(frozen=True)
-class _Presenter:
-    """Samples of sound as wav files and a picture, with as much more of them as the config asks for."""
+def _continued(
+    system: AutoregressiveSystem, ids: Int[np.ndarray, "T B"], count: int, seed: int, sample_rate: int
+) -> Continuation:
+    """Go on behind the samples, by the queues."""
+    behind = network_behind(system.network, jnp.asarray(ids), count)
+    cache = behind.init_cache(ids.shape[1], ids.dtype)
+    state = Generation(cache, behind.origin, jnp.int32(len(ids)), jax.random.key(seed))
+    return continued(system.network, system.head, state, count, sample_rate)
 
-    config: WaveNetSamplerConfig
-    checkpoint: Checkpoint
-    model: SoundModel
-    system: AutoregressiveSystem
-    prompt: Int[Array, "P B"]
-    console: Console
 
-    def samples(self, comparison: Comparison, title: str) -> Samples:
-        """The samples that a comparison found."""
-        ids, rate = np.asarray(comparison.reference), self.model.sample_rate
-        continuation = self._continue(ids) if _num_continued(self.config, self.model) else None
-        nothing = np.zeros((0, ids.shape[1]), np.int32)
-        sound = SampledSound(
-            prompt=self._sound(self.prompt),
-            samples=self._sound(ids),
-            continuation=self._sound(nothing if continuation is None else continuation.ids),
-            sample_rate=rate,
-            clip=self._clip(),
-        )
-        artifacts: list[Artifact] = [WaveFile("samples.wav", one_after_the_other(sound.samples, rate), rate)]
-        if continuation is not None:
-            whole = np.concatenate([sound.samples, sound.continuation], axis=1)
-            artifacts.append(WaveFile("generated.wav", one_after_the_other(whole, rate), rate))
-        return Samples(
-            samples=ids.T,
-            inputs={
-                **noise_in_files(self.system.noise, (self.config.num_samples,)),
-                "prompt": np.asarray(self.prompt).T,
-            },
-            record={
-                "identical_to_reference": {row.label: row.max_abs_error == 0 for row in comparison.rows},
-                "generation": None if continuation is None else continuation.record,
-            },
-            artifacts=[*artifacts, Picture("audio.png", lambda: sound_figure(sound, title))],
-        )
+def _sound(model: SoundModel, ids: Int[Any, "N B"]) -> Float[np.ndarray, "B N"]:
+    """Class ids as sound, batch first."""
+    return np.asarray(model.to_sound(jnp.asarray(ids))).T
 
-    def _continue(self, ids: Int[np.ndarray, "T B"]) -> Continuation:
-        """Go on behind the samples, by the queues."""
-        self.console.print(f"generating {self.config.continue_s:g} s more ...", highlight=False)
-        network, count = self.system.network, _num_continued(self.config, self.model)
-        behind = network_behind(network, jnp.asarray(ids), count)
-        cache = behind.init_cache(ids.shape[1], ids.dtype)
-        state = Generation(cache, behind.origin, jnp.int32(len(ids)), jax.random.key(self.config.seed))
-        return continued(network, self.system.head, state, count, self.model.sample_rate)
 
-    def _sound(self, ids: Int[Any, "N B"]) -> Float[np.ndarray, "B N"]:
-        """Class ids as sound, batch first."""
-        return np.asarray(self.model.to_sound(jnp.asarray(ids))).T
+def _artifacts(sound: SampledSound, title: str) -> Iterator[Artifact]:
+    """Samples as wav files and a picture, with what was generated behind them."""
+    rate = sound.sample_rate
+    yield WaveFile("samples.wav", one_after_the_other(sound.samples, rate), rate)
+    if sound.continuation.size:
+        whole = np.concatenate([sound.samples, sound.continuation], axis=1)
+        yield WaveFile("generated.wav", one_after_the_other(whole, rate), rate)
+    yield Picture("audio.png", partial(sound_figure, sound, title))
 
-    def _clip(self) -> Clip | None:
-        """The clip that the prompt is from, or that the weights were trained on, where it is known."""
-        prompt, rate = self.config.prompt, self.model.sample_rate
-        if prompt is not None and prompt.file is None:
-            name = "the embedded speech" if prompt.wav is None else "the clip that is continued"
-            return Clip(name, prompt_clip(prompt, rate)[round(prompt.start_s * rate) :])
-        if prompt is None and self.checkpoint.info.get("dataset") == _EMBEDDED:
-            return Clip("training clip", load_clip(None, rate).samples)
-        return None
+
+def _clip(prompt: PromptConfig | None, checkpoint: Checkpoint, rate: int) -> Clip | None:
+    """The clip that the prompt is from, or that the weights were trained on, where it is known."""
+    if prompt is not None and prompt.file is None:
+        name = "the embedded speech" if prompt.wav is None else "the clip that is continued"
+        return Clip(name, prompt_clip(prompt, rate)[round(prompt.start_s * rate) :])
+    if prompt is None and checkpoint.info.get("dataset") == _EMBEDDED:
+        return Clip("training clip", load_clip(None, rate).samples)
+    return None

@@ -1,48 +1,89 @@
-"""What a sampler samples from: a model bound to noise and to what is given, as equations to solve."""
+"""What a sampler samples from: a model bound to noise and to what is given, as equations to solve.
+
+Noise is drawn from the seed, or read from a file so that a sample can be drawn again. Files hold noise and samples
+batch first, and the T equations as the model's grid says. Here are images, a pixel or a value an equation; sound is in
+sound.py.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from models import describe_config
-from models.autoregressive import AutoregressiveSystem
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Shaped, UInt8
+
+from common.names import unknown
+from common.options import build_options
+from common.paths import user_path
+from models import SAMPLERS
+from models.autoregressive import AutoregressiveSystem, Head, Noise
+from models.capabilities import ImageModel, SoundModel
 from models.weights.checkpoint import Checkpoint
+from runners.config.arrays import open_arrays
 from runners.config.models import load
 from runners.config.schema import UsageError
+from runners.experiment import RunContext
 from runners.measure.comparison import Comparison
 from runners.sampling.config import SamplerConfig
+from runners.sampling.given import load_known
 from runners.sampling.report import Samples
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model ready to be sampled from.
-
-    Attributes:
-        checkpoint: the model and what is known of its weights.
-        system: its equations, for noise that is fixed.
-        head: the output distribution's options, as a config has them.
-        words: of which model, for titles.
-        present: the samples that a comparison of solvers found, and how they are seen or heard.
-    """
+    """A model ready to be sampled from."""
 
     checkpoint: Checkpoint
-    system: AutoregressiveSystem
-    head: Mapping[str, Any]
-    words: str
-    present: Callable[[Comparison, str], Samples]
+    system: AutoregressiveSystem  # its equations, for noise that is fixed
+    head: Mapping[str, Any]  # the output distribution's options, as a config has them
+    words: str  # of which model, for titles
+    present: Callable[[Comparison, str], Samples]  # what a comparison found, with the title of its pictures
 
-    def resolved(self, config: SamplerConfig) -> dict[str, Any]:
-        """The config with every default filled in."""
-        return {
-            "model": describe_config(self.checkpoint.name, self.checkpoint.model.config),
-            **config.model_dump(exclude={"solvers", "model"}),
-            "head": dict(self.head),
-            "solvers": [entry.record for entry in config.solvers],
-            "weights": self.checkpoint.info,
-        }
+
+def image_subject(config: SamplerConfig, context: RunContext, name: str | None) -> Subject:
+    """The equations of a batch of images. ``name`` is the model on which the runner insists, if it does.
+
+    Raises UserError where the config asks for what cannot be had.
+    """
+    checkpoint = load_model(config, context.runner, name)
+    model = _image_model(checkpoint, context.runner)
+    head, grid = replace_head(model.head, config.head), model.grid
+    noise = make_noise(config, head, grid)
+    known = None if config.known_pixels is None else load_known(config.known_pixels, model, config.batch_size)
+    inputs = noise_in_files(noise, grid)
+
+    def images(x: Shaped[np.ndarray, "T N ..."]) -> UInt8[np.ndarray, "N H W C"]:
+        return np.asarray(model.to_images(jnp.asarray(batch_first(x, grid))))
+
+    def present(comparison: Comparison, title: str) -> Samples:
+        return Samples(batch_first(comparison.reference, grid), inputs, to_images=images)
+
+    return Subject(
+        checkpoint=checkpoint,
+        system=AutoregressiveSystem(model.fold(), head, noise, known),
+        head=head_options(head),
+        words=in_words(config, checkpoint) + (f", {config.known_pixels.amount} known" if config.known_pixels else ""),
+        present=present,
+    )
+
+
+def _image_model(checkpoint: Checkpoint, runner: str) -> ImageModel:
+    model = checkpoint.model
+    if isinstance(model, ImageModel):
+        return model
+    if isinstance(model, SoundModel):
+        raise UsageError(
+            f"{runner} does not know how long a sample of {checkpoint.name} is; use WaveNetSamplerRunner, whose config "
+            "says it (num_samples)"
+        )
+    raise UsageError(f"model {checkpoint.name} is not one to sample from; valid: {', '.join(SAMPLERS)}")
 
 
 def load_model(config: SamplerConfig, runner: str, name: str | None) -> Checkpoint:
@@ -57,3 +98,88 @@ def in_words(config: SamplerConfig, checkpoint: Checkpoint) -> str:
     """Which model, which weights, how many samples."""
     weights = "random weights" if config.checkpoint is None else config.checkpoint
     return f"{checkpoint.name}, {weights}, batch {config.batch_size}"
+
+
+def head_options(head: Any) -> dict[str, Any]:
+    """What may be changed in a head, a dataclass, and stands there now: its fields with a default.
+
+    Those without one are the architecture's.
+    """
+    return {
+        field.name: getattr(head, field.name)
+        for field in dataclasses.fields(head)
+        if field.default is not dataclasses.MISSING
+    }
+
+
+def replace_head(head: Any, options: Mapping[str, Any]) -> Any:
+    """The head with other options, types checked. Raises UsageError, which names what is wrong and what is valid."""
+    valid = head_options(head)
+    for name in options:
+        if name not in valid:
+            raise UsageError(f"head: {unknown('option', name, valid)}")
+    try:
+        return build_options(type(head), {**vars(head), **options})
+    except ValueError as error:
+        raise UsageError(f"head: {error}") from None
+
+
+def make_noise(config: SamplerConfig, head: Head, grid: tuple[int, ...]) -> Noise:
+    """The noise that a config asks for, in the order of equations.
+
+    Raises UsageError where the file that it names has none that fits.
+    """
+    drawn = head.draw_noise(jax.random.key(config.seed), math.prod(grid), config.batch_size)
+    jax.block_until_ready(drawn)  # so that too large a batch is an error and not the end of the process
+    if config.noise_file is None:
+        return drawn
+    read = load_noise(user_path(config.noise_file), noise_in_files(drawn, grid))
+    noise = {name: jnp.asarray(by_equation(array, grid)) for name, array in read.items()}
+    try:
+        head.check_noise(noise)
+    except ValueError as error:
+        raise UsageError(f"noise_file {config.noise_file!r}: {error}") from None
+    return noise
+
+
+def noise_in_files(noise: Noise, grid: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Noise as files hold it, batch first."""
+    return {name: batch_first(np.asarray(array), grid) for name, array in noise.items()}
+
+
+def load_noise(path: Path, like: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file that are named, shaped and typed as in ``like``; other arrays are passed over.
+
+    A samples.npz of an earlier run will do. Raises UsageError: one sentence.
+    """
+    source = f"noise_file {str(path)!r}"
+    with open_arrays(path, source) as file:
+        for name in like:
+            if name not in file:
+                raise UsageError(f"{source}: array {name!r} is missing; it has: {', '.join(file) or 'none'}")
+        return {name: _checked(f"{source}: {name}", file[name], array) for name, array in like.items()}
+
+
+def _checked(source: str, given: np.ndarray, like: np.ndarray) -> np.ndarray:
+    if given.shape[1:] == like.shape[1:] and len(given) != len(like):
+        raise UsageError(f"{source} is a batch of {len(given)}, the config says batch_size: {len(like)}")
+    if given.shape != like.shape:
+        raise UsageError(f"{source} has shape {given.shape}, expected {like.shape} (batch first)")
+    if not np.issubdtype(given.dtype, np.number) or np.iscomplexobj(given):
+        raise UsageError(f"{source} holds {given.dtype} values, expected {like.dtype}")
+    with np.errstate(over="ignore"):
+        noise = given.astype(like.dtype)
+    if not np.all(np.isfinite(noise)):
+        raise UsageError(f"{source} holds values that are not finite {like.dtype} numbers")
+    return noise
+
+
+def batch_first(array: Shaped[np.ndarray, "T B ..."], grid: tuple[int, ...]) -> Shaped[np.ndarray, "B ..."]:
+    """States or noise as files hold them, (batch, *grid, ...)."""
+    array = np.moveaxis(np.asarray(array), 1, 0)
+    return array.reshape(len(array), *grid, *array.shape[2:])
+
+
+def by_equation(array: Shaped[np.ndarray, "B ..."], grid: tuple[int, ...]) -> Shaped[np.ndarray, "T B ..."]:
+    """The inverse of ``batch_first``."""
+    return np.moveaxis(array.reshape(len(array), math.prod(grid), *array.shape[1 + len(grid) :]), 0, 1)

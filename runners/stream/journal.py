@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from runners.experiment import RunFailure
-from runners.stream.session import Chunk
+from runners.stream.listener import Chunk
 
 _SHOWN_S = 0.5  # between looks at the progress
 
@@ -42,26 +42,6 @@ class Journal:
         """The seconds that the sound lasts."""
         return self.num_samples / self.sample_rate
 
-    @property
-    def time_s(self) -> Float[np.ndarray, " N"]:
-        """The time at which each chunk ends."""
-        return np.cumsum(self.sizes) / self.sample_rate
-
-    @property
-    def real_time_factor(self) -> float:
-        """Seconds of work for a second of sound."""
-        return float(self.latency_s.sum()) / self.duration_s
-
-    @property
-    def late(self) -> int:
-        """Chunks that took longer than they last."""
-        return int(np.sum(self.latency_s > self.sizes / self.sample_rate))
-
-    @property
-    def mean_values(self) -> Float[np.ndarray, " V"]:
-        """The mean of each value over all samples."""
-        return np.average(self.values, axis=0, weights=self.sizes)
-
 
 def keep_journal(steps: Iterable[Chunk], sample_rate: int, checked: int, console: Console) -> Journal:
     """Hear a stream to its end. Of all but the first ``checked`` samples, only numbers by chunk are kept.
@@ -69,7 +49,10 @@ def keep_journal(steps: Iterable[Chunk], sample_rate: int, checked: int, console
     Raises RunFailure where a value is not finite.
     """
     rows, sounds, outputs, total, width = array("d"), [np.zeros(0, np.float32)], list[Any](), 0, 0
-    with _progress(console) as progress:
+    columns = TextColumn("{task.fields[heard]:.1f} s heard"), TimeElapsedColumn()
+    # Refreshed between chunks alone: a thread of its own would be heard in the latencies.
+    bar = Progress(*columns, console=console, transient=True, auto_refresh=False, disable=not console.is_terminal)
+    with bar as progress:
         task, shown = progress.add_task("", heard=0.0), 0.0
         for step in steps:
             if not np.isfinite(step.values).all():
@@ -91,16 +74,4 @@ def keep_journal(steps: Iterable[Chunk], sample_rate: int, checked: int, console
     first_outputs = np.concatenate(outputs) if outputs else np.zeros((0, 1), np.float32)
     return Journal(
         sample_rate, sizes, latency_s, low, high, np.stack(values, axis=1), np.concatenate(sounds), first_outputs
-    )
-
-
-def _progress(console: Console) -> Progress:
-    """Refreshed between chunks alone: a thread of its own would be heard in the latencies."""
-    return Progress(
-        TextColumn("{task.fields[heard]:.1f} s heard"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        auto_refresh=False,
-        disable=not console.is_terminal,
     )

@@ -22,23 +22,14 @@ _NOTE = "late: chunks that took longer than they last; real-time factor: seconds
 
 @dataclass(frozen=True)
 class StreamResult:
-    """A stream that is over.
+    """A stream that is over."""
 
-    Attributes:
-        journal: what was kept of it, by chunk.
-        label: the name of the values, with their unit.
-        chunk_size: samples of a chunk; the last may have fewer.
-        difference: of the outputs from a full pass's, the greatest; None where none was made.
-        compile_s: the seconds that compiling took.
-        state_bytes: what goes from chunk to chunk.
-    """
-
-    journal: Journal
-    label: str
-    chunk_size: int
-    difference: float | None
-    compile_s: float
-    state_bytes: int
+    journal: Journal  # what was kept of it, by chunk
+    label: str  # the name of the values, with their unit
+    chunk_size: int  # samples of a chunk; the last may have fewer
+    difference: float | None  # of the outputs from a full pass's, the greatest; None where none was made
+    compile_s: float  # the seconds that compiling took
+    state_bytes: int  # what goes from chunk to chunk
 
 
 def stream_report(
@@ -48,7 +39,7 @@ def stream_report(
     journal = result.journal
     record = _record(result)
     outputs = {
-        "time_s": journal.time_s,
+        "time_s": np.cumsum(journal.sizes) / journal.sample_rate,
         "num_samples": journal.sizes.astype(np.int64),
         "latency_s": journal.latency_s,
         "values": journal.values,
@@ -83,9 +74,9 @@ def _record(result: StreamResult) -> dict[str, Any]:
         },
         "compile_s": result.compile_s,
         "latency_s": {"p50": p50, "p99": p99, "max": float(journal.latency_s.max())},
-        "late_chunks": journal.late,
-        "real_time_factor": journal.real_time_factor,
-        "values": {"label": result.label, "mean": journal.mean_values.tolist()},
+        "late_chunks": int(np.sum(journal.latency_s > journal.sizes / journal.sample_rate)),
+        "real_time_factor": float(journal.latency_s.sum()) / journal.duration_s,
+        "values": {"label": result.label, "mean": np.average(journal.values, axis=0, weights=journal.sizes).tolist()},
         "full_pass": {"num_samples": len(journal.first_sound), "max_abs_difference": result.difference},
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import jax
 import numpy as np
@@ -12,19 +12,16 @@ from pydantic import Field
 
 from common.paths import user_path
 from data.audio.stream import SoundStream
-from models import describe_config
 from models.weights.stream_state import StateError, load_state, save_state
-from runners.config.models import ModelChoice, load
-from runners.config.schema import RunConfig, UsageError
+from runners.config.models import ModelChoice, load, resolved
+from runners.config.schema import Count, RunConfig, UsageError
 from runners.experiment import RunContext
 from runners.report.report import Report
-from runners.stream.journal import Journal, keep_journal
-from runners.stream.listener import listener
+from runners.stream.journal import keep_journal
+from runners.stream.listener import Session, listener
 from runners.stream.report import StreamResult, stream_report
-from runners.stream.session import Session
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
 
 
 class StreamConfig(RunConfig, ModelChoice):
@@ -85,11 +82,12 @@ class StreamRunner:
         session = Session(self.listener, self.first, self.chunk_size, config.gain)
         chunks = session.play(self.sound.chunks(self.chunk_size))
         journal = keep_journal(chunks, rate, round(config.check_s * rate), self.context.console)
+        heard = journal.first_sound
         result = StreamResult(
             journal=journal,
             label=self.listener.label,
             chunk_size=self.chunk_size,
-            difference=_difference(session, journal),
+            difference=float(np.max(np.abs(session.full_pass(heard) - journal.first_outputs))) if len(heard) else None,
             compile_s=session.compile_s,
             state_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves(session.state)),
         )
@@ -97,16 +95,9 @@ class StreamRunner:
         if config.save_state is not None:
             path = user_path(config.save_state)
             save = [partial(save_state, path, session.state, self.checkpoint.model)]
-        return stream_report(self._title(), self._resolved(), result, save)
-
-    def _resolved(self) -> dict[str, Any]:
-        """The config with every default filled in."""
-        described = describe_config(self.checkpoint.name, self.checkpoint.model.config)
-        return self.config.model_dump() | {"model": described, "weights": self.checkpoint.info}
-
-    def _title(self) -> str:
-        weights = "random weights" if self.config.checkpoint is None else self.config.checkpoint
-        return f"{self.context.name}: {self.checkpoint.name}, {weights}, {self.sound.path.name}"
+        weights = "random weights" if config.checkpoint is None else config.checkpoint
+        title = f"{self.context.name}: {self.checkpoint.name}, {weights}, {self.sound.path.name}"
+        return stream_report(title, resolved(config, self.checkpoint), result, save)
 
 
 def _check_target(save_state: str) -> None:
@@ -119,11 +110,3 @@ def _check_target(save_state: str) -> None:
         raise UsageError(f"save_state {save_state!r} cannot be written: {str(above)!r} is a file, not a folder")
     if not os.access(above, os.W_OK | os.X_OK):
         raise UsageError(f"save_state {save_state!r} cannot be written: folder {str(above)!r} is write-protected")
-
-
-def _difference(session: Session, journal: Journal) -> float | None:
-    """How far outputs are from those of one pass over the first sound, at most; None where none of it is held."""
-    if not len(journal.first_sound):
-        return None
-    full = session.full_pass(journal.first_sound)
-    return float(np.max(np.abs(full - journal.first_outputs)))

@@ -5,25 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from models import CLASSIFIERS, SAMPLERS, describe_config, model_config
-from runners.config.schema import DataConfig, RunConfig
-
-Count = Annotated[int, Field(ge=1)]
+from runners.config.schema import Count, DataConfig, Keys, RunConfig
 
 # Keys that change nothing about the training itself: a run may go on with others.
 _FREE: dict[str, Any] = {
     "data": {"root", "download"},
-    "save_every_s": True,
-    "state_dir": True,
-    "eval_every_epochs": True,
-    "sample_every_epochs": True,
-    "show_s": True,
-    "prompt_s": True,
-    "stop_after": True,
-    "weights_dtype": True,
-    "checkpoint_name": True,
+    **dict.fromkeys(("save_every_s", "state_dir", "eval_every_epochs", "sample_every_epochs", "show_s"), True),
+    **dict.fromkeys(("prompt_s", "stop_after", "weights_dtype", "checkpoint_name"), True),
 }
 
 
@@ -95,10 +86,8 @@ class ClassifierConfig(ImageTrainConfig):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of a label that is spread over all classes
 
 
-class ClipConfig(BaseModel):
+class ClipConfig(Keys):
     """An audio clip, and how much of it is held out."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     wav: str | None = None  # a file; null: the embedded speech
     sample_rate: Count = 16000  # Hz that the clip is resampled to
@@ -106,10 +95,8 @@ class ClipConfig(BaseModel):
     max_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None  # only the clip's beginning
 
 
-class JitterConfig(BaseModel):
+class JitterConfig(Keys):
     """Errors in what the network reads, which it then learns to live with."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     probability: Annotated[float, Field(gt=0, le=1)]  # of a sample to be moved
     classes: Count  # by up to so many, up or down

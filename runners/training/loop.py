@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from runners.experiment import RunFailure
-from runners.training.interrupt import InterruptFlag
-from runners.training.preview import Preview
-from runners.training.progress import TrainProgress
+from runners.training.preview import Preview, TrainProgress
 from runners.training.store import Snapshot, StateStore
 from runners.training.trainer import Trainer, TrainState
 
@@ -30,15 +31,14 @@ class TrainLoop:
     def run(self) -> Snapshot:
         """Train to the end.
 
-        Raises:
-            RunFailure: the loss, a gradient or a metric is not finite.
-            KeyboardInterrupt: on Ctrl-C, with the state saved.
+        Raises RunFailure where the loss, a gradient or a metric is not finite, and KeyboardInterrupt on Ctrl-C, with
+        the state saved.
         """
         config, trainer = self.trainer.config, self.trainer
         state, before_s = self._begin()
         began = saved = time.monotonic()
         step, steps_a_slice = int(state.step), 1
-        with InterruptFlag() as interrupted, self.progress:
+        with ctrl_c() as pressed, self.progress:
             self.progress.at(step, self.history)
             while step < trainer.num_steps:
                 slice_began = time.monotonic()
@@ -46,21 +46,25 @@ class TrainLoop:
                 state = trainer.advance(state, min(step + steps_a_slice, epoch_end))
                 done = int(state.step) - step
                 step += done
-                self._check(state)
+                if not state.finite:
+                    raise RunFailure(
+                        f"the loss or its gradient is not finite at step {step} of {trainer.num_steps}; lower "
+                        f"learning_rate ({config.learning_rate}) or grad_clip ({config.grad_clip})"
+                    )
                 steps_a_slice = _next_slice(steps_a_slice, done, time.monotonic() - slice_began)
                 due = self._evaluation_due(step)
                 if due:
                     self._evaluate(state, before_s + time.monotonic() - began)
                     self.preview.note(state.averaged, self.history)
                 self.progress.at(step, self.history)
-                if due and not interrupted:
+                if due and not pressed.is_set():
                     self.preview.show(state.averaged, self.history)
                 save = time.monotonic() - saved >= config.save_every_s
-                if save or interrupted or step == trainer.num_steps:
+                if save or pressed.is_set() or step == trainer.num_steps:
                     self.preview.keep_best()  # first: a state's best weights are on the disk when the state is
                     self.store.save(Snapshot(state, self.history, before_s + time.monotonic() - began))
                     saved = time.monotonic()
-                if interrupted:
+                if pressed.is_set():
                     raise KeyboardInterrupt
         return Snapshot(state, self.history, before_s + time.monotonic() - began)
 
@@ -75,14 +79,6 @@ class TrainLoop:
         self.progress.say(f"resuming from step {int(snapshot.state.step)} of {self.trainer.num_steps}")
         return snapshot.state, snapshot.elapsed_s
 
-    def _check(self, state: TrainState) -> None:
-        config = self.trainer.config
-        if not state.finite:
-            raise RunFailure(
-                f"the loss or its gradient is not finite at step {int(state.step)} of {self.trainer.num_steps}; "
-                f"lower learning_rate ({config.learning_rate}) or grad_clip ({config.grad_clip})"
-            )
-
     def _evaluation_due(self, step: int) -> bool:
         """Whether the steps done end an epoch that is evaluated."""
         epoch, rest = divmod(step, self.trainer.steps_per_epoch)
@@ -91,18 +87,34 @@ class TrainLoop:
     def _evaluate(self, state: TrainState, seconds: float) -> None:
         """Add the finished epoch to the history."""
         task, epoch = self.trainer.task, int(state.step) // self.trainer.steps_per_epoch
-        raw, averaged = (self.trainer.evaluate(weights) for weights in (state.weights, state.averaged))
-        for metric in task.metrics:
-            if not math.isfinite(raw[metric.key] + averaged[metric.key]):
-                raise RunFailure(
-                    f"the {task.evaluated.words} {metric.label} is not finite after epoch {epoch}; lower learning_rate"
-                )
+        when = f"after epoch {epoch}; lower learning_rate"
+        raw, averaged = (self.trainer.evaluate(weights, when) for weights in (state.weights, state.averaged))
         row: dict[str, Any] = {"epoch": epoch, "step": int(state.step)}
         row[f"train_{task.metrics[0].key}"] = float(state.loss_sum) / self.trainer.steps_per_epoch
         for metric in task.metrics:
             row[task.evaluated.key(metric)] = raw[metric.key]
             row[task.evaluated.averaged_key(metric)] = averaged[metric.key]
         self.history.append({**row, "seconds": seconds})
+
+
+@contextmanager
+def ctrl_c() -> Iterator[threading.Event]:
+    """An event that is set once Ctrl-C is pressed; pressed again it interrupts. Inactive outside the main thread."""
+    pressed = threading.Event()
+
+    def note(*_: Any) -> None:
+        if pressed.is_set():
+            raise KeyboardInterrupt
+        pressed.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed
+        return
+    previous = signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, previous or signal.SIG_DFL)  # None: it was not set by Python
 
 
 def _next_slice(size: int, done: int, seconds: float) -> int:

@@ -1,4 +1,4 @@
-"""Files that show an unfinished training: the weights so far, the best ones, and what the model makes."""
+"""An unfinished training as it is shown: a progress bar, and files of its weights and of what the model makes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
 from models.weights.native import save_checkpoint
+from runners.report.console import LiveProgress
+from runners.report.units import format_duration
 from runners.training.task import TrainTask
 from runners.training.trainer import Trainer, Weights
 
@@ -23,16 +29,20 @@ def best_epoch(history: Sequence[Mapping[str, Any]], task: TrainTask) -> Mapping
     return min(history, key=lambda row: sign * row[key])
 
 
-def checkpoint_info(trainer: Trainer, values: Mapping[str, float], epoch: int, name: str) -> dict[str, Any]:
-    """The facts that go into a file of weights: its metrics, given by key, the number of epochs, and the config."""
-    task = trainer.task
-    return {
-        "dataset": task.dataset,
-        **task.checkpoint_info(values),
-        "epochs": epoch,
-        "seed": trainer.config.seed,
-        "config": name,
-    }
+def save_weights(
+    path: Path,
+    trainer: Trainer,
+    weights: Weights,
+    values: Mapping[str, float],
+    epoch: int,
+    name: str,
+    dtype: str = "float32",
+) -> None:
+    """Write weights that have metrics ``values``, by key, after so many epochs of the config called ``name``."""
+    config, task = trainer.config, trainer.task
+    about = {"epochs": epoch, "seed": config.seed, "config": name}
+    info = {"dataset": task.dataset, **task.checkpoint_info(values), **about}
+    save_checkpoint(path, config.model["name"], trainer.model(weights), info, np.dtype(dtype))
 
 
 class Preview:
@@ -76,8 +86,49 @@ class Preview:
             self._best = None
 
     def _save(self, file: str, averaged: Weights, epoch: Mapping[str, Any]) -> None:
-        trainer = self._trainer
-        evaluated = trainer.task.evaluated
-        values = {metric.key: epoch[evaluated.averaged_key(metric)] for metric in trainer.task.metrics}
-        info = checkpoint_info(trainer, values, epoch["epoch"], self._name)
-        save_checkpoint(self.folder / file, trainer.config.model["name"], trainer.model(averaged), info)
+        task = self._trainer.task
+        values = {metric.key: epoch[task.evaluated.averaged_key(metric)] for metric in task.metrics}
+        save_weights(self.folder / file, self._trainer, averaged, values, epoch["epoch"], self._name)
+
+
+class TrainProgress(LiveProgress):
+    """A bar on a terminal; elsewhere a line for every epoch that is evaluated."""
+
+    def __init__(self, console: Console, task: TrainTask, epochs: int, num_steps: int) -> None:
+        """``num_steps`` are the steps of all ``epochs``."""
+        super().__init__(
+            console,
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(bar_width=30),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[metrics]}"),
+        )
+        self.epochs, self.num_steps, self._task = epochs, num_steps, task
+        self.task: TaskID | None = None
+        self.reported = 0  # epochs that have been printed about
+
+    def at(self, step: int, history: Sequence[Mapping[str, Any]]) -> None:
+        """``step`` steps are done, and the epochs of ``history``."""
+        epoch = f"{min(step * self.epochs // self.num_steps + 1, self.epochs)}/{self.epochs}"
+        metrics = self._metrics(history[-1]) if history else ""
+        if self.task is None:  # made here, so that the time left is reckoned from a resumed run's first step
+            self.task = self.add_task("", total=self.num_steps, completed=step, epoch=epoch, metrics=metrics)
+            self.reported = len(history)
+        self.update(self.task, completed=step, epoch=epoch, metrics=metrics)
+        if not self.console.is_terminal:
+            for row in history[self.reported :]:
+                left = row["seconds"] / row["epoch"] * (self.epochs - row["epoch"])  # at this pace
+                times = f"{format_duration(row['seconds'])}, {format_duration(left)} left"
+                self.say(f"epoch {row['epoch']}/{self.epochs}: {self._metrics(row)}; {times}")
+        self.reported = len(history)
+
+    def _metrics(self, row: Mapping[str, Any]) -> str:
+        """The metrics of the averaged weights, and the loss in training."""
+        metrics, evaluated = self._task.metrics, self._task.evaluated
+        first, *others = (metric.shown(row[evaluated.averaged_key(metric)]) for metric in metrics)
+        train = metrics[0].shown(row[f"train_{metrics[0].key}"])
+        rest = [f"{metric.label} {value}" for metric, value in zip(metrics[1:], others, strict=True)]
+        return ", ".join([f"{metrics[0].label}: train {train}", f"{evaluated.words} {first}", *rest])

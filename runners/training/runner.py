@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
 from common.paths import RUNS, user_path
+from models import build
+from models.weights.load import load_checkpoint
+from models.weights.registry import registry, ship
 from runners.config.schema import RunConfig, UsageError
 from runners.experiment import RunContext
 from runners.report.report import Report
 from runners.training.config import AudioConfig, ClassifierConfig, LikelihoodConfig, TrainConfig
 from runners.training.loop import TrainLoop
-from runners.training.preview import BEST, Preview
-from runners.training.progress import TrainProgress
+from runners.training.preview import BEST, Preview, TrainProgress
 from runners.training.report import WEIGHTS, training_report
-from runners.training.ship import check_name, ship_checkpoint
 from runners.training.store import StateStore
 from runners.training.task import TrainTask
 from runners.training.tasks.audio import AudioTask
 from runners.training.tasks.classifier import ClassifierTask
 from runners.training.tasks.likelihood import LikelihoodTask
-from runners.training.trainer import Trainer, new_model
+from runners.training.trainer import Trainer
 
 
 class TrainRunner:
@@ -39,7 +42,7 @@ class TrainRunner:
         self.config, self.context = config, context
         if config.checkpoint_name is not None:
             check_name(config.checkpoint_name, context)
-        model = new_model(config)
+        model = build(config.model, config.seed)
         self.trainer = Trainer(config, model, self.Task(config, model))
         folder = user_path(config.state_dir) if config.state_dir else RUNS / context.name
         if folder.resolve().is_relative_to(context.out.resolve()):
@@ -50,11 +53,8 @@ class TrainRunner:
         """Train to the end.
 
         Once the results are written, the weights are shipped where the config names a checkpoint, and then the state
-        is removed.
-
-        Raises:
-            RunFailure: a number that should be finite is not.
-            KeyboardInterrupt: on Ctrl-C, with the state saved.
+        is removed. Raises RunFailure where a number that should be finite is not, and KeyboardInterrupt on Ctrl-C, with
+        the state saved.
         """
         config, context, trainer = self.config, self.context, self.trainer
         progress = TrainProgress(context.console, trainer.task, trainer.epochs, trainer.num_steps)
@@ -84,3 +84,36 @@ class TrainWaveNetRunner(TrainRunner):
 
     Config = AudioConfig
     Task = AudioTask
+
+
+def check_name(name: str, context: RunContext) -> None:
+    """Raise UsageError where the registry has weights of that name which another config gave."""
+    retrain = registry().get(name, {}).get("retrain")
+    if retrain not in (None, _command(name, context)):
+        raise UsageError(
+            f"checkpoint_name {name!r}: the registry has weights of this name from another config ({retrain}); choose "
+            "another name, or take its entry out of checkpoints/registry.json"
+        )
+
+
+def ship_checkpoint(name: str, context: RunContext, weights: Path) -> None:
+    """Copy a file of weights to checkpoints/<name>.safetensors and enter it in the registry, each atomically.
+
+    Raises UsageError as ``check_name``: another run may have taken the name in the meantime.
+    """
+    check_name(name, context)
+    content, checkpoint = weights.read_bytes(), load_checkpoint(str(weights))
+    entry = {
+        "file": f"{name}.safetensors",
+        "model": checkpoint.name,
+        **{key: value for key, value in checkpoint.info.items() if key != "config"},
+        "retrain": _command(name, context),
+        "licence": "Apache-2.0",
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    ship(name, entry, content)
+
+
+def _command(name: str, context: RunContext) -> str:
+    """The command that gives these weights again."""
+    return f"python main.py --runner {context.runner} --config {context.name}.yml --set checkpoint_name={name}"

@@ -16,11 +16,11 @@ from orbax.checkpoint.checkpoint_managers import LatestN
 from rich.console import Console
 
 from common.files import write_atomically
+from common.reading import reading
 from runners.config.schema import UsageError
 from runners.training.trainer import TrainState
 
 _CONFIG = "config.json"
-_PROGRESS = "progress"
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class StateStore:
         Raises UsageError where the folder holds something else, or states of another config.
         """
         self.folder, self.console = folder.resolve(), console
+        self.progress_folder = self.folder / "progress"  # for files that show the unfinished run
         states = self.folder / "states"
         if self.folder.is_dir():
             _check_folder(self.folder, states, config)
@@ -52,11 +53,6 @@ class StateStore:
             preservation_policy=LatestN(2), cleanup_tmp_directories=True, enable_async_checkpointing=False
         )
         self._manager = ocp.CheckpointManager(states, options=options)
-
-    @property
-    def progress_folder(self) -> Path:
-        """The folder for files that show the unfinished run; deleted with the states."""
-        return self.folder / _PROGRESS
 
     def restore(self, like: TrainState) -> Snapshot | None:
         """The newest snapshot that can be read, None where there is none; ``like`` gives the layout.
@@ -130,7 +126,10 @@ def _check_folder(folder: Path, states: Path, config: Mapping[str, Any]) -> None
         return
     if not (states.is_dir() and any(path.name.isdigit() for path in states.iterdir())):
         return  # stopped before its first whole state
-    old, new = _flat(json.loads(file.read_text(encoding="utf-8"))), _flat(config)
+    complaint = "is damaged; delete the folder or choose another state_dir"
+    with reading(file, complaint, UsageError, why=False):
+        found = dict(json.loads(file.read_text(encoding="utf-8")))
+    old, new = _flat(found), _flat(config)
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) != new.get(key):
             raise UsageError(

@@ -14,17 +14,11 @@ from runners.training.config import EvaluateConfig
 from runners.training.metrics import Evaluated, Metric
 
 
-@dataclass(frozen=True)
-class ModelOutput:
-    """Something that a model makes, which shows what it has learnt.
+class ModelOutput(NamedTuple):
+    """Something that a model makes, which shows what it has learnt."""
 
-    Attributes:
-        record: what results.json says of it.
-        artifacts: pictures and sounds of it.
-    """
-
-    record: Mapping[str, Any]
-    artifacts: Sequence[Artifact]
+    record: Mapping[str, Any]  # what results.json says of it
+    artifacts: Sequence[Artifact]  # pictures and sounds of it
 
 
 class Scores(NamedTuple):
@@ -36,29 +30,28 @@ class Scores(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's metrics on each of many examples.
-
-    Attributes:
-        metrics: which ones.
-        num_examples: how many examples there are.
-        unit: how they are called, in the plural.
-        words: which ones they are, for people: "held-out images of mnist5k".
-        data: the config's ``data`` with every default filled in.
-        scores: computed as they are iterated over; each example comes ``draws`` times, with other noise each time.
-        draws: as above.
-        independent: whether the examples are independent of each other, so that their mean has a standard error.
-        record: what else results.json says.
-    """
+    """A model's metrics on each of many examples."""
 
     metrics: Sequence[Metric]
     num_examples: int
-    unit: str
-    words: str
-    data: Mapping[str, Any]
-    scores: Iterable[Scores]
+    unit: str  # how the examples are called, in the plural
+    words: str  # which ones they are, for people: "held-out images of mnist5k"
+    data: Mapping[str, Any]  # the config's ``data`` with every default filled in
+    scores: Iterable[Scores]  # computed as they are iterated over; each example comes ``draws`` times, with other noise
     draws: int = 1
-    independent: bool = True
-    record: Mapping[str, Any] = field(default_factory=dict)
+    independent: bool = True  # whether the examples are, so that their mean has a standard error
+    record: Mapping[str, Any] = field(default_factory=dict)  # what else results.json says
+
+
+def by_example(
+    scores: Iterable[Scores], metrics: Sequence[Metric], num_examples: int, draws: int = 1
+) -> dict[str, Float[np.ndarray, " N"]]:
+    """Every metric of each example by the metric's key, means over the draws."""
+    totals = {metric.key: np.zeros(num_examples) for metric in metrics}
+    for examples, values in scores:
+        for key, total in totals.items():
+            total[examples] += values[key]
+    return {key: total / draws for key, total in totals.items()}
 
 
 class TrainTask(Protocol):
@@ -69,7 +62,14 @@ class TrainTask(Protocol):
     """
 
     capability: ClassVar[type]  # a protocol in models.capabilities: what models need for this training and evaluation
+    metrics: ClassVar[Sequence[Metric]]  # those that ``evaluate`` gives; the first is that of the loss
+    selection_metric: ClassVar[Metric]  # by which the best epoch is chosen
+    evaluated: Evaluated  # the examples that ``evaluate`` is about
+    info_prefix: ClassVar[str] = ""  # of the metrics in a checkpoint's info
+    dataset: str  # the name of the data that is trained on
     train: Any  # arrays whose leading axis is that of the examples to train on
+    num_examples: int  # to train on, at least ``batch_size``
+    batch_size: int  # the number of examples of a step
 
     def __init__(self, config: Any, model: Any) -> None:
         """Load the examples; ``model`` has its first weights. Raises UserError where something does not fit."""
@@ -81,38 +81,19 @@ class TrainTask(Protocol):
         Raises UserError where the examples cannot be had, or are not like those that the model is for.
         """
 
-    @property
-    def metrics(self) -> Sequence[Metric]:
-        """The metrics that ``evaluate`` gives; the first is that of the loss."""
-
-    @property
-    def selection_metric(self) -> Metric:
-        """The metric by which the best epoch is chosen."""
-
-    @property
-    def evaluated(self) -> Evaluated:
-        """The examples that ``evaluate`` is about."""
-
-    @property
-    def dataset(self) -> str:
-        """The name of the data that is trained on."""
-
-    @property
-    def batch_size(self) -> int:
-        """The number of examples of a step."""
-
-    @property
-    def num_examples(self) -> int:
-        """The number of examples to train on, at least ``batch_size``."""
-
     def order(self, key: Array) -> Int[Array, " N"]:
         """The numbers of the examples in the order of an epoch."""
 
     def begin_epoch(self, model: Any) -> Any:
-        """The ``carry`` of an epoch's first step: a pytree of arrays, of the same shapes in every epoch."""
+        """The ``carry`` of an epoch's first step: a pytree of arrays, of the same shapes in every epoch.
+
+        It is empty where examples are independent of each other.
+        """
+        return ()
 
     def augmented(self, batch: Any, key: Array) -> Any:
-        """The examples of a step as they are trained on, with their random changes."""
+        """The examples of a step as they are trained on, with their random changes, if there are any."""
+        return batch
 
     def loss(self, model: Any, carry: Any, batch: Any, key: Array) -> tuple[Float[Array, " B"], Any]:
         """The loss of each example, and the ``carry`` of the epoch's next step."""
@@ -122,9 +103,12 @@ class TrainTask(Protocol):
 
     def checkpoint_info(self, values: Mapping[str, float]) -> dict[str, Any]:
         """The part of a checkpoint's info that follows from the metrics, which are given by key."""
+        metrics = {self.info_prefix + metric.key: values[metric.key] for metric in self.metrics}
+        return {**metrics, **self.record()}
 
     def record(self) -> dict[str, Any]:
         """The keys of results.json that only this task has."""
+        return {}
 
     def output(self, model: Any, key: Array, suffix: str = "") -> ModelOutput:
         """Something that the model makes, with the same noise for the same ``key``, in files named with ``suffix``.

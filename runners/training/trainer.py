@@ -7,7 +7,9 @@ no difference where a run is cut into calls or interrupted and resumed.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,8 +19,8 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from models import build
 from runners.config.schema import UsageError
+from runners.experiment import RunFailure
 from runners.training.config import TrainConfig
 from runners.training.task import ModelOutput, TrainTask
 
@@ -109,9 +111,16 @@ class Trainer:
             step += 1
         return state
 
-    def evaluate(self, weights: Weights) -> dict[str, float]:
-        """The task's metrics, with the same noise every time."""
-        return self.task.evaluate(self.model(weights), self._eval_key)
+    def evaluate(self, weights: Weights, when: str) -> dict[str, float]:
+        """The task's metrics, with the same noise every time.
+
+        Raises RunFailure where one is not finite; ``when`` ends its sentence.
+        """
+        values = self.task.evaluate(self.model(weights), self._eval_key)
+        for metric in self.task.metrics:
+            if not math.isfinite(values[metric.key]):
+                raise RunFailure(f"the {self.task.evaluated.words} {metric.label} is not finite {when}")
+        return values
 
     def output(self, weights: Weights, suffix: str = "") -> ModelOutput:
         """Something that the model makes, with the same noise every time. Raises RunFailure where it cannot be had."""
@@ -150,11 +159,6 @@ class Trainer:
         )
 
 
-def new_model(config: TrainConfig) -> Any:
-    """The config's model with random weights."""
-    return build(config.model, config.seed)
-
-
 def _optimizer(config: TrainConfig, num_steps: int) -> optax.GradientTransformation:
     """AdamW, with the schedule and the clipping that the config asks for."""
     top, warmup = config.learning_rate, config.warmup_steps
@@ -163,10 +167,5 @@ def _optimizer(config: TrainConfig, num_steps: int) -> optax.GradientTransformat
     else:
         after = optax.constant_schedule(top)
     rate = optax.join_schedules([optax.linear_schedule(0.0, top, max(1, warmup)), after], [warmup])
-    adam = optax.adamw(rate, weight_decay=config.weight_decay, mask=_is_matrix)
+    adam = optax.adamw(rate, weight_decay=config.weight_decay, mask=partial(jax.tree.map, lambda a: a.ndim > 1))
     return adam if config.grad_clip is None else optax.chain(optax.clip_by_global_norm(config.grad_clip), adam)
-
-
-def _is_matrix(params: Any) -> Any:
-    """True for what weight decay is for."""
-    return jax.tree.map(lambda a: a.ndim > 1, params)

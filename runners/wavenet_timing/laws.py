@@ -18,13 +18,10 @@ def growth_laws(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     grows as ms = c 2^(s L), with s a little above 1: each layer doubles the receptive field and adds to the work on it.
     A law is None where there are fewer than two points.
     """
-    laws: dict[str, Any] = {}
-    for name in ("queues", "pinned_queues", "chain"):
-        laws[name] = _linear(*_points(rows, f"{name}_ms"))
+    laws = {name: _linear(*_points(rows, f"{name}_ms")) for name in ("queues", "pinned_queues", "chain")}
     layers, ms = _points(rows, "naive_ms")
     enough = layers >= _NAIVE_FROM if np.count_nonzero(layers >= _NAIVE_FROM) > 1 else layers >= 0
-    laws["naive"] = _exponential(layers[enough], ms[enough])
-    return laws
+    return {**laws, "naive": _exponential(layers[enough], ms[enough])}
 
 
 def law_value(law: Mapping[str, float], layers: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -31,7 +30,7 @@ def measure_pinned(requests: Sequence[Mapping[str, Any]]) -> list[Speed]:
 
     Programs are compiled anew there: those of this process may be for several cores.
     """
-    from runners.wavenet_timing.speed import Speed
+    from runners.wavenet_timing.speed import SPEEDS
 
     env = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "0"}
     line = [sys.executable, "-m", __name__]
@@ -39,16 +38,16 @@ def measure_pinned(requests: Sequence[Mapping[str, Any]]) -> list[Speed]:
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise RunFailure(f"the measurement on one core failed: {reason}")
-    return [Speed.read(record) for record in json.loads(done.stdout)]
+    return SPEEDS.validate_json(done.stdout)
 
 
 def _main() -> None:
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # interrupts are mostly served by the first
     silence_xla()
-    from runners.wavenet_timing.speed import measure_speed
+    from runners.wavenet_timing.speed import SPEEDS, measure_speed
 
-    speeds = [measure_speed(request.pop("architecture"), **request) for request in json.load(sys.stdin)]
-    json.dump([dataclasses.asdict(speed) for speed in speeds], sys.stdout)
+    speeds = [measure_speed(**request) for request in json.load(sys.stdin)]
+    sys.stdout.buffer.write(SPEEDS.dump_json(speeds))
 
 
 if __name__ == "__main__":

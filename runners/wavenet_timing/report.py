@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,24 +11,24 @@ from models.wavenet.model import WaveNetConfig
 from runners.measure.timing import Times
 from runners.plotting.picture import Picture
 from runners.report.report import Report
-from runners.report.table import Column, ResultTable
+from runners.report.table import Cells, Column, ResultTable
 from runners.report.units import format_seconds
 from runners.wavenet_timing.figures import timing_figure
 from runners.wavenet_timing.laws import growth_laws
 from runners.wavenet_timing.speed import Speed
 
 # The numbers say which column makes room first where the console is narrow.
-_COLUMNS = (
-    Column("layers"),
-    Column("batch", drop=4),
-    Column("receptive field", drop=3),
-    Column("naive"),
-    Column("queues"),
-    Column("chain", drop=5),
-    Column("ratio"),
-    Column("one core: queues"),
-    Column("one core: chain", drop=1),
-    Column("one core: ratio", drop=2),
+_CELLS: Cells = (
+    (Column("layers"), lambda row: f"{row['layers']}"),
+    (Column("batch", drop=4), lambda row: f"{row['batch_size']}"),
+    (Column("receptive field", drop=3), lambda row: f"{row['receptive_field']:,}"),
+    (Column("naive"), lambda row: _time(row["naive_ms"])),
+    (Column("queues"), lambda row: _time(row["queues_ms"])),
+    (Column("chain", drop=5), lambda row: _time(row["chain_ms"])),
+    (Column("ratio"), lambda row: _ratio(row["ratio_to_chain"])),
+    (Column("one core: queues"), lambda row: _time(row["pinned_queues_ms"])),
+    (Column("one core: chain", drop=1), lambda row: _time(row["pinned_chain_ms"])),
+    (Column("one core: ratio", drop=2), lambda row: _ratio(row["pinned_ratio_to_chain"])),
 )
 _NOTE = (
     "Times are for one more sample of every sequence. naive: a sweep over the receptive field; chain: the bare chain "
@@ -36,7 +36,7 @@ _NOTE = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Timed:
     """The measurements of one network and batch size."""
 
@@ -56,38 +56,23 @@ class Timed:
             "num_layers": len(self.network.dilations),
             "receptive_field": self.network.receptive_field,
             "state_bytes": self.speed.state_bytes,
-            "naive_ms": _in_ms(self.naive),
+            "naive_ms": self.naive and self.naive.in_ms,
             **_speed_record(self.speed, "", self.network.sample_rate),
             **_speed_record(self.pinned, "pinned_", self.network.sample_rate),
         }
-
-    @property
-    def cells(self) -> list[str]:
-        """The row of the table, a text for each column."""
-        naive = "-" if self.naive is None else format_seconds(self.naive.median)
-        sizes = [f"{self.layers}", f"{self.batch_size}", f"{self.network.receptive_field:,}"]
-        return [*sizes, naive, *_speed_cells(self.speed), *_speed_cells(self.pinned)]
 
 
 def timing_report(
     title: str, config: Mapping[str, Any], timed: Sequence[Timed], skipped: Sequence[Mapping[str, Any]]
 ) -> Report:
-    """Make the report of an experiment.
+    """Make the report of an experiment from its resolved config and the measurements.
 
-    Args:
-        title: the line above the table; the picture's has the batch size too.
-        config: the resolved one.
-        timed: one for each of the config's ``layers``, and behind them the wide ones.
-        skipped: what was left out, and why.
+    ``timed``: one for each of the config's ``layers``, and behind them the wide ones. ``skipped``: what was left out,
+    and why.
     """
-    count = len(config["layers"])
-    rows = [one.record for one in timed]
-    record = {
-        "rows": rows[:count],
-        "wide": rows[count:],
-        "laws": growth_laws(rows[:count]),
-        "skipped": list(skipped),
-    }
+    count, rows = len(config["layers"]), [one.record for one in timed]
+    laws = growth_laws(rows[:count])
+    record = {"rows": rows[:count], "wide": rows[count:], "laws": laws, "skipped": list(skipped)}
     draw = partial(timing_figure, {**record, "config": config}, f"{title}, batch {config['batch_size']}")
     return Report(
         kind="wavenet_timing",
@@ -95,29 +80,23 @@ def timing_report(
         config=config,
         record=record,
         artifacts=[Picture("timing.png", draw)],
-        tables=[ResultTable(title, _COLUMNS, [one.cells for one in timed], note=_NOTE)],
+        tables=[ResultTable.of(title, _CELLS, rows, note=_NOTE)],
     )
-
-
-def _in_ms(times: Times | None) -> dict[str, Any] | None:
-    if times is None:
-        return None
-    return {key: value if key == "n" else 1e3 * value for key, value in dataclasses.asdict(times).items()}
 
 
 def _speed_record(speed: Speed | None, prefix: str, sample_rate: int) -> dict[str, Any]:
     """Times with queues and of the bare chain, their ratio, and time spent over time of sound."""
-    queues, chain = (None, None) if speed is None else (speed.queues, speed.chain)
     return {
-        f"{prefix}queues_ms": _in_ms(queues),
-        f"{prefix}chain_ms": _in_ms(chain),
-        f"{prefix}ratio_to_chain": queues.median / chain.median if queues and chain else None,
-        f"{prefix}real_time_factor": queues.median * sample_rate if queues else None,
+        f"{prefix}queues_ms": speed and speed.queues.in_ms,
+        f"{prefix}chain_ms": speed and speed.chain.in_ms,
+        f"{prefix}ratio_to_chain": speed and speed.queues.median / speed.chain.median,
+        f"{prefix}real_time_factor": speed and speed.queues.median * sample_rate,
     }
 
 
-def _speed_cells(speed: Speed | None) -> list[str]:
-    if speed is None:
-        return ["-"] * 3
-    queues, chain = speed.queues.median, speed.chain.median
-    return [format_seconds(queues), format_seconds(chain), f"{queues / chain:.2f}"]
+def _time(ms: Mapping[str, float] | None) -> str:
+    return "-" if ms is None else format_seconds(1e-3 * ms["median"])
+
+
+def _ratio(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f}"

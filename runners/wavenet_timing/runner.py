@@ -6,20 +6,63 @@ whole receptive field for every sample, which doubles with every layer; with que
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
+from pydantic import Field
 
 from models import model_config
-from runners.config.schema import RunConfig
+from runners.config.schema import IN_ORDER, Count, Keys, RunConfig
 from runners.experiment import RunContext
 from runners.measure.timing import Times
 from runners.report.report import Report
 from runners.report.units import format_seconds
-from runners.wavenet_timing.config import WaveNetTimingConfig
 from runners.wavenet_timing.pinned import can_pin, measure_pinned
 from runners.wavenet_timing.report import Timed, timing_report
 from runners.wavenet_timing.speed import Speed, measure_naive, measure_speed
+
+Layers = Annotated[int, Field(ge=1, le=20)]  # the longest dilation is 2^(layers - 1)
+
+
+class Wide(Keys):
+    """Another batch size, measured with queues only."""
+
+    layers: Layers
+    batch_size: Count
+
+
+class WaveNetTimingConfig(RunConfig):
+    """The networks, the batch sizes, and how often each is run."""
+
+    layers: Annotated[list[Layers], Field(min_length=1), IN_ORDER] = Field(list(range(4, 16)))  # L: in each block
+    num_blocks: Count = 2  # of layers with dilations 1, 2, ..., 2^(L - 1)
+    block: Literal["plain", "gated"] = "plain"
+    num_hidden: Count = 128
+    num_classes: Annotated[int, Field(ge=2)] = 256
+    sample_rate: Count = 16000  # in Hz: what counts as real time
+    batch_size: Count = 1
+    wide: list[Wide] = Field([])
+    num_samples: Count = 4096  # of each timed run with queues
+    repeats: Count = 7  # timed runs; of naive sweeps as many as fit into five seconds, and one at the least
+    time_limit_s: Annotated[float, Field(gt=0)] = 20.0  # naive sweeps that would take longer are left out
+    pin: bool = True  # measure the queues again on one core, where the system lets a process choose
+
+    def architecture(self, layers: int) -> dict[str, Any]:
+        """The network of so many layers a block, with its name."""
+        return {
+            "name": "wavenet",
+            "block": self.block,
+            "dilations": [2**i for i in range(layers)] * self.num_blocks,
+            "num_hidden": self.num_hidden,
+            "num_skip": self.num_hidden,
+            "num_classes": self.num_classes,
+            "sample_rate": self.sample_rate,
+        }
+
+    def request(self, layers: int, batch_size: int) -> dict[str, Any]:
+        """The arguments of ``measure_speed``."""
+        own = self.model_dump(include={"num_samples", "repeats", "seed"})
+        return {"architecture": self.architecture(layers), "batch_size": batch_size, **own}
 
 
 class WaveNetTimingRunner:
@@ -36,8 +79,8 @@ class WaveNetTimingRunner:
 
     def run(self) -> Report:
         """Measure everything. Raises RunFailure where the process on one core fails."""
-        requests = [self.config.request(layers, batch) for layers, batch in self.points]
         naive, skipped = self._naive()
+        requests = [self.config.request(layers, batch) for layers, batch in self.points]
         speeds = self._with_queues(requests)
         pinned = self._pinned(requests)
         timed = [
@@ -48,7 +91,7 @@ class WaveNetTimingRunner:
 
     def _naive(self) -> tuple[dict[int, Times], list[dict[str, Any]]]:
         """Naive times by the number of the point, and which were left out because they would take too long."""
-        config = self.config
+        config, say = self.config, self.context.say
         found: dict[int, Times] = {}
         skipped = []
         work_before, seconds_before = 0, 0.0
@@ -59,9 +102,9 @@ class WaveNetTimingRunner:
             if expected > config.time_limit_s:
                 reason = f"a sweep would take about {format_seconds(expected)}, more than time_limit_s"
                 skipped.append({"layers": layers, "reason": reason})
-                self._say(f"{layers} layers a block: naive left out: {reason}")
+                say(f"{layers} layers a block: naive left out: {reason}")
                 continue
-            self._say(f"{layers} layers a block, batch {config.batch_size}: naive ...")
+            say(f"{layers} layers a block, batch {config.batch_size}: naive ...")
             found[i] = measure_naive(
                 config.architecture(layers), batch_size=config.batch_size, repeats=config.repeats, seed=config.seed
             )
@@ -72,19 +115,15 @@ class WaveNetTimingRunner:
         """Every network with queues, on all cores."""
         speeds = []
         for (layers, batch), request in zip(self.points, requests, strict=True):
-            self._say(f"{layers} layers a block, batch {batch}: with queues ...")
+            self.context.say(f"{layers} layers a block, batch {batch}: with queues ...")
             speeds.append(measure_speed(**request))
         return speeds
 
     def _pinned(self, requests: list[dict[str, Any]]) -> list[Speed] | list[None]:
         """The same on one core, where that is wanted and can be had."""
-        if not self.config.pin:
-            return [None] * len(requests)
-        if not can_pin() or jax.default_backend() != "cpu":
-            self._say("not measured on one core: this system or device does not let a process choose its cores")
-            return [None] * len(requests)
-        self._say("all of it with queues again on one core ...")
-        return measure_pinned(requests)
-
-    def _say(self, message: str) -> None:
-        self.context.console.print(message, highlight=False, markup=False, soft_wrap=True)
+        if self.config.pin and can_pin() and jax.default_backend() == "cpu":
+            self.context.say("all of it with queues again on one core ...")
+            return measure_pinned(requests)
+        if self.config.pin:
+            self.context.say("not measured on one core: this system or device does not let a process choose its cores")
+        return [None] * len(requests)

@@ -11,7 +11,7 @@ import numpy as np
 
 from common.errors import UserError
 from models import model_config
-from models.weights.checkpoint import CheckpointError, check_agreement
+from models.weights.checkpoint import CheckpointError, check_agreement, fitting
 
 
 def agreed_config(source: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> Any:
@@ -23,8 +23,13 @@ def agreed_config(source: str, found: Mapping[str, Any], expected: Mapping[str, 
         raise CheckpointError(f"{source}: {error}") from None
 
 
-def take_entry(state: Mapping[str, np.ndarray], key: str, shape: tuple[int | str, ...], source: str) -> np.ndarray:
-    """An array by its name. Raises CheckpointError unless it is there and shaped so; words stand for any length."""
+def take_entry(
+    state: Mapping[str, np.ndarray], key: str, shape: tuple[int | str, ...], source: str, dtype: Any = np.float32
+) -> np.ndarray:
+    """An array by its name, as ``dtype``.
+
+    Raises CheckpointError unless it is there, shaped so (words stand for any length), and its numbers fit.
+    """
     expected = f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
     if key not in state:
         raise CheckpointError(f"{source}: entry {key!r} is missing; expected shape {expected}")
@@ -32,7 +37,7 @@ def take_entry(state: Mapping[str, np.ndarray], key: str, shape: tuple[int | str
     lengths = zip(found, shape, strict=False)
     if len(found) != len(shape) or not all(isinstance(want, str) or have == want for have, want in lengths):
         raise CheckpointError(f"{source}: entry {key!r} has shape {found}; expected {expected}")
-    return state[key]
+    return fitting(state[key], dtype, f"{source}: entry {key!r}")
 
 
 def refuse_others(state: Mapping[str, np.ndarray], wanted: Collection[str], source: str) -> None:

@@ -102,7 +102,7 @@ def _architecture(state: Mapping[str, np.ndarray], size: list[int], source: str)
     """The architecture that names and shapes tell, each option from all entries that show it: see ``common_length``."""
     last: dict[int, int] = {}
     for key in state:
-        if found := re.match(r"features\.denseblock(\d+)\.denselayer(\d+)\.", key):
+        if found := re.match(r"features\.denseblock([0-9]{1,4})\.denselayer([0-9]{1,4})\.", key):
             block, layer = int(found[1]), int(found[2])
             last[block] = max(last.get(block, 0), layer)
     lengths = {
@@ -112,7 +112,8 @@ def _architecture(state: Mapping[str, np.ndarray], size: list[int], source: str)
         "bottleneck": common_length(state, r"features\.denseblock.*\.conv1\.weight", 0),
         "channels": common_length(state, r"features\.conv0\.weight", 1),
     }
-    if not last or any(length is None for length in lengths.values()):
+    counted = max(sum(last.values()), *last) if last else 0  # by names, which may say anything
+    if not 0 < counted <= len(state) or any(length is None for length in lengths.values()):
         raise CheckpointError(
             f"{source} is not a torchvision DenseNet: expected entries features.conv0, "
             f"features.denseblock1.denselayer1.conv1, ..., classifier; found {', '.join(sorted(state)[:5]) or 'none'}"

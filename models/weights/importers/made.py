@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from models.made.model import MADE, sort_by_degree
 from models.weights.checkpoint import Checkpoint, CheckpointError, restore_state
 from models.weights.importers.checks import agreed_config, refuse_others, take_entry
 from models.weights.importers.torch_state import read_torch_state
+
+_LAYER = re.compile(r"net\.([0-9]{1,4})\.")
 
 
 def import_made(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
@@ -35,9 +38,7 @@ def import_made(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
 
 
 def _made_layers(state: Mapping[str, np.ndarray], source: str) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    indices = sorted(
-        {int(key.split(".")[1]) for key in state if key.startswith("net.") and key.split(".")[1].isdigit()}
-    )
+    indices = sorted({int(found[1]) for found in map(_LAYER.match, state) if found})
     if len(indices) < 2 or indices != list(range(0, 2 * len(indices), 2)):
         raise CheckpointError(
             f"{source}: expected entries net.0, net.2, net.4, ...; found {', '.join(sorted(state)) or 'none'}"
@@ -49,7 +50,7 @@ def _made_layers(state: Mapping[str, np.ndarray], source: str) -> list[tuple[np.
         outputs: int | str = 2 * inputs if index == indices[-1] else "outputs"
         kernel = take_entry(state, f"net.{index}.weight", (outputs, below), source)
         bias = take_entry(state, f"net.{index}.bias", kernel.shape[:1], source)
-        mask = take_entry(state, f"net.{index}.mask", kernel.shape, source)
-        layers.append((kernel.astype(np.float32), bias.astype(np.float32), mask.astype(bool)))
+        mask = take_entry(state, f"net.{index}.mask", kernel.shape, source, bool)
+        layers.append((kernel, bias, mask))
         below = kernel.shape[0]
     return layers

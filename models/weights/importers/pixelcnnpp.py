@@ -14,6 +14,7 @@ from flax import nnx
 from flax.serialization import msgpack_restore
 from jaxtyping import Float
 
+from common.reading import reading
 from models import describe_config
 from models.pixelcnnpp.model import PixelCNNPP
 from models.pixelcnnpp.network import PixelCNNPPNetwork
@@ -134,7 +135,7 @@ def _architecture(state: Mapping[str, np.ndarray], image_shape: list[int] | None
         found["nr_filters"] = filters
     last: dict[str, int] = {}
     for key in state:
-        if block := re.match(r"(PixelCNNLayer_up_\d)/gated_resnet_(\d+)/", key):
+        if block := re.match(r"(PixelCNNLayer_up_[0-9])/gated_resnet_([0-9]{1,4})/", key):
             last[block[1]] = max(last.get(block[1], 0), int(block[2]))
     if last:
         found["nr_resnet"] = Counter(last.values()).most_common(1)[0][0] // 2 + 1
@@ -152,10 +153,8 @@ def _architecture(state: Mapping[str, np.ndarray], image_shape: list[int] | None
 
 def _parameters(path: Path) -> dict[str, np.ndarray]:
     """The file's arrays by their paths in the tree. Raises CheckpointError unless it holds nothing but numbers."""
-    try:
+    with reading(path, "is damaged, or not in flax's msgpack format", CheckpointError, why=False):
         tree = msgpack_restore(path.read_bytes())
-    except Exception:  # what a damaged file raises depends on where the damage is
-        raise CheckpointError(f"{path} is damaged, or not in flax's msgpack format") from None
     state: dict[str, np.ndarray] = {}
     folders = [("", tree)]
     while folders:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,12 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
+from common.npz import open_npz
 from models.wavenet.model import WaveNet
 from models.weights.checkpoint import Checkpoint, CheckpointError, restore_state
 from models.weights.importers.checks import agreed_config, refuse_others, take_entry
 
-_LAYER = re.compile(r"b(\d+)-l(\d+)__w")
+_LAYER = re.compile(r"b([0-9]{1,4})-l([0-9]{1,4})__w")
 _RECORDED = ("ids", "x0", "inputs", "logits", "config")  # what a recorded run has beside the variables
 
 
@@ -26,9 +26,11 @@ def import_wavenet(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
     spaced values. Arrays of a recorded run (``ids``, ``x0``, ``inputs``, ``logits``, ``config``) are not read.
     """
     source = str(path)
-    state = {key: array for key, array in _arrays(path).items() if key not in _RECORDED}
+    with open_npz(path, source, CheckpointError) as file:
+        state = {key: file[key] for key in file if key not in _RECORDED}
     names = _layer_names(state, source)
-    width, _, channels = take_entry(state, names[0][0], ("width", 1, "hidden"), source).shape
+    first = take_entry(state, names[0][0], ("width", 1, "hidden"), source)
+    width, _, channels = first.shape
     output = take_entry(state, "w", (1, channels, "classes"), source)
     bias = take_entry(state, "b", output.shape[-1:], source)
     kernels = [take_entry(state, name, (width, channels, channels), source) for name, _ in names[1:]]
@@ -44,18 +46,10 @@ def import_wavenet(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
         "input": "scalar",
     }
     model = WaveNet(agreed_config(source, found, expected), rngs=nnx.Rngs(0))
-    arrays = {"first": state[names[0][0]][::-1], "readout.kernel": output[0], "readout.bias": bias}
+    arrays = {"first": first[::-1], "readout.kernel": output[0], "readout.bias": bias}
     arrays |= {f"layers.{index}.kernel": kernel[::-1] for index, kernel in enumerate(kernels)}
-    restore_state(model, {key: np.ascontiguousarray(a, np.float32) for key, a in arrays.items()}, source)
+    restore_state(model, arrays, source)
     return Checkpoint("wavenet", model, {"imported_from": path.name})
-
-
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:  # it leaves a damaged file open
-            return {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError):
-        raise CheckpointError(f"{path} is damaged, or no .npz of arrays") from None
 
 
 def _layer_names(state: Mapping[str, np.ndarray], source: str) -> list[tuple[str, int]]:

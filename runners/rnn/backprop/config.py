@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from models.rnn.model import RNNConfig
 from runners.config.schema import Count, DataConfig, RunConfig
-from runners.config.solvers import SolverEntry, SolverList
-from runners.measure.skip import NAIVE_LENGTH
+from runners.config.solvers import SolverList, TrainingSolvers
+from runners.measure.comparison import NAIVE_LENGTH
 
 
 class BackpropConfig(RunConfig):
@@ -41,18 +41,10 @@ class BackpropConfig(RunConfig):
     # runs) and trace beside their own options. ``methods`` train; with max_steps the gradient is taken as it stands
     # after so many steps. The first sequential one of either list is the reference.
     solvers: SolverList
-    methods: SolverList
+    methods: TrainingSolvers
     repeats: Count = 5  # timed runs of each solver, after one that is not
     sequential_max_length: Count = NAIVE_LENGTH  # naive sequential evaluation is left out of longer sequences
     time_limit_s: Annotated[float, Field(gt=0)] | None = None  # for each of these runs
-
-    @field_validator("methods")
-    @classmethod
-    def _refuse_plans(cls, value: list[SolverEntry]) -> list[SolverEntry]:
-        for entry in value:
-            if entry.repeats is not None or entry.trace is not None:
-                raise ValueError(f"solver {entry.name}: repeats and trace go with solvers, not with methods")
-        return value
 
     @model_validator(mode="after")
     def _check_architecture(self) -> BackpropConfig:
@@ -61,7 +53,7 @@ class BackpropConfig(RunConfig):
 
     @property
     def num_equations(self) -> int:
-        """T."""
+        """The length of a sequence, T."""
         return self.image_size**2
 
     def architecture(self, channels: int) -> RNNConfig:

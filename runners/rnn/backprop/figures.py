@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from runners.plotting.convergence import Rows, Traces, mark_zero, zero_floor
-from runners.plotting.style import DASHES, FAINT, draw_legend, new_figure, set_title, solver_style, style_axes
+from runners.plotting.style import DASHES, FAINT, panel_figure, solver_style, style_axes
 from runners.report.published import BACKPROP_SWEEPS
 from runners.report.units import format_seconds
 
@@ -29,20 +29,14 @@ LossAxis: TypeAlias = Literal["seconds", "num_steps"]
 _LOSS_AXES = {"seconds": "measured training time", "num_steps": "sequential steps of all backward passes so far"}
 
 
-def gradient_error_figure(traces: Traces, rows: Rows, num_equations: int, title: str) -> Figure:
+def gradient_error_figure(traces: Traces, rows: Rows, title: str, num_equations: int) -> Figure:
     """Draw ``draw_gradient_error`` with a title and a legend."""
-    figure = new_figure(9, 5.2)
-    axes = figure.subplots()
-    draw_gradient_error(axes, traces, rows, num_equations)
-    return _finished(figure, axes, title)
+    return panel_figure(9, 5.2, title, lambda axes: draw_gradient_error(axes, traces, rows, num_equations))
 
 
-def loss_figure(traces: Traces, rows: Rows, x: LossAxis, title: str) -> Figure:
+def loss_figure(traces: Traces, rows: Rows, title: str, x: LossAxis) -> Figure:
     """Draw ``draw_loss`` with a title and a legend."""
-    figure = new_figure(9, 5.2)
-    axes = figure.subplots()
-    draw_loss(axes, traces, rows, x)
-    return _finished(figure, axes, title)
+    return panel_figure(9, 5.2, title, lambda axes: draw_loss(axes, traces, rows, x))
 
 
 def draw_gradient_error(axes: Axes, traces: Traces, rows: Rows, num_equations: int) -> None:
@@ -82,10 +76,8 @@ def draw_loss(axes: Axes, traces: Traces, rows: Rows, x: LossAxis) -> None:
     """
     axes.set(yscale="log", xscale="log", xlabel=_LOSS_AXES[x], ylabel="training loss, smoothed")
     style_axes(axes)
-    if x == "seconds":
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_seconds(value)))
-    else:
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    say = format_seconds if x == "seconds" else "{:,.0f}".format
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: say(value)))
     axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "25" else ""))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     for i, (row, (colour, marker, dashes)) in enumerate(_styled([row for row in rows if row["label"] in traces])):
@@ -111,8 +103,7 @@ def _error_points(trace: Mapping[str, np.ndarray]) -> Float[np.ndarray, "S 4"]:
 
 def _styled(rows: Rows) -> list[tuple[Mapping[str, Any], tuple[Any, str, Any]]]:
     """Each row with its colour, marker and dashes. Rows of one solver have shades of its colour, up to the full one."""
-    result = []
-    solvers = [row["solver"] for row in rows]
+    result, solvers = [], [row["solver"] for row in rows]
     for i, row in enumerate(rows):
         colour, marker = solver_style(row["solver"])
         place, count = solvers[:i].count(row["solver"]), solvers.count(row["solver"])
@@ -128,9 +119,3 @@ def _steps_legend(row: Mapping[str, Any]) -> str:
 
 def _loss_legend(row: Mapping[str, Any], end: float, x: LossAxis) -> str:
     return f"{row['label']}: {format_seconds(end) if x == 'seconds' else f'{end:,.0f} steps'}"
-
-
-def _finished(figure: Figure, axes: Axes, title: str) -> Figure:
-    draw_legend(figure, [axes])
-    set_title(figure, title)
-    return figure

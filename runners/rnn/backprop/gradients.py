@@ -1,19 +1,25 @@
-"""An RNN's gradient where any solver does the backward pass."""
+"""An RNN's gradient where any solver does the backward pass, and how near it comes to the reference by step."""
 
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from models.rnn.gradients import backward_system, parameter_gradients
 from models.rnn.network import RNNNetwork
 from models.rnn.systems import BackwardRNN
 from runners.config.solvers import SolverEntry
-from solvers import Status, solve
+from solvers import Status, Trace, TraceOptions, solve
+from solvers.equations import magnitude
+
+TOLERANCE = 1e-5  # the relative error from which on a gradient counts as found
 
 
 class BackwardPass(NamedTuple):
@@ -70,3 +76,39 @@ def relative_deviation(gradients: RNNNetwork, reference: RNNNetwork) -> Float[Ar
         return jnp.max(jnp.abs(a - b)) / jnp.maximum(jnp.max(jnp.abs(b)), jnp.finfo(b.dtype).tiny)
 
     return jnp.max(jnp.stack(jax.tree.leaves(jax.tree.map(deviation, gradients, reference))))
+
+
+@dataclass(frozen=True)
+class GradientErrors:
+    """max |g - reference| / max |reference| over all states' gradients, after each iteration, for N sequences."""
+
+    num_steps: Int[np.ndarray, " S"]  # sequential steps so far
+    error: Float[np.ndarray, "S N"]
+
+    def steps_to(self, tolerance: float) -> list[int | None]:
+        """For each sequence the steps after which its error is, and stays, at most ``tolerance``; None: never."""
+        bad = [np.flatnonzero(~(errors <= tolerance)) for errors in self.error.T]  # the number after the last is good
+        first = [rows[-1] + 1 if len(rows) else 0 for rows in bad]
+        return [int(self.num_steps[row]) if row < len(self.num_steps) else None for row in first]
+
+    def mean_after(self, num_steps: int) -> float:
+        """The mean error once so many steps are done; 1, that of the first guess, zero, before the first."""
+        done = np.searchsorted(self.num_steps, num_steps, side="right")
+        return float(self.error[done - 1].mean()) if done else 1.0
+
+
+def gradient_errors(entry: SolverEntry, system: Any, reference: Any) -> GradientErrors:
+    """The errors of a solver against ``reference`` on the way to the answer of ``system``."""
+    trace, size = jax.tree.map(np.asarray, _traced(entry, system, reference))
+    written = trace.num_steps >= 0
+    error = trace.error[written].astype(float)
+    # Where the whole gradient is zero, whatever else is found is infinitely wrong.
+    relative = np.divide(error, size, out=np.full_like(error, np.inf), where=size > 0)
+    return GradientErrors(trace.num_steps[written], np.where(error == 0, 0.0, relative))
+
+
+@partial(jax.jit, static_argnames="entry")
+def _traced(entry: SolverEntry, system: Any, reference: Any) -> tuple[Trace | None, Float[Array, " N"]]:
+    options = TraceOptions(reference)
+    solution = solve(system, entry.solver, max_steps=entry.max_steps, trace=options, throw=False)
+    return solution.trace, magnitude(reference)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
-import numpy as np
+from matplotlib.figure import Figure
 
 from models.rnn.model import RNNConfig
-from runners.measure.skip import Skipped
-from runners.measure.table import comparison_table
-from runners.plotting.convergence import Rows, Traces
+from runners.measure.comparison import Skipped, comparison_table
+from runners.plotting.convergence import to_files
 from runners.plotting.picture import Picture
 from runners.report.report import Report
-from runners.report.table import Column, ResultTable
+from runners.report.table import Cells, Column, ResultTable
 from runners.report.units import format_seconds
 from runners.rnn.backprop.config import BackpropConfig
 from runners.rnn.backprop.figures import gradient_error_figure, loss_figure
@@ -26,156 +23,110 @@ from solvers import Status
 DISAGREES = 1e-3  # relative error with which a converged gradient contradicts the reference
 
 # The numbers say which column makes room first where the console is narrow.
-_TRAINING_COLUMNS = (
-    Column("method", align="left"),
-    Column("steps"),
-    Column("backward"),
-    Column("against jax.grad", drop=2),
-    Column("training step", drop=3),
-    Column("training", drop=4),
-    Column("final loss"),
-    Column("steps to loss", drop=5),
-    Column("time to loss", drop=6),
-    Column("vs reference"),
-    Column("compile", drop=1),
+_TRAINING_CELLS: Cells = (
+    (Column("method", align="left"), lambda row: row["label"]),
+    (Column("steps"), lambda row: f"{row['num_steps']:.1f}"),
+    (Column("backward"), lambda row: format_seconds(row["backward_s"]["median"])),
+    (Column("against jax.grad", drop=2), lambda row: f"{row['gradient_deviation']:.1e}"),
+    (Column("training step", drop=3), lambda row: format_seconds(row["step_s"]["median"])),
+    (Column("training", drop=4), lambda row: format_seconds(row["train_s"])),
+    (Column("final loss"), lambda row: "{mean:.4f} +- {std:.4f}".format(**row["final_loss"])),
+    (Column("steps to loss", drop=5), lambda row: _known(row["to_target"], "num_steps", "{:,.0f}".format)),
+    (Column("time to loss", drop=6), lambda row: _known(row["to_target"], "seconds", format_seconds)),
+    (Column("vs reference"), lambda row: _known(row["speedup"], "seconds", "{:.2f}x".format)),
+    (Column("compile", drop=1), lambda row: format_seconds(row["compile_s"])),
+)
+_NOTE = (
+    "steps: sequential steps of a backward pass; backward: its time alone; against jax.grad: relative deviation of the "
+    "first gradient; final loss: smoothed; to loss: until the smoothed loss is within 1% of the last one of {}, in "
+    "steps of all backward passes so far and in time; vs reference: its time over that."
 )
 
 
-@dataclass(frozen=True)
-class BackpropFindings:
-    """All that was found out."""
+def backprop_report(
+    name: str,
+    config: BackpropConfig,
+    model: RNNConfig,
+    phases: Mapping[str, Phase],
+    table: TrainingTable,
+    skipped: Mapping[str, Sequence[Skipped]],
+) -> Report:
+    """Say what was found in the run called ``name``.
 
-    config: BackpropConfig
-    model: RNNConfig
-    phases: Mapping[str, Phase]  # gradients at the "start", before training, and at the "end"
-    table: TrainingTable
-    skipped: Mapping[str, Sequence[Skipped]]  # by the list of the config: solvers, methods
-
-
-def backprop_report(name: str, found: BackpropFindings) -> Report:
-    """Say what was found in the run called ``name``."""
-    config = found.config
+    ``phases`` are the gradients at the "start", before training, and at the "end"; ``skipped`` is by the list of the
+    config: solvers, methods.
+    """
     subject = f"{config.cell}, {config.hidden_size} hidden units, T = {config.num_equations}"
-    rows: dict[str, Rows] = {
-        part: [phase.record(row) for row in phase.comparison.rows] for part, phase in found.phases.items()
+    title, start = f"{name}: {subject}", phases["start"].comparison
+    rows = {part: [phase.record(row) for row in phase.comparison.rows] for part, phase in phases.items()}
+    trained = [table.record(training) for training in table.trainings]
+    errors = {
+        part: {label: dataclasses.asdict(each) for label, each in phase.errors.items()}
+        for part, phase in phases.items()
     }
-    rows["training"] = [found.table.record(training) for training in found.table.trainings]
-    traces: dict[str, Traces] = {
-        part: {label: errors.arrays() for label, errors in phase.errors.items()} for part, phase in found.phases.items()
-    }
-    traces["training"] = {each.label: each.arrays(config.smoothing) for each in found.table.trainings}
-    said = findings(list(found.phases.values()), found.table)
-    left_out = [(key, each) for key, skipped in found.skipped.items() for each in skipped]
+    losses = {training.label: training.arrays(config.smoothing) for training in table.trainings}
+    traces = {f"{part}/{label}": each for part, found in errors.items() for label, each in found.items()}
+    traces |= {f"training/{label}": each for label, each in losses.items()}
+
+    def draw_errors(part: str) -> Callable[[], Figure]:
+        words = f"{title}, {phases[part].when}"
+        return partial(gradient_error_figure, errors[part], rows[part], words, config.num_equations)
+
+    said = findings(list(phases.values()), table)
+    left_out = [(key, each) for key, those in skipped.items() for each in those]
     return Report(
         kind="backprop",
-        title=f"{name}: {subject}",
-        config={**config.model_dump(), "model": dataclasses.asdict(found.model)},
+        title=title,
+        config={**config.model_dump(), "model": dataclasses.asdict(model)},
         record={
-            **_record(found, rows),
-            "skipped": [{"list": key, **skipped.record} for key, skipped in left_out],
+            "system": {"name": "rnn backward", **start.system_record},
+            "error_reference": start.reference_label,
+            "fastest": start.fastest,
+            "rows": [{"phase": part, **row} for part in phases for row in rows[part]],
+            "training": {"reference": table.reference.label, "target_loss": table.target, "rows": trained},
+            "skipped": [{"list": key, **each.record} for key, each in left_out],
             "findings": said,
         },
-        arrays={"traces.npz": _flat(traces)},
-        artifacts=_pictures(f"{name}: {subject}", found, traces, rows),
+        arrays={"traces.npz": to_files(traces)},
+        artifacts=[
+            *(Picture(f"convergence_{part}.png", draw_errors(part)) for part in phases),
+            Picture("loss_by_time.png", partial(loss_figure, losses, trained, title, "seconds")),
+            Picture("loss_by_steps.png", partial(loss_figure, losses, trained, title, "num_steps")),
+        ],
         tables=[
             *(
                 comparison_table(phase.comparison, f"{name}: gradients {phase.when}, {subject}")
-                for phase in found.phases.values()
+                for phase in phases.values()
             ),
-            _training_table(name, found, rows["training"]),
+            ResultTable.of(
+                f"{name}: {config.train_steps} training steps of one sequence, {config.trainings} trainings",
+                _TRAINING_CELLS,
+                trained,
+                note=_NOTE.format(table.reference.label),
+            ),
         ],
-        sentences=[*(f"{key}: {skipped.sentence}" for key, skipped in left_out), *said],
-        failure=_failure(found),
+        sentences=[*(f"{key}: {each.sentence}" for key, each in left_out), *said],
+        failure=_failure(phases, table),
     )
 
 
-def _record(found: BackpropFindings, rows: Mapping[str, Rows]) -> dict[str, Any]:
-    start = found.phases["start"].comparison
-    return {
-        "system": {"name": "rnn backward", **start.system_record},
-        "error_reference": start.reference_label,
-        "fastest": start.fastest,
-        "rows": [{"phase": phase, **row} for phase in found.phases for row in rows[phase]],
-        "training": {
-            "reference": found.table.reference.label,
-            "target_loss": found.table.target,
-            "rows": rows["training"],
-        },
-    }
+def _known(values: Mapping[str, float | None] | None, key: str, say: Callable[[float], str]) -> str:
+    """One of some values in words, a dash where it is not known."""
+    value = (values or {}).get(key)
+    return "-" if value is None else say(value)
 
 
-def _flat(traces: Mapping[str, Traces]) -> dict[str, np.ndarray]:
-    """The arrays of traces.npz, named part/label/name."""
-    return {
-        f"{part}/{label}/{name}": array
-        for part, by_label in traces.items()
-        for label, arrays in by_label.items()
-        for name, array in arrays.items()
-    }
-
-
-def _pictures(
-    title: str, found: BackpropFindings, traces: Mapping[str, Traces], rows: Mapping[str, Rows]
-) -> list[Picture]:
-    length = found.config.num_equations
-    of_gradients = [
-        Picture(
-            f"convergence_{part}.png",
-            partial(gradient_error_figure, traces[part], rows[part], length, f"{title}, {phase.when}"),
-        )
-        for part, phase in found.phases.items()
-    ]
-    draw = partial(loss_figure, traces["training"], rows["training"], title=title)
-    return [
-        *of_gradients,
-        Picture("loss_by_time.png", partial(draw, "seconds")),
-        Picture("loss_by_steps.png", partial(draw, "num_steps")),
-    ]
-
-
-def _training_table(name: str, found: BackpropFindings, rows: Rows) -> ResultTable:
-    config = found.config
-    return ResultTable(
-        title=f"{name}: {config.train_steps} training steps of one sequence, {config.trainings} trainings",
-        columns=_TRAINING_COLUMNS,
-        rows=[_cells(row) for row in rows],
-        note=(
-            "steps: sequential steps of a backward pass; backward: its time alone; against jax.grad: relative "
-            "deviation of the first gradient; final loss: smoothed; to loss: until the smoothed loss is within 1% of "
-            f"the last one of {found.table.reference.label}, in steps of all backward passes so far and in time; vs "
-            "reference: its time over that."
-        ),
-    )
-
-
-def _cells(row: Mapping[str, Any]) -> list[str]:
-    reached, speedup = row["to_target"], row["speedup"]["seconds"]
-    return [
-        row["label"],
-        f"{row['num_steps']:.1f}",
-        format_seconds(row["backward_s"]["median"]),
-        f"{row['gradient_deviation']:.1e}",
-        format_seconds(row["step_s"]["median"]),
-        format_seconds(row["train_s"]),
-        f"{row['final_loss']['mean']:.4f} +- {row['final_loss']['std']:.4f}",
-        f"{reached['num_steps']:,.0f}" if reached else "-",
-        format_seconds(reached["seconds"]) if reached else "-",
-        "-" if speedup is None else f"{speedup:.2f}x",
-        format_seconds(row["compile_s"]),
-    ]
-
-
-def _failure(found: BackpropFindings) -> str | None:
+def _failure(phases: Mapping[str, Phase], table: TrainingTable) -> str | None:
     """The first gradient that converged and contradicts the reference, or jax.grad."""
-    for phase in found.phases.values():
+    for phase in phases.values():
         for row in phase.comparison.rows:
-            wrong = phase.relative_error(row) > DISAGREES and row.entry.solver.tol <= DISAGREES
-            if row.status is Status.CONVERGED and wrong:
+            error = phase.relative_error(row)
+            if row.status is Status.CONVERGED and error > DISAGREES and row.entry.solver.tol <= DISAGREES:
                 return (
-                    f"{row.label}, {phase.when}: the solver converged, but its gradient is off by "
-                    f"{phase.relative_error(row):.1e} of the reference's largest value"
+                    f"{row.label}, {phase.when}: the solver converged, but its gradient is off by {error:.1e} of the "
+                    "reference's largest value"
                 )
-    for training in found.table.trainings:
+    for training in table.trainings:
         exact = training.converged[0][0] and training.entry.solver.tol <= DISAGREES
         if exact and training.gradient_deviation > DISAGREES:
             return (

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Float32
 
 from data import load_dataset
 from data.images.sequences import pixel_sequences
@@ -19,14 +18,12 @@ from models.rnn.network import RNNNetwork
 from runners.config.schema import RunConfig, UsageError
 from runners.config.solvers import SolverEntry, fit_entries, labels
 from runners.experiment import RunContext, RunFailure
-from runners.measure.comparison import compare_solvers
-from runners.measure.skip import Skipped, split_entries, too_long
+from runners.measure.comparison import Skipped, compare_solvers, split_entries, too_long
 from runners.report.console import counting_bar
 from runners.report.report import Report
 from runners.rnn.backprop.config import BackpropConfig
-from runners.rnn.backprop.errors import ErrorTracer
-from runners.rnn.backprop.gradients import backward_pass
-from runners.rnn.backprop.report import BackpropFindings, backprop_report
+from runners.rnn.backprop.gradients import backward_pass, gradient_errors
+from runners.rnn.backprop.report import backprop_report
 from runners.rnn.backprop.summary import Phase, TrainingTable
 from runners.rnn.backprop.training import Method, SolverTraining, Task, train_all
 from solvers import Status
@@ -51,6 +48,7 @@ class BackpropRunner:
                 f"of {self.dataset.name}"
             )
         self.watched = jnp.asarray(pixel_sequences(self.dataset.held_out[: config.num_sequences], config.image_size))
+        self.architecture = config.architecture(self.watched.shape[-1])
         self.skipped: dict[str, list[Skipped]] = {}
         system = self._system(self._model(0))
         fitted = {
@@ -63,13 +61,11 @@ class BackpropRunner:
     def run(self) -> Report:
         """Follow the gradient, train, follow it again; RunFailure where a gradient or a loss is not finite."""
         first = next(self._tasks())
-        tracers = {label: ErrorTracer(entry) for label, entry in self.solvers.items() if entry.trace is not False}
-        start = self._follow("before training", first.model, tracers)
+        start = self._follow("before training", first.model)
         table = TrainingTable(self._train(first), self.config.smoothing)
-        end = self._follow("after training", table.reference.models[0], tracers)
-        architecture = self.config.architecture(self.watched.shape[-1])
-        found = BackpropFindings(self.config, architecture, {"start": start, "end": end}, table, self.skipped)
-        return backprop_report(self.context.name, found)
+        end = self._follow("after training", table.reference.models[0])
+        phases = {"start": start, "end": end}
+        return backprop_report(self.context.name, self.config, self.architecture, phases, table, self.skipped)
 
     def _runnable(self, key: str, entries: list[SolverEntry], system: Any) -> dict[str, SolverEntry]:
         """The entries by label, without those that would take too long. Raises UsageError where none is left."""
@@ -82,8 +78,7 @@ class BackpropRunner:
 
     def _model(self, number: int) -> RNNNetwork:
         """The first weights of a training."""
-        architecture = self.config.architecture(self.watched.shape[-1])
-        return RNN(architecture, rngs=nnx.Rngs(self._seed(number))).fold()
+        return RNN(self.architecture, rngs=nnx.Rngs(self._seed(number))).fold()
 
     def _system(self, model: RNNNetwork) -> Any:
         return jax.jit(backward_pass)(model, self.watched).system
@@ -97,28 +92,27 @@ class BackpropRunner:
         for number in range(self.config.trainings):
             order = np.asarray(jax.random.permutation(jax.random.key(self._seed(number)), len(images)))
             chosen = images[order[np.arange(self.config.train_steps) % len(images)]]
-            yield Task(self._model(number), _one_by_one(pixel_sequences(chosen, self.config.image_size)))
+            sequences = np.moveaxis(pixel_sequences(chosen, self.config.image_size), 1, 0)[:, :, None]
+            yield Task(self._model(number), np.ascontiguousarray(sequences))
 
-    def _follow(self, when: str, model: RNNNetwork, tracers: dict[str, ErrorTracer]) -> Phase:
+    def _follow(self, when: str, model: RNNNetwork) -> Phase:
         """Every solver on the gradients of the watched sequences: times, and the errors by step.
 
         Raises RunFailure where a gradient is not finite.
         """
-        self.context.console.print(f"gradients {when}")
-        system = self._system(model)
+        config, console, system = self.config, self.context.console, self._system(model)
+        console.print(f"gradients {when}")
         comparison = compare_solvers(
-            system,
-            self.solvers,
-            repeats=self.config.repeats,
-            time_limit_s=self.config.time_limit_s,
-            trace=False,
-            console=self.context.console,
+            system, self.solvers, repeats=config.repeats, time_limit_s=config.time_limit_s, trace=False, console=console
         )
         broken = next((row for row in comparison.rows if row.status is Status.NONFINITE), None)
         if broken is not None:
             raise RunFailure(f"{broken.label}, {when}: {broken.status.sentence}")
-        done = [row.label for row in comparison.rows if row.status is not Status.TIME_LIMIT_REACHED]
-        errors = {label: tracers[label].errors(system, comparison.reference) for label in done if label in tracers}
+        errors = {
+            row.label: gradient_errors(row.entry, system, comparison.reference)
+            for row in comparison.rows
+            if row.status is not Status.TIME_LIMIT_REACHED and row.entry.trace is not False
+        }
         return Phase(when, comparison, errors)
 
     def _train(self, first: Task) -> list[SolverTraining]:
@@ -132,7 +126,3 @@ class BackpropRunner:
                 bar.advance(bar.task_ids[0])
         with counting_bar(console, "training", len(methods) * config.trainings) as bar:
             return train_all(methods, self._tasks(), lambda: bar.advance(bar.task_ids[0]))
-
-
-def _one_by_one(sequences: Float32[np.ndarray, "T N I"]) -> Float32[np.ndarray, "N T 1 I"]:
-    return np.ascontiguousarray(np.moveaxis(sequences, 1, 0)[:, :, None])

@@ -12,18 +12,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from runners.measure.comparison import Comparison
+from runners.measure.comparison import REFERENCES, Comparison
 from runners.measure.job import Row
 from runners.measure.timing import Times
 from runners.report.published import BACKPROP_LENGTH, BACKPROP_SWEEPS
 from runners.report.units import format_seconds
-from runners.rnn.backprop.errors import TOLERANCE, GradientErrors
+from runners.rnn.backprop.gradients import TOLERANCE, GradientErrors
 from runners.rnn.backprop.training import SolverTraining
 from solvers import MarkovSystem
 from solvers.linear.prefix_scan import chain_length
 
 NEAR = 1.01  # a loss is reached within a hundredth
-_SEQUENTIAL = ("sequential", "cached_sequential")
 
 
 @dataclass(frozen=True)
@@ -45,15 +44,13 @@ class Phase:
 
     def record(self, row: Row) -> dict[str, Any]:
         """A row as results.json holds it."""
-        record = {**self.comparison.record(row), "relative_error": self.relative_error(row), "gradient": None}
-        if row.label in self.errors:
-            errors = self.errors[row.label]
-            record["gradient"] = {
-                "tolerance": TOLERANCE,
-                "steps_to_tolerance": _spread(errors.steps_to(TOLERANCE)),
-                "steps_to_exact": _spread(errors.steps_to(0.0)),
-            }
-        return record
+        errors = self.errors.get(row.label)
+        gradient = errors and {
+            "tolerance": TOLERANCE,
+            "steps_to_tolerance": _spread(errors.steps_to(TOLERANCE)),
+            "steps_to_exact": _spread(errors.steps_to(0.0)),
+        }
+        return {**self.comparison.record(row), "relative_error": self.relative_error(row), "gradient": gradient}
 
 
 @dataclass(frozen=True)
@@ -79,9 +76,7 @@ class TrainingTable:
         final = training.smoothed(self.smoothing)[:, -1]
         reached, base = self._to_target(training), self._to_target(self.reference)
         return {
-            "solver": training.entry.name,
-            "label": training.label,
-            "options": training.entry.options,
+            **training.entry.named(training.label),
             "gradient_deviation": training.gradient_deviation,
             "converged": float(np.mean(training.converged)),
             "num_steps": float(np.mean(training.num_steps)),
@@ -91,9 +86,7 @@ class TrainingTable:
             "train_s": float(_elapsed(training.seconds)[-1]),
             "final_loss": {"mean": float(final.mean()), "std": float(final.std())},
             "to_target": reached,
-            "speedup": {
-                key: base[key] / reached[key] if base and reached else None for key in ("seconds", "num_steps")
-            },
+            "speedup": {key: base and reached and base[key] / reached[key] for key in ("seconds", "num_steps")},
         }
 
     def _mean_loss(self, training: SolverTraining) -> Float[np.ndarray, " S"]:
@@ -121,8 +114,8 @@ def findings(phases: Sequence[Phase], table: TrainingTable) -> list[str]:
         sentences += [_needs(phase, row, phase.errors[row.label]) for row in traced[:1]]  # others go the same way
     if sentences and phases[0].comparison.num_equations == BACKPROP_LENGTH:
         sentences.append("Published: an error of about zero after {} to {} sweeps.".format(*BACKPROP_SWEEPS))
-    parallel = [training for training in trainings if training.entry.name not in _SEQUENTIAL]
-    if parallel and reference.entry.name in _SEQUENTIAL:
+    parallel = [training for training in trainings if training.entry.name not in REFERENCES]
+    if parallel and reference.entry.name in REFERENCES:
         sentences.append(_pays(min(parallel, key=lambda training: training.backward_s.median), reference))
     return sentences + _chains(phases, trainings)
 
@@ -173,13 +166,7 @@ def _elapsed(per_step: Sequence[np.ndarray]) -> Float[np.ndarray, " S"]:
 
 def _spread(steps: Sequence[int | None]) -> dict[str, Any]:
     """Over the sequences that got there."""
-    reached = [value for value in steps if value is not None]
-    if not reached:
-        return {"mean": None, "std": None, "min": None, "max": None, "reached": 0}
-    return {
-        "mean": float(np.mean(reached)),
-        "std": float(np.std(reached)),
-        "min": min(reached),
-        "max": max(reached),
-        "reached": len(reached),
-    }
+    reached = np.array([value for value in steps if value is not None])
+    kinds = ("mean", "std", "min", "max")
+    values = {kind: getattr(reached, kind)().item() if len(reached) else None for kind in kinds}
+    return {**values, "reached": len(reached)}

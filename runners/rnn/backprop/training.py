@@ -13,7 +13,6 @@ import optax  # type: ignore[import-untyped]
 from jaxtyping import Array, Float, Float32, Int
 
 from models.rnn.network import RNNNetwork
-from models.rnn.systems import BackwardRNN
 from runners.config.solvers import SolverEntry
 from runners.experiment import RunFailure
 from runners.measure.timing import Times, time_calls
@@ -34,8 +33,7 @@ class TrainStep(NamedTuple):
     gradients: RNNNetwork
 
 
-@dataclass(frozen=True)
-class Task:
+class Task(NamedTuple):
     """What all methods train on: first weights and the sequences of all training steps."""
 
     model: RNNNetwork
@@ -89,8 +87,9 @@ class Method:
     def measure(self) -> SolverTraining:
         """The first step's gradient beside jax.grad's, and the time of its backward pass. Warms the step up, too."""
         model, _, inputs = self._first
-        deviation = float(_deviation(self._step(*self._first).gradients, model, inputs))
-        system, entry = _system(model, inputs), self.entry
+        plain = jax.jit(plain_gradients)(model, inputs)
+        deviation = float(jax.jit(relative_deviation)(self._step(*self._first).gradients, plain))
+        system, entry = jax.jit(backward_pass)(model, inputs).system, self.entry
         backward = jax.jit(lambda system: solve(system, entry.solver, max_steps=entry.max_steps, throw=False).value)
         times = time_calls(lambda: backward(system), PASSES)
         return SolverTraining(self.label, self.entry, self.compile_s, deviation, times)
@@ -127,16 +126,6 @@ class Method:
         updates, optimizer_state = self._optimizer.update(gradients, optimizer_state, model)
         trained = optax.apply_updates(model, updates)
         return TrainStep(trained, optimizer_state, backward.loss, num_steps, converged, gradients)
-
-
-@jax.jit
-def _deviation(gradients: RNNNetwork, model: RNNNetwork, inputs: Float[Array, "T B I"]) -> Float[Array, ""]:
-    return relative_deviation(gradients, plain_gradients(model, inputs))
-
-
-@jax.jit
-def _system(model: RNNNetwork, inputs: Float[Array, "T B I"]) -> BackwardRNN:
-    return backward_pass(model, inputs).system
 
 
 def train_all(methods: Sequence[Method], tasks: Iterator[Task], advance: Callable[[], None]) -> list[SolverTraining]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from runners.config.schema import Count, DataConfig, RunConfig
-from runners.config.solvers import SolverEntry, SolverList
+from runners.config.solvers import TrainingSolvers
 
 
 class RNNClassifierConfig(RunConfig):
@@ -24,12 +24,4 @@ class RNNClassifierConfig(RunConfig):
     batch_size: Count = 50
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5e-3  # of Adam
     # Each {name: ..., options}; max_steps is an option of every solver. The first is what the others are compared with.
-    solvers: SolverList
-
-    @field_validator("solvers")
-    @classmethod
-    def _refuse_plans(cls, value: list[SolverEntry]) -> list[SolverEntry]:
-        for entry in value:
-            if entry.repeats is not None or entry.trace is not None:
-                raise ValueError(f"solver {entry.name}: it trains here; repeats and trace have no meaning")
-        return value
+    solvers: TrainingSolvers

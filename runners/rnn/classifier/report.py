@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -12,21 +12,21 @@ from jaxtyping import Float
 
 from runners.plotting.picture import Picture
 from runners.report.report import Report
-from runners.report.table import Column, ResultTable
+from runners.report.table import Cells, Column, ResultTable
 from runners.report.units import format_seconds
 from runners.rnn.classifier.config import RNNClassifierConfig
 from runners.rnn.classifier.figures import classifier_figure
 from runners.rnn.classifier.training import ClassifierTraining
 
 # The numbers say which column makes room first where the console is narrow.
-_COLUMNS = (
-    Column("solver", align="left"),
-    Column("held-out accuracy"),
-    Column("last loss", drop=2),
-    Column("loss apart by", drop=3),
-    Column("steps"),
-    Column("training step"),
-    Column("compile", drop=1),
+_CELLS: Cells = (
+    (Column("solver", align="left"), lambda row: row["label"]),
+    (Column("held-out accuracy"), lambda row: f"{row['held_out_accuracy'][-1]:.1%}"),
+    (Column("last loss", drop=2), lambda row: f"{row['final_loss']:.4f}"),
+    (Column("loss apart by", drop=3), lambda row: f"{row['max_loss_difference']:.1e}"),
+    (Column("steps"), lambda row: f"{row['solver_steps']:.1f}"),
+    (Column("training step"), lambda row: format_seconds(row["step_s"]["median"])),
+    (Column("compile", drop=1), lambda row: format_seconds(row["compile_s"])),
 )
 
 
@@ -51,10 +51,10 @@ def classifier_report(
         arrays={"losses.npz": losses},
         artifacts=[Picture("training.png", partial(classifier_figure, rows, losses, title))],
         tables=[
-            ResultTable(
-                title=f"{name}: {config.cell} by rows, T = {num_equations}, batch {config.batch_size}",
-                columns=_COLUMNS,
-                rows=[_cells(row) for row in rows],
+            ResultTable.of(
+                f"{name}: {config.cell} by rows, T = {num_equations}, batch {config.batch_size}",
+                _CELLS,
+                rows,
                 note=(
                     f"loss apart by: the largest difference from {first.label}'s at the same step; steps: "
                     "sequential network evaluations of a forward pass."
@@ -68,9 +68,7 @@ def classifier_report(
 def _record(training: ClassifierTraining, first: ClassifierTraining) -> dict[str, Any]:
     """A training as results.json holds it."""
     return {
-        "label": training.label,
-        "solver": training.entry.name,
-        "options": training.entry.options,
+        **training.entry.named(training.label),
         "compile_s": training.compile_s,
         "step_s": dataclasses.asdict(training.step_s),
         "solver_steps": training.solver_steps,
@@ -78,15 +76,3 @@ def _record(training: ClassifierTraining, first: ClassifierTraining) -> dict[str
         "final_loss": float(training.losses[-1]),
         "max_loss_difference": float(np.max(np.abs(training.losses - first.losses))),
     }
-
-
-def _cells(row: Mapping[str, Any]) -> list[str]:
-    return [
-        row["label"],
-        f"{row['held_out_accuracy'][-1]:.1%}",
-        f"{row['final_loss']:.4f}",
-        f"{row['max_loss_difference']:.1e}",
-        f"{row['solver_steps']:.1f}",
-        format_seconds(row["step_s"]["median"]),
-        format_seconds(row["compile_s"]),
-    ]

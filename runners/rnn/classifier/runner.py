@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import optax  # type: ignore[import-untyped]
 from flax import nnx
 
 from data import load_dataset
@@ -40,18 +39,15 @@ class RNNClassifierRunner:
         trainings, failures = [], []
         for label, entry in zip(labels(self.config.solvers), self.config.solvers, strict=True):
             try:
-                trainings.append(train_classifier(self.task, entry, label, self._say))
+                trainings.append(train_classifier(self.task, entry, label, self.context.say))
             except RunFailure as error:
-                self._say(str(error))
+                self.context.say(str(error))
                 failures.append(str(error))
         failure = "; ".join(failures) or None
         if not trainings:
             raise RunFailure(failure)
         num_equations = self.task.train.rows.shape[0]
         return classifier_report(self.context.name, self.config, num_equations, trainings, failure)
-
-    def _say(self, message: str) -> None:
-        self.context.console.print(message, highlight=False)
 
 
 def _task(config: RNNClassifierConfig) -> RNNClassifierTask:
@@ -67,12 +63,4 @@ def _task(config: RNNClassifierConfig) -> RNNClassifierTask:
         options = RNNConfig(config.cell, train.rows.shape[-1], config.hidden_size, num_classes)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    return RNNClassifierTask(
-        first=RNN(options, rngs=nnx.Rngs(config.seed)).fold(),
-        train=train,
-        held_out=held_out,
-        optimizer=optax.adam(config.learning_rate),
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        seed=config.seed,
-    )
+    return RNNClassifierTask(config, RNN(options, rngs=nnx.Rngs(config.seed)).fold(), train, held_out)

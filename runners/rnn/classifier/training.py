@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from models.rnn.systems import ForwardRNN
 from runners.config.solvers import SolverEntry
 from runners.experiment import RunFailure
 from runners.measure.timing import Times
+from runners.rnn.classifier.config import RNNClassifierConfig
 from solvers import Solution, Status, solve
 
 
@@ -35,17 +36,13 @@ class LabelledRows(NamedTuple):
         return cls(jnp.moveaxis(pixels, 1, 0), jnp.asarray(classes))
 
 
-@dataclass(frozen=True)
-class RNNClassifierTask:
-    """What all solvers share: first weights, images and their order, the optimizer."""
+class RNNClassifierTask(NamedTuple):
+    """What all solvers share: how is trained, first weights and images."""
 
+    config: RNNClassifierConfig
     first: RNNNetwork
     train: LabelledRows
     held_out: LabelledRows
-    optimizer: optax.GradientTransformation
-    epochs: int
-    batch_size: int
-    seed: int  # of the order of the images
 
 
 @dataclass(frozen=True)
@@ -73,34 +70,29 @@ def train_classifier(
     task: RNNClassifierTask, entry: SolverEntry, label: str, say: Callable[[str], None]
 ) -> ClassifierTraining:
     """Train by a solver; ``say`` is told of every epoch. Raises RunFailure where a solve or a loss fails."""
-    params, state = task.first, task.optimizer.init(task.first)
+    optimizer, size, epochs = optax.adam(task.config.learning_rate), task.config.batch_size, task.config.epochs
+    params, state = task.first, optimizer.init(task.first)
     begin = time.perf_counter()
-    step = jax.jit(partial(_step, entry, task.optimizer))
-    compiled = step.lower(params, state, task.train, jnp.arange(task.batch_size)).compile()
+    step = jax.jit(partial(_step, entry, optimizer))
+    compiled = step.lower(params, state, task.train, jnp.arange(size)).compile()
     compile_s = time.perf_counter() - begin
-    evaluate, order = jax.jit(partial(_accuracy, entry)), np.random.default_rng(task.seed)
-    losses: list[float] = []
-    depths: list[int] = []
-    seconds: list[float] = []
+    evaluate, order = jax.jit(partial(_accuracy, entry)), np.random.default_rng(task.config.seed)
+    taken: list[tuple[float, int, float]] = []  # loss, sequential network evaluations, and seconds of each step
     accuracy: list[float] = []
-    for epoch in range(task.epochs):
-        say(f"{label}: epoch {epoch + 1} of {task.epochs}")
-        for batch in _batches(task, order):
+    for epoch in range(epochs):
+        say(f"{label}: epoch {epoch + 1} of {epochs}")
+        shuffled = order.permutation(len(task.train.classes))
+        for batch in shuffled[: len(shuffled) // size * size].reshape(-1, size):  # the rest is left to other epochs
             begin = time.perf_counter()
             params, state, outcome = jax.block_until_ready(compiled(params, state, task.train, jnp.asarray(batch)))
-            seconds.append(time.perf_counter() - begin)
-            _check(outcome, f"{label}: training step {len(seconds)}")
-            losses.append(float(outcome.loss))
-            depths.append(int(outcome.num_steps))
+            took = time.perf_counter() - begin
+            _check(outcome, f"{label}: training step {len(taken) + 1}")
+            taken.append((float(outcome.loss), int(outcome.num_steps), took))
         accuracy.append(float(evaluate(params, task.held_out)))
-    mean_depth = float(np.mean(depths))
-    return ClassifierTraining(label, entry, compile_s, Times.of(seconds), mean_depth, np.array(losses), accuracy)
-
-
-def _batches(task: RNNClassifierTask, order: np.random.Generator) -> Iterator[Int[np.ndarray, " B"]]:
-    """The images of an epoch, shuffled; those that fill no batch are left to other epochs."""
-    shuffled, size = order.permutation(len(task.train.classes)), task.batch_size
-    yield from shuffled[: len(shuffled) // size * size].reshape(-1, size)
+    losses, depths, seconds = map(np.array, zip(*taken, strict=True))
+    return ClassifierTraining(
+        label, entry, compile_s, Times.of(seconds.tolist()), float(np.mean(depths)), losses, accuracy
+    )
 
 
 def _check(outcome: StepOutcome, where: str) -> None:

@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from common.names import unknown
-from runners.config.schema import Count, RunConfig
+from runners.config.schema import Count, Keys, RunConfig
 from runners.config.solvers import SolverEntry, SolverList, labels
-from runners.measure.skip import NAIVE_LENGTH
+from runners.measure.comparison import NAIVE_LENGTH
 
 BASELINE = "cached_sequential"  # one compiled scan: the reference of all errors and what every time is held against
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Counts = list[Count]
 
 
-class CellEntry(BaseModel):
+class CellEntry(Keys):
     """One cell, and what it has of its own of the run's settings."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     network: dict[str, Any]  # {cell: gru} or {cell: elman, activation: tanh, gain: 0.5}: see models/rnn/model.py
     input_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0  # standard deviation of the inputs

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,16 +16,20 @@ from rich.console import Console
 
 from models.rnn.model import RNN, RNNConfig
 from models.rnn.systems import ForwardRNN
-from runners.measure.comparison import Comparison, compare_solvers
-from runners.measure.job import Row
+from runners.config.solvers import SolverEntry, refusal
+from runners.measure.comparison import Comparison, compare_solvers, too_long
+from runners.measure.job import Frames, Job, Row
+from runners.measure.timing import Slice, Times, follow
+from runners.report.units import format_bytes
 from runners.rnn.forward.config import BASELINE, ForwardRNNConfig
-from runners.rnn.forward.job import SteppedJob
-from runners.rnn.forward.limits import reason_to_skip
-from solvers import Status
+from solvers import Solution, Status
+from solvers.equations import batch_size
 from solvers.linear.linearize import ravel
 from solvers.lyapunov import advice, largest_lyapunov_exponent, pays
 
 _BURN_IN = 100  # steps in which a deviation finds the direction that grows fastest; a tenth of shorter sequences
+_FLOAT_BYTES = 4
+_POINTS = 400  # how long a trace is, at the most
 
 
 @dataclass(frozen=True)
@@ -69,11 +75,6 @@ class ForwardResult:
         return max(self.exponents) if np.isfinite(self.exponents).all() else float("nan")
 
     @property
-    def advice(self) -> str:
-        """Whether parallel solving pays, in a sentence."""
-        return advice(self.exponent)
-
-    @property
     def baseline(self) -> Row:
         """The row that all others are held against."""
         return next(row for row in self.comparison.rows if row.entry.name == BASELINE)
@@ -81,8 +82,7 @@ class ForwardResult:
     @property
     def surprises(self) -> list[Row]:
         """Rows that did not converge though the dynamics are not chaotic."""
-        rows = [row for row in self.comparison.rows if row.status is not Status.CONVERGED]
-        return rows if pays(self.exponent) else []
+        return [row for row in self.comparison.rows if row.status is not Status.CONVERGED and pays(self.exponent)]
 
     @property
     def record(self) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class ForwardResult:
             "lyapunov": self.exponent,
             "lyapunov_by_sample": self.exponents,
             "pays": pays(self.exponent),
-            "advice": self.advice,
+            "advice": advice(self.exponent),
             "sweep_s": dataclasses.asdict(comparison.sweep_s),
             "error_reference": comparison.reference_label,
             "fastest": comparison.fastest,
@@ -114,6 +114,65 @@ class ForwardResult:
             for row in self.comparison.rows
             for name, array in (row.trace or {}).items()
         }
+
+
+class TracePoint(NamedTuple):
+    """A solve after one of its iterations."""
+
+    num_steps: int
+    time_s: float
+    residual: float  # the largest of the batch
+    frontier: int  # the smallest
+
+
+class SteppedJob(Job):
+    """Runs of which the first is followed step by step, and that are repeated as far as the time limit allows.
+
+    Following costs a stop after every step, and no program of its own.
+    """
+
+    def measure(self) -> Solution[Any]:
+        """The first run, then the timed ones, as many as fit into the limit; if none does, the first one counts."""
+        self.progress.stage(self.label, "first run")
+        first = follow(self.compiled, self._point, 1 if self.plan.trace else None, self.time_limit_s)
+        self.points, solution, took = first.seen, first.solution, first.seconds
+        limit = math.inf if self.time_limit_s is None else self.time_limit_s
+        seconds: list[float] = []
+        while len(seconds) < self.plan.repeats and sum(seconds) + took <= limit:
+            solution, took = self.run(f"run {len(seconds) + 1}/{self.plan.repeats}")
+            seconds.append(took)
+        self.run_s = Times.of(seconds or [took])
+        return solution
+
+    def way(self, solution: Solution[Any], reference: Any) -> tuple[dict[str, np.ndarray], Frames | None]:
+        """The way that the first run went; there are no frames."""
+        return _trace(self.points), None
+
+    def _point(self, piece: Slice) -> TracePoint:
+        self.show(piece)
+        progress = piece.progress
+        residual, frontier = np.asarray(progress.residual), np.asarray(progress.frontier)
+        return TracePoint(int(progress.num_steps), piece.seconds, float(residual.max()), int(frontier.min()))
+
+
+def _trace(points: Sequence[TracePoint]) -> dict[str, np.ndarray]:
+    """The points as arrays, of many those that are evenly spaced on a logarithmic axis of steps."""
+    chosen = np.unique(np.geomspace(1, len(points), _POINTS).round().astype(int)) - 1
+    columns = zip(TracePoint._fields, zip(*points, strict=True), strict=True)
+    return {name: np.asarray(values)[chosen] for name, values in columns}
+
+
+def reason_to_skip(config: ForwardRNNConfig, system: Any, entry: SolverEntry) -> str | None:
+    """Why a solver is not run on a system; None where it is. What it holds at once is about what it says itself."""
+    reason = too_long(system, entry, config.sequential_max_length) or refusal(entry, system)
+    if reason is not None:
+        return reason
+    guess = system.initial_guess()
+    floats = entry.solver.floats_per_equation(ravel(guess).shape[-1]) or 0  # it does not say: a few states
+    needed = float(_FLOAT_BYTES * system.num_equations * batch_size(guess) * floats)
+    if needed > config.memory_limit_mib * 2**20:
+        return f"it may hold up to {format_bytes(needed)}, more than memory_limit_mib, {config.memory_limit_mib:g}"
+    return None
 
 
 _exponents = jax.jit(largest_lyapunov_exponent, static_argnames="burn_in")
@@ -134,9 +193,5 @@ def run_experiment(experiment: Experiment, config: ForwardRNNConfig, console: Co
         job=SteppedJob,
     )
     exponents = _exponents(system, comparison.reference, burn_in=min(_BURN_IN, system.num_equations // 10))
-    return ForwardResult(
-        experiment=experiment,
-        comparison=comparison,
-        exponents=[float(exponent) for exponent in np.asarray(exponents)],
-        features=ravel(system.initial_guess()).shape[-1],
-    )
+    features = ravel(system.initial_guess()).shape[-1]
+    return ForwardResult(experiment, comparison, np.asarray(exponents, float).tolist(), features)

@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from runners.plotting.style import FAINT, INK, draw_legend, new_figure, set_title, solver_style, style_axes
+from runners.plotting.style import (
+    FAINT,
+    INK,
+    draw_legend,
+    new_figure,
+    panel_figure,
+    set_title,
+    solver_style,
+    style_axes,
+)
 from runners.report.units import format_bytes, format_seconds
 
 Experiments: TypeAlias = Sequence[Mapping[str, Any]]
@@ -22,26 +31,24 @@ GrowthAxis: TypeAlias = Literal["num_equations", "state_size"]
 Quantity: TypeAlias = Literal["time", "steps", "memory"]
 
 # Of points in the picture of exponents, by length.
-_LENGTHS = (
-    ("#0072b2", "o"),
-    ("#e69f00", "s"),
-    ("#009e73", "D"),
-    ("#cc79a7", "^"),
-    ("#d55e00", "v"),
-    ("#000000", "P"),
-)
+_LENGTHS = (("#0072b2", "o"), ("#e69f00", "s"), ("#009e73", "D"), ("#cc79a7", "^"), ("#d55e00", "v"), ("#000000", "P"))
 _X_LABELS = {"num_equations": "sequence length T", "state_size": "state size (hidden units)"}
-_Y_LABELS = {
-    "time": "time to solve, median",
-    "steps": "steps, one after the other",
-    "memory": "memory of the compiled program",
+
+
+class _Height(NamedTuple):
+    """A quantity on the y axis."""
+
+    label: str
+    of: Callable[[Mapping[str, Any]], float | None]  # a row of results.json
+    say: Callable[[float], str]
+    tick: float  # from one tick to the next, a factor
+
+
+_HEIGHTS = {
+    "time": _Height("time to solve, median", lambda row: row["run_s"]["median"], format_seconds, 10.0),
+    "steps": _Height("steps, one after the other", lambda row: row["num_steps"], "{:,.0f}".format, 10.0),
+    "memory": _Height("memory of the compiled program", lambda row: row["peak_memory_bytes"], format_bytes, 4.0),
 }
-_FORMATS: dict[str, Callable[[float], str]] = {
-    "time": format_seconds,
-    "steps": lambda value: f"{value:,.0f}",
-    "memory": format_bytes,
-}
-_TICKS = {"time": 10.0, "steps": 10.0, "memory": 4.0}  # from one tick to the next
 
 
 def growth_figure(experiments: Experiments, x: GrowthAxis, y: Quantity, title: str) -> Figure:
@@ -51,21 +58,19 @@ def growth_figure(experiments: Experiments, x: GrowthAxis, y: Quantity, title: s
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for panel, (cell, chosen) in zip(axes, panels.items(), strict=True):
         draw_growth(panel, chosen, x, y)
-        panel.set_title(_panel_title(cell, chosen, x), fontsize=10.5, color=INK, loc="left")
+        first = chosen[0]
+        fixed = f"state size {first['state_size']}" if x == "num_equations" else f"T = {first['num_equations']:,}"
+        panel.set_title(f"{cell}, {fixed}", fontsize=10.5, color=INK, loc="left")
         panel.label_outer()
     draw_legend(figure, list(axes))
-    set_title(figure, f"{title}: {_Y_LABELS[y]}")
+    set_title(figure, f"{title}: {_HEIGHTS[y].label}")
     return figure
 
 
 def lyapunov_figure(experiments: Experiments, title: str, solver: str = "newton") -> Figure:
     """Draw ``draw_lyapunov`` with a title and a legend."""
-    figure = new_figure(7.6, 5.2)
-    axes = figure.subplots()
-    draw_lyapunov(axes, experiments, solver)
-    draw_legend(figure, [axes])
-    set_title(figure, f"{title}: when does solving in parallel pay?")
-    return figure
+    words = f"{title}: when does solving in parallel pay?"
+    return panel_figure(7.6, 5.2, words, lambda axes: draw_lyapunov(axes, experiments, solver))
 
 
 def cells_along(experiments: Experiments, x: GrowthAxis) -> dict[str, list[Mapping[str, Any]]]:
@@ -86,15 +91,16 @@ def cells_along(experiments: Experiments, x: GrowthAxis) -> dict[str, list[Mappi
 def draw_growth(axes: Axes, experiments: Experiments, x: GrowthAxis, y: Quantity) -> None:
     """Draw one cell: a line for each solver, through the runs that converged."""
     heights: list[float] = []
-    for label in dict.fromkeys(row["label"] for experiment in experiments for row in experiment["rows"]):
+    solvers = {row["label"]: row["solver"] for experiment in experiments for row in experiment["rows"]}
+    for label, solver in solvers.items():
         points = _points(experiments, label, x, y)
         if points:
             heights += [height for _, height, _ in points]
-            _draw_solver(axes, _solver(experiments, label), label, points)
+            _draw_solver(axes, solver, label, points)
     if any(row["status"] != "converged" for experiment in experiments for row in experiment["rows"]):
         _explain_hollow(axes)
     style_axes(axes)
-    axes.set(xscale="log", yscale="log", xlabel=_X_LABELS[x], ylabel=_Y_LABELS[y])
+    axes.set(xscale="log", yscale="log", xlabel=_X_LABELS[x], ylabel=_HEIGHTS[y].label)
     values = sorted({experiment[x] for experiment in experiments})
     powers = [10**n for n in range(12) if values[0] <= 10**n <= values[-1]]
     axes.xaxis.set_major_locator(FixedLocator(powers if x == "num_equations" and len(powers) > 1 else values))
@@ -123,16 +129,9 @@ def draw_lyapunov(axes: Axes, experiments: Experiments, solver: str = "newton") 
         colour, marker = _LENGTHS[rank % len(_LENGTHS)]
         for converged in (True, False):
             chosen = [p for p in points if p[2] == length and (p[3]["status"] == "converged") is converged]
-            axes.plot(
-                [p[0] for p in chosen],
-                [p[1] for p in chosen],
-                ls="none",
-                marker=marker,
-                ms=7,
-                mec=colour,
-                mfc=colour if converged else "white",
-                label=f"T = {length:,}" if converged else None,
-            )
+            style: dict[str, Any] = {"marker": marker, "ms": 7, "mec": colour, "mfc": colour if converged else "white"}
+            label = f"T = {length:,}" if converged else None
+            axes.plot([p[0] for p in chosen], [p[1] for p in chosen], ls="none", label=label, **style)
     if points:
         if any(row["status"] != "converged" for *_, row in points):
             _explain_hollow(axes)
@@ -150,14 +149,10 @@ def _points(experiments: Experiments, label: str, x: GrowthAxis, y: Quantity) ->
     points = []
     for experiment in experiments:
         for row in experiment["rows"]:
-            height = {"time": row["run_s"]["median"], "steps": row["num_steps"], "memory": row["peak_memory_bytes"]}[y]
+            height = _HEIGHTS[y].of(row)
             if row["label"] == label and height:
                 points.append((float(experiment[x]), float(height), row["status"] == "converged"))
     return points
-
-
-def _solver(experiments: Experiments, label: str) -> str:
-    return next(row["solver"] for experiment in experiments for row in experiment["rows"] if row["label"] == label)
 
 
 def _draw_solver(axes: Axes, solver: str, label: str, points: Sequence[tuple[float, float, bool]]) -> None:
@@ -175,16 +170,10 @@ def _explain_hollow(axes: Axes) -> None:
     axes.plot([], [], ls="none", marker="o", ms=6, mfc="white", mec=FAINT, label="hollow: did not converge")
 
 
-def _panel_title(cell: str, experiments: Experiments, x: GrowthAxis) -> str:
-    first = experiments[0]
-    fixed = f"state size {first['state_size']}" if x == "num_equations" else f"T = {first['num_equations']:,}"
-    return f"{cell}, {fixed}"
-
-
 def _ticks(axes: Axes, heights: Sequence[float], y: Quantity) -> None:
     """Ticks at powers of ten, or for bytes of four, with their units."""
-    base = _TICKS[y]
+    base, say = _HEIGHTS[y].tick, _HEIGHTS[y].say
     low, high = (math.floor(math.log(pick(heights), base)) for pick in (min, max)) if heights else (0, 1)
     axes.yaxis.set_major_locator(FixedLocator([base**power for power in range(low - 1, high + 3)]))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _FORMATS[y](value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: say(value)))

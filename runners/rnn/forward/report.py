@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from functools import partial
 
-from runners.measure.table import comparison_table
+from runners.measure.comparison import comparison_table
 from runners.plotting.picture import Picture
 from runners.report.report import Report
 from runners.report.table import ResultTable
@@ -14,6 +14,7 @@ from runners.rnn.forward.config import ForwardRNNConfig
 from runners.rnn.forward.experiment import ForwardResult
 from runners.rnn.forward.figures import GrowthAxis, Quantity, growth_figure, lyapunov_figure
 from solvers import Status
+from solvers.lyapunov import advice
 
 # The pictures of growth: file, what is on the x axis, what on the y axis.
 _GROWTH: tuple[tuple[str, GrowthAxis, Quantity], ...] = (
@@ -46,7 +47,7 @@ def _table(result: ForwardResult) -> ResultTable:
     """The solvers of one experiment; below it what its dynamics mean, and which solvers were left out."""
     experiment = result.experiment
     table = comparison_table(result.comparison, f"{experiment.title}, batch {experiment.batch_size}")
-    notes = [table.note, result.advice, *(skipped.sentence for skipped in result.comparison.skipped)]
+    notes = [table.note, advice(result.exponent), *(skipped.sentence for skipped in result.comparison.skipped)]
     return dataclasses.replace(table, note="\n".join(notes))
 
 

@@ -47,10 +47,8 @@ class ForwardRNNRunner:
         return Experiment(cell, network, length, config.batch_size, entry.input_scale)
 
     def _run(self, experiment: Experiment) -> ForwardResult:
-        console = self.context.console
-        console.print(f"{experiment.title}:", highlight=False)
-        result = run_experiment(experiment, self.config, console)
+        self.context.say(f"{experiment.title}:")
+        result = run_experiment(experiment, self.config, self.context.console)
         for row in result.surprises:
-            warning = f"warning: {experiment.title}: {row.label}: {row.status.sentence}"
-            console.print(warning, highlight=False, soft_wrap=True)
+            self.context.say(f"warning: {experiment.title}: {row.label}: {row.status.sentence}")
         return result

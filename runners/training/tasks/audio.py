@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from models.capabilities import SoundModel
 from runners.config.schema import UsageError, check_config
 from runners.training.config import AudioConfig, ClipConfig, EvaluateConfig, JitterConfig
 from runners.training.metrics import ACCURACY, SAMPLE_CROSS_ENTROPY, Evaluated
-from runners.training.task import Evaluation, ModelOutput, Scores
-from runners.training.tasks.clip import Chunks, clip_name, load_parts
-from runners.training.tasks.continuation import ClipContinuation
+from runners.training.task import Evaluation, ModelOutput, Scores, TrainTask, by_example
+from runners.training.tasks.clip import Chunks, ClipContinuation, clip_name, fold, load_parts
 
 _CHUNK = 4000  # samples that are evaluated at once
 
 
-class AudioTask:
+class AudioTask(TrainTask):
     """Minus the log-likelihood of a clip's class ids, chunk by chunk in order. Satisfies TrainTask.
 
     Each chunk's step begins with the network's cache of all that came before: the context is exact however long it is,
@@ -32,7 +30,7 @@ class AudioTask:
     whose likelihood it is, and ``greedy``, which takes the likeliest class.
     """
 
-    capability: ClassVar[type] = SoundModel
+    capability = SoundModel
     metrics = (SAMPLE_CROSS_ENTROPY, ACCURACY)
     selection_metric = SAMPLE_CROSS_ENTROPY
     batch_size = 1
@@ -52,7 +50,6 @@ class AudioTask:
         self.evaluated = Evaluated(prefix="", words="held-out" if parts.held_out else "training clip")
         self._evaluated_on = f"last {parts.held_out} samples of the clip" if parts.held_out else "training clip"
         self._jitter, self._num_classes = config.input_jitter, model.quantizer.num_classes
-        self._totals = jax.jit(_totals)
         self._continuation = ClipContinuation(self.clip, config.show_s, config.prompt_s)
 
     @classmethod
@@ -88,12 +85,11 @@ class AudioTask:
         """The network's cache of the empty prefix."""
         return model.fold().init_cache(1, jnp.int32)
 
-    def augmented(self, batch: Chunks, key: Array) -> Chunks:
-        """The chunks as they are: what is disturbed is what the network reads, not what it is asked for."""
-        return batch
-
     def loss(self, model: Any, carry: Any, batch: Chunks, key: Array) -> tuple[Float[Array, " B"], Any]:
-        """The mean over the chunk's samples, and the cache behind it."""
+        """The mean over the chunk's samples, and the cache behind it.
+
+        What is disturbed is what the network reads, not what it is asked for.
+        """
         x = batch.ids.T
         read = x if self._jitter is None else jittered(x, key, self._jitter, self._num_classes)
         logits, cache = _conditionals(model.fold(), read, carry, batch.start[0])
@@ -102,13 +98,8 @@ class AudioTask:
 
     def evaluate(self, model: Any, key: Array) -> dict[str, float]:
         """The mean cross-entropy of the samples that count, and how often the likeliest class is right."""
-        logs, right = self._totals(model, self.held_out)
-        count = int(jnp.sum(self.held_out.counted))
-        return {SAMPLE_CROSS_ENTROPY.key: -float(logs) / count, ACCURACY.key: int(right) / count}
-
-    def checkpoint_info(self, values: Mapping[str, float]) -> dict[str, Any]:
-        """Cross-entropy and accuracy, and which samples they are of."""
-        return {**{metric.key: values[metric.key] for metric in self.metrics}, **self.record()}
+        values = by_example(_scores(model, self.held_out), self.metrics, int(jnp.sum(self.held_out.counted)))
+        return {name: float(each.mean()) for name, each in values.items()}
 
     def record(self) -> dict[str, Any]:
         """The samples that the metrics are of."""
@@ -127,41 +118,25 @@ def jittered(x: Int[Array, "S B"], key: Array, jitter: JitterConfig, num_classes
     return jnp.clip(x + jnp.where(moved, by, 0), 0, num_classes - 1).astype(x.dtype)
 
 
-def _totals(model: Any, chunks: Chunks) -> tuple[Float[Array, ""], Int[Array, ""]]:
-    """The log-likelihood of the samples that count, and how many of them are the likeliest class."""
-    network = model.fold()
-
-    def visit(cache: Any, chunk: Chunks) -> tuple[Any, tuple[Array, Array]]:
-        cache, logs, right = _judged(network, model.head, cache, chunk)
-        return cache, (jnp.sum(logs), jnp.sum(right))
-
-    _, (logs, right) = lax.scan(visit, network.init_cache(1, jnp.int32), chunks)
-    return jnp.sum(logs), jnp.sum(right)
-
-
 def _scores(model: Any, chunks: Chunks) -> Iterator[Scores]:
     """The metrics of the samples that count, chunk by chunk."""
-    network = jax.jit(lambda model: model.fold())(model)
-    judge = jax.jit(lambda network, cache, chunk: _judged(network, model.head, cache, chunk))
+    network = fold(model)
     cache, done = network.init_cache(1, jnp.int32), 0
     for i in range(len(chunks.ids)):
         chunk = jax.tree.map(lambda a, i=i: a[i], chunks)
-        cache, logs, right = judge(network, cache, chunk)
+        cache, logs, right = _judged(model, network, cache, chunk)
         counted = np.asarray(chunk.counted)
         examples = np.arange(done, done := done + int(counted.sum()))
         values = {SAMPLE_CROSS_ENTROPY.key: -np.asarray(logs)[counted], ACCURACY.key: np.asarray(right)[counted]}
         yield Scores(examples, values)
 
 
-def _judged(network: Any, head: Any, cache: Any, chunk: Chunks) -> tuple[Any, Float[Array, " S"], Bool[Array, " S"]]:
-    """The cache behind a chunk, its samples' log-likelihoods, and whether they are the likeliest class.
-
-    Both are 0 for samples that do not count.
-    """
+@jax.jit
+def _judged(model: Any, network: Any, cache: Any, chunk: Chunks) -> tuple[Any, Float[Array, " S"], Bool[Array, " S"]]:
+    """The cache behind a chunk, its samples' log-likelihoods, and whether they are the likeliest class."""
     x = chunk.ids[:, None]
     logits, cache = _conditionals(network, x, cache, chunk.start)
-    logs = jnp.where(chunk.counted, head.log_prob(logits, x)[:, 0], 0.0)
-    return cache, logs, chunk.counted & (jnp.argmax(logits[:, 0], axis=-1) == chunk.ids)
+    return cache, model.head.log_prob(logits, x)[:, 0], jnp.argmax(logits[:, 0], axis=-1) == chunk.ids
 
 
 def _conditionals(

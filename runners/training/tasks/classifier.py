@@ -1,25 +1,24 @@
-"""Training a classifier of images by the cross-entropy of its classes."""
+"""Training a classifier of images by the cross-entropy of its classes, with its errors to look at."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int32, UInt8
+from jaxtyping import Array, Float, Int, Int32, Shaped, UInt8
 
 from data.images.dataset import Dataset
 from models.capabilities import Classifier
 from runners.config.schema import DataConfig, UsageError
-from runners.training.config import ClassifierConfig, EvaluateConfig
-from runners.training.held_out import held_out_logits, logits_by_image
-from runners.training.metrics import ACCURACY, CROSS_ENTROPY
-from runners.training.task import ModelOutput, Scores
-from runners.training.tasks.errors import Errors
-from runners.training.tasks.images import ImageTask, Labelled
+from runners.plotting.picture import Picture
+from runners.training.config import ClassifierConfig
+from runners.training.figures import errors_figure
+from runners.training.metrics import ACCURACY, CROSS_ENTROPY, HELD_OUT
+from runners.training.task import ModelOutput
+from runners.training.tasks.images import HostLabelled, ImageTask, Labelled
 
 
 class ClassifierTask(ImageTask):
@@ -29,17 +28,17 @@ class ClassifierTask(ImageTask):
     training mode it may use the statistics of the batch, and move its ``nnx.BatchStat`` variables.
     """
 
-    capability: ClassVar[type] = Classifier
+    capability = Classifier
     metrics = (CROSS_ENTROPY, ACCURACY)
     selection_metric = ACCURACY
+    info_prefix = HELD_OUT.prefix
     has_noise = False
     verb = "reads"
 
     def __init__(self, config: ClassifierConfig, model: Any) -> None:
         """Load the dataset. Raises UsageError where the model does not fit it."""
         super().__init__(config, model)
-        self._smoothing, self._num_classes = config.label_smoothing, model.num_classes
-        self._logits = jax.jit(partial(held_out_logits, batch_size=config.batch_size))
+        self._smoothing = config.label_smoothing
 
     @classmethod
     def load(cls, data: DataConfig, name: str, model: Any, num_train: int | None, num_held_out: int | None) -> Dataset:
@@ -53,13 +52,16 @@ class ClassifierTask(ImageTask):
             )
         return dataset
 
-    @classmethod
-    def scores(
-        cls, config: EvaluateConfig, model: Any, images: UInt8[np.ndarray, "N H W C"], labels: Int32[np.ndarray, " N"]
-    ) -> Iterator[Scores]:
-        """Cross-entropy and accuracy of images, batch by batch."""
-        pieces = logits_by_image(model, images, config.batch_size)
-        return (Scores(rows, jax.tree.map(np.asarray, _by_image(logits, labels[rows]))) for rows, logits in pieces)
+    @staticmethod
+    @jax.jit
+    def judged(
+        model: Any, images: UInt8[Array, "B H W C"], labels: Int32[Array, " B"], key: Array
+    ) -> dict[str, Shaped[Array, " B"]]:
+        """Cross-entropy and accuracy of each image, and the class ``predicted``: that of the largest logit."""
+        logits = model(model.from_images(images))
+        predicted = jnp.argmax(logits, axis=-1)
+        entropy = -_chosen(jax.nn.log_softmax(logits), labels)
+        return {CROSS_ENTROPY.key: entropy, ACCURACY.key: predicted == labels, "predicted": predicted}
 
     def loss(self, model: Any, carry: Any, batch: Labelled, key: Array) -> tuple[Float[Array, " B"], Any]:
         """Cross-entropy of each image; with label smoothing that of the smoothed labels."""
@@ -68,31 +70,33 @@ class ClassifierTask(ImageTask):
         smooth = self._smoothing
         return -(1.0 - smooth) * _chosen(logs, labels) - smooth * jnp.mean(logs, axis=-1), carry
 
-    def evaluate(self, model: Any, key: Array) -> dict[str, float]:
-        """Mean cross-entropy, and the share of images whose largest logit is that of their class."""
-        images, labels = self.held_out
-        values = _by_image(self._logits(model, images), labels)
-        return {name: float(np.mean(value)) for name, value in values.items()}
-
-    def checkpoint_info(self, values: Mapping[str, float]) -> dict[str, Any]:
-        """Accuracy and cross-entropy of the held-out images."""
-        return {"held_out_accuracy": values[ACCURACY.key], "held_out_cross_entropy": values[CROSS_ENTROPY.key]}
-
     def output(self, model: Any, key: Array, suffix: str = "") -> ModelOutput:
         """The classes that it takes for others, and the held-out images that it gets wrong."""
-        images, labels = self.held_out
-        predicted = np.argmax(np.asarray(self._logits(model, images)), axis=-1)
-        return Errors(np.asarray(images), np.asarray(labels), predicted, self._num_classes).output(suffix)
+        scores = self.scores(model, self.held_out, key, batch_size=self.batch_size)
+        predicted = np.concatenate([values["predicted"] for _, values in scores])
+        return errors_output(self.held_out, predicted, model.num_classes, suffix)
 
 
-def _by_image(logits: Any, labels: Any) -> dict[str, Any]:
-    """Every metric of each image."""
-    return {
-        CROSS_ENTROPY.key: -_chosen(jax.nn.log_softmax(logits), labels),
-        ACCURACY.key: np.argmax(np.asarray(logits), axis=-1) == np.asarray(labels),
-    }
+def errors_output(images: HostLabelled, predicted: Int[np.ndarray, " N"], num_classes: int, suffix: str) -> ModelOutput:
+    """The wrong answers image by image, and errors<suffix>.png: the confusions, and the first images of them."""
+    labels = images[1]
+    wrong = [
+        {"image": int(i), "label": int(labels[i]), "predicted": int(predicted[i])}
+        for i in np.flatnonzero(predicted != labels)
+    ]
+    draw = partial(errors_figure, *images, predicted, confusions(labels, predicted, num_classes))
+    return ModelOutput({"num_held_out": len(labels), "wrong": wrong}, [Picture(f"errors{suffix}.png", draw)])
 
 
-def _chosen(logs: Float[Array, "B K"], labels: Any) -> Float[Array, " B"]:
+def confusions(
+    labels: Int[np.ndarray, " N"], predicted: Int[np.ndarray, " N"], num_classes: int
+) -> Int[np.ndarray, "K K"]:
+    """The number of images of each class (row) that a classifier takes for each class (column)."""
+    counts = np.zeros((num_classes, num_classes), np.int64)
+    np.add.at(counts, (labels, predicted), 1)
+    return counts
+
+
+def _chosen(logs: Float[Array, "B K"], labels: Int32[Array, " B"]) -> Float[Array, " B"]:
     """The entry of each row that its label names."""
     return jnp.take_along_axis(logs, labels[:, None], axis=-1)[:, 0]

@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, ClassVar, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Int, Int32, UInt8
+from jaxtyping import Array, Int, Int32, Shaped, UInt8
 
 from data import load_dataset
 from data.images.dataset import Dataset
 from models.capabilities import require
 from runners.config.schema import DataConfig, UsageError, check_config
 from runners.training.config import EvaluateConfig, ImageTrainConfig
-from runners.training.metrics import HELD_OUT, Metric
-from runners.training.task import Evaluation, Scores
+from runners.training.metrics import HELD_OUT
+from runners.training.task import Evaluation, Scores, TrainTask, by_example
 
 # Images (N, H, W, C) and their classes (N,).
 Labelled: TypeAlias = tuple[UInt8[Array, "N H W C"], Int32[Array, " N"]]
+HostLabelled: TypeAlias = tuple[UInt8[np.ndarray, "N H W C"], Int32[np.ndarray, " N"]]
 
 
-class ImageTask:
+class ImageTask(TrainTask):
     """The part of a TrainTask that does not depend on what is learnt about the images."""
 
     evaluated = HELD_OUT
-    capability: ClassVar[type]
-    metrics: ClassVar[Sequence[Metric]]
     has_noise: ClassVar[bool]  # whether a metric may depend on noise
     verb: ClassVar[str]  # the verb of a model in messages: it draws images, or reads them
+    eval_draws = 1  # of the noise, for each held-out image
 
     def __init__(self, config: ImageTrainConfig, model: Any) -> None:
         """Load the dataset. Raises DatasetError, or UsageError where model or batches do not fit it."""
@@ -40,7 +40,7 @@ class ImageTask:
         )
         self.dataset, self.batch_size, self.max_shift = dataset.name, config.batch_size, config.max_shift
         self.train: Labelled = (jnp.asarray(dataset.train), jnp.asarray(dataset.train_labels))
-        self.held_out: Labelled = (jnp.asarray(dataset.held_out), jnp.asarray(dataset.held_out_labels))
+        self.held_out: HostLabelled = (dataset.held_out, dataset.held_out_labels)
         self.num_examples = len(self.train[0])
         if self.batch_size > self.num_examples:
             raise UsageError(f"batch_size {self.batch_size} is more than the {self.num_examples} training images")
@@ -72,41 +72,58 @@ class ImageTask:
         data = check_config(DataConfig, config.data, f"data for model {name}")
         dataset = cls.load(data, name, model, config.max_images, config.max_images)
         held_out = config.part == "held_out"
-        images = dataset.held_out if held_out else dataset.train
-        labels = dataset.held_out_labels if held_out else dataset.train_labels
+        images, labels = getattr(dataset, config.part), getattr(dataset, f"{config.part}_labels")
+        draws = config.draws if cls.has_noise else 1
+        key = jax.random.key(config.seed)
         return Evaluation(
             metrics=cls.metrics,
             num_examples=len(images),
             unit="images",
             words=f"{'held-out' if held_out else 'training'} images of {dataset.name}",
             data=data.model_dump(),
-            scores=cls.scores(config, model, images, labels),
-            draws=config.draws if cls.has_noise else 1,
+            scores=cls.scores(model, (images, labels), key, draws=draws, batch_size=config.batch_size),
+            draws=draws,
         )
 
     @classmethod
     def scores(
-        cls, config: EvaluateConfig, model: Any, images: UInt8[np.ndarray, "N H W C"], labels: Int32[np.ndarray, " N"]
+        cls, model: Any, images: HostLabelled, key: Array, *, draws: int = 1, batch_size: int
     ) -> Iterator[Scores]:
-        """The metrics of images, batch by batch."""
+        """The metrics of images, batch by batch and draw by draw, with noise that is a function of ``key``.
+
+        All batches have one size, the last one filled up, and noise of their own.
+        """
+        num_images = len(images[0])
+        size = min(batch_size, num_images)
+        num_batches = -(-num_images // size)
+        for i in range(draws * num_batches):
+            rows = np.arange(size) + i % num_batches * size
+            pixels, labels = (jnp.asarray(a[np.minimum(rows, num_images - 1)]) for a in images)
+            values = cls.judged(model, pixels, labels, jax.random.fold_in(key, i))
+            rows = rows[rows < num_images]
+            yield Scores(rows, {name: np.asarray(value)[: len(rows)] for name, value in values.items()})
+
+    @staticmethod
+    def judged(
+        model: Any, images: UInt8[Array, "B H W C"], labels: Int32[Array, " B"], key: Array
+    ) -> dict[str, Shaped[Array, " B"]]:
+        """Every metric of each image by its key, and what else is of use. Compiled."""
         raise NotImplementedError
+
+    def evaluate(self, model: Any, key: Array) -> dict[str, float]:
+        """The means over the held-out images of all metrics."""
+        scores = self.scores(model, self.held_out, key, draws=self.eval_draws, batch_size=self.batch_size)
+        values = by_example(scores, self.metrics, len(self.held_out[0]), self.eval_draws)
+        return {name: float(each.mean()) for name, each in values.items()}
 
     def order(self, key: Array) -> Int[Array, " N"]:
         """All images in a random order, another one in every epoch."""
         return jax.random.permutation(key, self.num_examples)
 
-    def begin_epoch(self, model: Any) -> Any:
-        """The empty carry: images are independent of each other."""
-        return ()
-
     def augmented(self, batch: Labelled, key: Array) -> Labelled:
         """Images moved by up to ``max_shift`` pixels."""
         images, labels = batch
         return shifted(images, key, self.max_shift), labels
-
-    def record(self) -> dict[str, Any]:
-        """No keys besides those of every task."""
-        return {}
 
 
 def shifted(images: UInt8[Array, "B H W C"], key: Array, most: int) -> UInt8[Array, "B H W C"]:

@@ -373,7 +373,7 @@ GOOD = msgpack_serialize(published(1))
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"", DAMAGED),
+        (b"", DAMAGED + ": it is empty"),
         (GOOD[: len(GOOD) // 2], DAMAGED),
         (GOOD[:-1], DAMAGED),
         (GOOD + b"\0", DAMAGED),

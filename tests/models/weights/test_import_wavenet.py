@@ -120,11 +120,11 @@ def test_an_entry_that_does_not_fit_is_named(tmp_path, change, words):
 def test_what_is_no_such_file_is_refused(tmp_path):
     path = tmp_path / "a.npz"
     path.write_bytes(b"PK no archive")
-    with pytest.raises(CheckpointError, match="is damaged, or no .npz of arrays"):
+    with pytest.raises(CheckpointError, match="is damaged, or not an .npz file"):
         load(path)
     write(path, published())
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match="is damaged, or no .npz of arrays"):
+    with pytest.raises(CheckpointError, match="is damaged, or not an .npz file"):
         load(path)
 
 

@@ -686,12 +686,17 @@ MODELS = [
     ),
     pth("masks", f"{{here}}/made.pth: {MASKS}", torch_made({"net.4.mask": torch.ones(72, 12)})),
     pth("list", UNNAMED, saved_by_torch([1, 2])),
-    pth("nested", UNNAMED, saved_by_torch({"state_dict": {}})),
+    pth("nested", f"{UNNAMED}, entry 'state_dict' is dict", saved_by_torch({"state_dict": {}})),
     pth("numbered", UNNAMED, saved_by_torch({1: torch.zeros(1)})),
     pth("nothing", "{here}/made.pth: expected entries net.0, net.2, net.4, ...; found none", saved_by_torch({})),
-    pth("code", NOT_STATE, saved_by_torch(torch.nn.Linear(2, 2))),
+    pth(
+        "code",
+        "{here}/made.pth holds torch.nn.modules.linear.Linear, which is not loaded, as it may run code; save the state "
+        "dict alone, torch.save(model.state_dict(), ...)",
+        saved_by_torch(torch.nn.Linear(2, 2)),
+    ),
     pth("text", NOT_STATE, holds(b"text")),
-    pth("empty", NOT_STATE, holds(b"")),
+    pth("empty", f"{NOT_STATE}: it is empty", holds(b"")),
     pth("half", NOT_STATE, spoiled(torch_made(), first_half)),
     pth(
         "conflict",
@@ -712,9 +717,9 @@ FILES = [
     sampling("noise_missing", f"{NOISE} does not exist", noise_file="{here}/n.npz"),
     sampling("noise_folder", "noise_file '{here}' is a folder; expected an .npz file", noise_file="{here}"),
     noise("text", NOT_NPZ, holds(b"text")),
-    noise("empty", NOT_NPZ, holds(b"")),
+    noise("empty", f"{NOT_NPZ}: it is empty", holds(b"")),
     noise("cut", NOT_NPZ, spoiled(npz(logistic_noise=np.zeros((4, 36))), first_half)),
-    noise("npy", NOT_NPZ, npy),
+    noise("npy", f"{NOT_NPZ}: it is a single .npy array", npy),
     noise(
         "damaged",
         re.compile(NOISE + " is not readable: Bad CRC-32 .*"),

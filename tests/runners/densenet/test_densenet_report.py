@@ -12,13 +12,12 @@ import pytest
 from data.images.dataset import LabelledImages
 from models.weights.checkpoint import Checkpoint
 from runners.config.solvers import parse_entries
-from runners.densenet.answers import Answers
+from runners.densenet.answers import Answers, Followed
+from runners.densenet.config import LoadedClassifier
 from runners.densenet.figures import by_time_figure
 from runners.densenet.findings import Findings, Measured, find
-from runners.densenet.follow import Followed
 from runners.densenet.layers import CriticalPath
 from runners.densenet.report import densenet_report
-from runners.densenet.weights import LoadedClassifier
 from runners.measure.comparison import Comparison
 from runners.measure.job import Row
 from runners.measure.timing import Times

@@ -12,8 +12,7 @@ import pytest
 import yaml
 
 from runners.cli.main import main
-from runners.densenet.config import DenseNetRunnerConfig
-from runners.densenet.weights import load_classifier
+from runners.densenet.config import DenseNetRunnerConfig, load_classifier
 from tests.kit.results import read_results
 
 SOLVERS = [

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 from rich.console import Console
 
 from runners.config.solvers import labels, parse_entries
-from runners.measure.comparison import Comparison, compare_solvers
-from runners.measure.skip import too_long
+from runners.measure.comparison import Comparison, compare_solvers, too_long
 from tests.kit.bank import Chain
 
 T = 6

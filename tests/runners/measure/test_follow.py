@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from runners.measure.follow import follow
-from runners.measure.timing import CompiledSolve, Slice
+from runners.measure.timing import CompiledSolve, Slice, follow
 from solvers import Jacobi, Sequential, Status, solve
 from tests.kit.bank import Chain
 

@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 
 from runners.plotting.convergence import by_label, convergence_figure, draw_error, draw_residual
-from runners.plotting.images import grid_image, sample_grid
-from runners.plotting.picture import Picture
+from runners.plotting.picture import Picture, grid_image, sample_grid
 from runners.plotting.solving_gif import HOLD_MS, MAX_BYTES, GifRow, plan_clock, plan_layouts, solving_gif
 from runners.plotting.style import SOLVER_STYLES, draw_legend
 from runners.report.units import format_seconds
@@ -296,14 +295,14 @@ def test_gif_too_large_shows_fewer_samples(tmp_path: Path, monkeypatch: pytest.M
 def test_gif_refuses_what_does_not_go_together() -> None:
     good = gif_row("good", 1.0)
     with pytest.raises(ValueError, match="images must be non-empty uint8 of shape \\(F, N, H, W, 1 or 3\\)"):
-        GifRow("bad", good.frames[0], good.times, good.steps)
+        GifRow("bad", good.frames[0], good.time_s, good.num_steps)
     with pytest.raises(ValueError, match="bad: 5 frames need as many times and steps"):
-        GifRow("bad", good.frames, good.times[:-1], good.steps)
+        GifRow("bad", good.frames, good.time_s[:-1], good.num_steps)
     with pytest.raises(ValueError, match="bad: 5 frames need as many times and steps"):
-        GifRow("bad", good.frames, good.times, good.steps[:-1])
+        GifRow("bad", good.frames, good.time_s, good.num_steps[:-1])
     for times in ([0, 1, np.nan, 2, 3], [0, 2, 1, 3, 4], [-1, 0, 1, 2, 3]):
         with pytest.raises(ValueError, match="finite, not negative and ascending"):
-            GifRow("bad", good.frames, np.array(times, float), good.steps)
+            GifRow("bad", good.frames, np.array(times, float), good.num_steps)
     for rows in ([], [good, gif_row("other", 1.0, samples=3)], [good, gif_row("other", 1.0, channels=3)]):
         with pytest.raises(ValueError, match="rows must show the same images"):
             solving_gif(rows, "t")

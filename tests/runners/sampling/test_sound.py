@@ -92,7 +92,7 @@ def test_a_prompt_longer_than_the_receptive_field_is_gone_on_from(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first samples as a prompt, read in pieces, the rest of their noise: the rest of the samples."""
-    monkeypatch.setattr("runners.sampling.prompt._PIECE", 10)
+    monkeypatch.setattr("runners.sampling.given._PIECE", 10)
     found = arrays(whole / "samples.npz")
     given = tmp_path / "given.npz"
     np.savez(given, prompt=found["samples"][:, :SPLIT], gumbel_noise=found["gumbel_noise"][:, SPLIT:])

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import re
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from common.errors import UserError
 from common.pytree import pytree
 from data import load_dataset
 from data.audio.clip import read_wave, write_wave
+from models import build
 from models.heads.categorical import Argmax, Gumbel
 from models.wavenet.quantization import Linear
 from models.weights import registry as checkpoints
@@ -32,13 +32,11 @@ from runners.cli.main import main
 from runners.config.files import find_config, read_config
 from runners.config.schema import check_config
 from runners.training.config import AudioConfig, ClassifierConfig, JitterConfig
-from runners.training.held_out import held_out_logits
 from runners.training.preview import best_epoch
 from runners.training.store import Snapshot, StateStore
 from runners.training.tasks.audio import AudioTask, jittered
-from runners.training.tasks.classifier import ClassifierTask
-from runners.training.tasks.errors import Errors
-from runners.training.trainer import Trainer, new_model
+from runners.training.tasks.classifier import ClassifierTask, confusions, errors_output
+from runners.training.trainer import Trainer
 
 DENSENET = {
     "name": "densenet",
@@ -111,9 +109,9 @@ def test_classifier_leaves_weights_with_their_statistics(classified: Path) -> No
     """What is loaded answers as the network did that was trained."""
     record = results(classified)
     loaded = load_checkpoint(str(classified / "out" / "weights.safetensors"))
-    held_out = load_dataset("mnist5k").held_out[:70]
-    logits = jax.jit(partial(held_out_logits, batch_size=33))(loaded.model, jnp.asarray(held_out))
-    predicted, labels = np.argmax(logits, axis=-1), load_dataset("mnist5k").held_out_labels[:70]
+    held_out, labels = load_dataset("mnist5k").held_out[:70], load_dataset("mnist5k").held_out_labels[:70]
+    scores = ClassifierTask.scores(loaded.model, (held_out, labels), jax.random.key(0), batch_size=33)
+    predicted = np.concatenate([values["predicted"] for _, values in scores])
     wrong = [{"image": int(i), "label": int(labels[i]), "predicted": int(predicted[i])} for i in range(70)]
     assert record["wrong"] == [entry for entry in wrong if entry["label"] != entry["predicted"]]
     checkpoint_info = {key: record[f"held_out_{key}"] for key in ("accuracy", "cross_entropy")}
@@ -136,12 +134,13 @@ def test_classifier_shows_its_errors_now_and_then(classified: Path) -> None:
 
 def test_errors_are_counted_by_class(tmp_path: Path) -> None:
     images = np.zeros((5, 4, 4, 3), np.uint8)
-    errors = Errors(images, np.array([0, 1, 2, 1, 1]), np.array([0, 2, 2, 2, 0]), 3)
-    assert errors.confusions.tolist() == [[1, 0, 0], [1, 0, 2], [0, 0, 1]]
+    labels, predicted = np.array([0, 1, 2, 1, 1]), np.array([0, 2, 2, 2, 0])
+    assert confusions(labels, predicted, 3).tolist() == [[1, 0, 0], [1, 0, 2], [0, 0, 1]]
+    errors = errors_output((images, labels), predicted, 3, "")
     assert [entry["image"] for entry in errors.record["wrong"]] == [1, 3, 4]
-    right = Errors(images, np.arange(5) % 3, np.arange(5) % 3, 3)
+    right = errors_output((images, np.arange(5) % 3), np.arange(5) % 3, 3, "_7")
     assert right.record == {"num_held_out": 5, "wrong": []}
-    for artifact in right.output("_7").artifacts:
+    for artifact in right.artifacts:
         artifact.write(tmp_path)
     assert (tmp_path / "errors_7.png").stat().st_size > 1000
 
@@ -323,7 +322,7 @@ def test_resumes_amid_an_epoch_bit_for_bit(kind: str, clip: str, tmp_path: Path)
     """With what is carried from step to step: running statistics, or the cache."""
     if kind == "classifier":
         config: Any = ClassifierConfig(**CLASSIFIER)
-        model = new_model(config)
+        model = build(config.model, config.seed)
         task: Any = ClassifierTask(config, model)
     else:
         config = audio_config(clip)
@@ -436,8 +435,9 @@ def shipped(key: str) -> list[str]:
 def test_shipped_classifier_is_as_good_as_the_registry_says(name: str) -> None:
     entry, loaded = checkpoints.registry()[name], load_checkpoint(name)
     dataset = load_dataset(entry["dataset"])
-    logits = jax.jit(partial(held_out_logits, batch_size=50))(loaded.model, jnp.asarray(dataset.held_out))
-    accuracy = np.mean(np.argmax(logits, axis=-1) == dataset.held_out_labels)
+    held_out = dataset.held_out, dataset.held_out_labels
+    scores = ClassifierTask.scores(loaded.model, held_out, jax.random.key(0), batch_size=50)
+    accuracy = np.mean(np.concatenate([values["accuracy"] for _, values in scores]))
     assert accuracy == pytest.approx(entry["held_out_accuracy"], abs=0.0021)
     assert accuracy >= 0.98
 

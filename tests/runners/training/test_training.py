@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
+from flax import nnx
 from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 from rich.console import Console
@@ -28,11 +29,12 @@ from runners.cli.publish import SCHEMA
 from runners.config.schema import UsageError
 from runners.experiment import RunContext
 from runners.training.figures import training_figure
-from runners.training.held_out import held_out_bits_per_dim
 from runners.training.metrics import ACCURACY, BITS_PER_DIM, CROSS_ENTROPY, HELD_OUT, SAMPLE_CROSS_ENTROPY, Evaluated
-from runners.training.ship import ship_checkpoint
+from runners.training.runner import ship_checkpoint
 from runners.training.store import StateStore
+from runners.training.task import by_example
 from runners.training.tasks.images import shifted
+from runners.training.tasks.likelihood import LikelihoodTask
 
 EPOCHS = 40  # of 6 steps
 TINY = {
@@ -320,16 +322,14 @@ def test_ships_rounded_weights_when_asked(tmp_path, monkeypatch):
     # Evaluated as stored: near the unrounded weights' figure, and not the same.
     assert 0 < abs(record["held_out_bits_per_dim"] - record["history"][-1]["held_out_bits_per_dim_ema"]) < 0.01
     loaded = load_checkpoint("tiny_made", {"name": "made", "num_inputs": 784})
-    again = held_out_bits_per_dim(
-        loaded.model, jnp.asarray(load_dataset("mnist5k").held_out[:70]), jax.random.key(0), draws=2, batch_size=50
-    )
-    assert abs(float(again) - record["held_out_bits_per_dim"]) < 0.02
+    again = mean_bits(loaded.model, load_dataset("mnist5k").held_out[:70], draws=2, batch_size=50)
+    assert abs(again - record["held_out_bits_per_dim"]) < 0.02
 
 
 def test_state_stays_until_the_weights_are_written(tmp_path, monkeypatch, capsys):
     """And the same command then goes on from it, with nothing left to train."""
 
-    def fail(*_):
+    def fail(*_, **__):
         raise OSError("no room left")
 
     shipped = tmp_path / "checkpoints"
@@ -338,13 +338,13 @@ def test_state_stays_until_the_weights_are_written(tmp_path, monkeypatch, capsys
     monkeypatch.setattr(checkpoints, "CHECKPOINTS", shipped)
     changes = {"epochs": 1, "sample_every_epochs": 0, "checkpoint_name": "tiny"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("runners.training.report.save_checkpoint", fail)
+        patch.setattr("runners.training.report.save_weights", fail)
         assert train(tmp_path, **changes) == 1
     assert "weights.safetensors could not be written: no room left" in capsys.readouterr().err
     assert (tmp_path / "out" / "results.json").is_file()
     assert checkpoints.registry() == {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("runners.training.ship.ship", fail)
+        patch.setattr("runners.training.runner.ship", fail)
         assert train(tmp_path, **changes) == 1
     captured = capsys.readouterr()
     assert "resuming from step 6 of 6" in captured.err
@@ -395,15 +395,21 @@ def test_curves_are_redrawn_from_results_alone(path):
         assert averaged[-1] == record["history"][-1][evaluated.averaged_key(metric)]
 
 
+def mean_bits(model, images, seed=0, *, draws, batch_size):
+    """The mean bits/dim of images as it is evaluated in a training."""
+    examples = np.asarray(images), np.zeros(len(images), np.int32)
+    scores = LikelihoodTask.scores(model, examples, jax.random.key(seed), draws=draws, batch_size=batch_size)
+    return by_example(scores, [BITS_PER_DIM], len(images), draws)["bits_per_dim"].mean()
+
+
 def test_held_out_mean_leaves_no_image_out_and_counts_none_twice():
-    class Brightness:
+    class Brightness(nnx.Module):
         def bits_per_dim(self, images, key):
             return jnp.mean(images.astype(jnp.float32), axis=(1, 2, 3))
 
     images = jnp.arange(7, dtype=jnp.uint8).reshape(7, 1, 1, 1)
     for batch_size in (1, 3, 7, 100):
-        mean = held_out_bits_per_dim(Brightness(), images, jax.random.key(0), draws=2, batch_size=batch_size)
-        assert float(mean) == pytest.approx(3.0)
+        assert mean_bits(Brightness(), images, draws=2, batch_size=batch_size) == pytest.approx(3.0)
 
 
 def test_shifted_moves_each_image_by_itself():
@@ -431,8 +437,8 @@ def test_shipped_checkpoint_is_as_good_as_the_registry_says(name: str, count: in
     """On a few images spread over the held-out part, or on all of it."""
     entry, loaded = checkpoints.registry()[name], load_checkpoint(name)
     held_out = load_dataset(entry["dataset"]).held_out
-    images = jnp.asarray(held_out if count is None else held_out[:: len(held_out) // count][:count])
-    bits = float(held_out_bits_per_dim(loaded.model, images, jax.random.key(99), draws=1, batch_size=count or 50))
+    images = held_out if count is None else held_out[:: len(held_out) // count][:count]
+    bits = mean_bits(loaded.model, images, seed=99, draws=1, batch_size=count or 50)
     assert bits == pytest.approx(entry["bits_per_dim"], abs=0.005 if count is None else 0.2 * entry["bits_per_dim"])
     assert bits <= AT_MOST.get(name, np.inf)
     assert loaded.info["dataset"] == entry["dataset"]

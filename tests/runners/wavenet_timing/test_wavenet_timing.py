@@ -16,11 +16,10 @@ from models.wavenet.model import WaveNetConfig
 from runners.cli.main import main
 from runners.experiment import RunFailure
 from runners.measure.timing import Times
-from runners.wavenet_timing.bound import bare_chain
 from runners.wavenet_timing.laws import growth_laws, law_value
 from runners.wavenet_timing.pinned import can_pin, measure_pinned
 from runners.wavenet_timing.report import Timed, timing_report
-from runners.wavenet_timing.speed import Speed
+from runners.wavenet_timing.speed import Speed, bare_chain
 from tests.kit.results import assert_readable, read_results
 
 

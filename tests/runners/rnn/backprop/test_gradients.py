@@ -13,8 +13,14 @@ import pytest
 from models.rnn.gradients import backward_system
 from models.rnn.network import RNNNetwork
 from runners.config.solvers import parse_entry
-from runners.rnn.backprop.errors import ErrorTracer, GradientErrors
-from runners.rnn.backprop.gradients import backward_pass, plain_gradients, relative_deviation, solved_gradients
+from runners.rnn.backprop.gradients import (
+    GradientErrors,
+    backward_pass,
+    gradient_errors,
+    plain_gradients,
+    relative_deviation,
+    solved_gradients,
+)
 from solvers import CachedSequential, solve
 from tests.kit.rnn import model, pixels
 
@@ -45,18 +51,18 @@ def test_a_loss_of_zero_has_a_gradient_of_zero() -> None:
     assert bool(solved.converged)
     assert not any(np.asarray(leaf).any() for leaf in jax.tree.leaves((solved.parameters, plain)))
     assert float(relative_deviation(solved.parameters, plain)) == 0
-    errors = ErrorTracer(entry).errors(system, system.initial_guess())
+    errors = gradient_errors(entry, system, system.initial_guess())
     assert not errors.error.any()
-    assert ErrorTracer(entry).errors(system, jnp.ones_like(system.source)).error.max() == 1
+    assert gradient_errors(entry, system, jnp.ones_like(system.source)).error.max() == 1
     source = dataclasses.replace(system, source=jnp.ones_like(system.source))
-    assert np.isinf(ErrorTracer(entry).errors(source, system.initial_guess()).error).all()
+    assert np.isinf(gradient_errors(entry, source, system.initial_guess()).error).all()
 
 
 def test_errors_are_relative_and_by_sequence() -> None:
     network, inputs = model(), pixels(12, 3)
     system = backward_pass(network, inputs).system
     reference = np.asarray(solve(system, CachedSequential()).value)
-    errors = ErrorTracer(parse_entry({"name": "jacobi", "max_steps": 4})).errors(system, reference)
+    errors = gradient_errors(parse_entry({"name": "jacobi", "max_steps": 4}), system, reference)
     np.testing.assert_array_equal(errors.num_steps, [1, 2, 3, 4])
     x = system.initial_guess()
     for step in range(4):

@@ -1,33 +1,98 @@
-"""What a sampler of sound is given to begin with: a waveform to continue, and what the sound is conditioned on."""
+"""What samples begin with: the first pixels of images to complete, or sound to continue and its conditions."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float32, Int, Shaped
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from jaxtyping import Array, Float32, Int, Shaped, UInt8
+from pydantic import Field, model_validator
 
 from common.names import unknown
 from common.paths import user_path
+from data import load_dataset
 from data.audio.clip import AudioError, load_clip
+from models.autoregressive import Known
+from models.capabilities import ImageModel
 from models.wavenet.conditioning import Conditioning
 from models.wavenet.generation import prompted
 from models.wavenet.network import WaveNetNetwork
 from runners.config.arrays import open_arrays
-from runners.config.schema import UsageError
+from runners.config.schema import Count, DataConfig, Keys, UsageError
 
 _PIECE = 16384  # samples of a prompt that are read at once
 # The arrays of a file with conditioning, how many axes they have, and what they hold.
 _PARTS = {"classes": (1, np.integer), "vectors": (2, np.number), "frames": (3, np.number)}
 
 
-class PromptConfig(BaseModel):
-    """Which sound is continued: a stretch of a wav file, the same for the whole batch, or class ids from a file."""
+class KnownPixels(Keys):
+    """Which images, and how many of their first pixels, in raster order, every sample begins with."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    images: str | None = None  # an .npz with "images" or "samples", uint8 (batch, H, W, C); the first batch_size count
+    data: DataConfig | None = None  # or the first held-out images of a dataset
+    rows: Count | None = None  # whole rows, from the top
+    pixels: Count | None = None  # or single pixels
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> KnownPixels:
+        if (self.images is None) == (self.data is None):
+            raise ValueError("one of images (a file) and data is needed, and not both")
+        if (self.rows is None) == (self.pixels is None):
+            raise ValueError("one of rows and pixels is needed, and not both")
+        return self
+
+    @property
+    def amount(self) -> str:
+        """How much is given, in words."""
+        return f"{self.rows} rows" if self.rows is not None else f"{self.pixels} pixels"
+
+
+def load_known(config: KnownPixels, model: ImageModel, batch_size: int) -> Known:
+    """The values that a batch begins with, one image a sample.
+
+    Raises UsageError where the images are not there, too few or of another shape, or more is known than there is, and
+    DatasetError where the dataset cannot be had.
+    """
+    height, width, _ = model.image_shape
+    if config.rows is not None and config.rows > height:
+        raise UsageError(f"known_pixels: rows {config.rows} is more than the images' height, {height}")
+    if config.pixels is not None and config.pixels > height * width:
+        raise UsageError(f"known_pixels: pixels {config.pixels} is more than the images have, {height * width}")
+    source, images = _images(config)
+    if images.shape[1:] != model.image_shape:
+        raise UsageError(
+            f"known_pixels: the model draws images of shape {list(model.image_shape)}, {source} has "
+            f"{list(images.shape[1:])}"
+        )
+    if len(images) < batch_size:
+        raise UsageError(f"known_pixels: {source} has {len(images)} images, the config says batch_size: {batch_size}")
+    values = jax.jit(model.from_images)(jnp.asarray(images[:batch_size]))
+    pixels = (config.rows or 0) * width + (config.pixels or 0)  # one of them is given
+    return Known(values, jnp.int32(pixels * (len(values) // (height * width))))
+
+
+def _images(config: KnownPixels) -> tuple[str, UInt8[np.ndarray, "N H W C"]]:
+    """What the images are called in messages, and the images."""
+    if config.data is not None:
+        dataset = load_dataset(config.data.name, root=config.data.root, download=config.data.download)
+        return f"the dataset {dataset.name}", dataset.held_out
+    source = f"the file {config.images!r}"
+    with open_arrays(user_path(str(config.images)), f"known_pixels: {source}") as file:
+        name, images = _first_of(file, ("images", "samples"), f"known_pixels: {source}")
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise UsageError(
+            f"known_pixels: {source}: {name} should be uint8 of shape (batch, height, width, channels), not "
+            f"{images.dtype} of shape {images.shape}"
+        )
+    return source, images
+
+
+class PromptConfig(Keys):
+    """Which sound is continued: a stretch of a wav file, the same for the whole batch, or class ids from a file."""
 
     wav: str | None = None  # any rate, mono or stereo; null: the embedded speech
     start_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
@@ -54,16 +119,10 @@ class PromptConfig(BaseModel):
 
 
 def load_prompt(config: PromptConfig | None, model: Any, batch_size: int) -> Int[Array, "P B"]:
-    """The class ids that every sample begins with, P = 0 where there is no prompt.
+    """The class ids that every sample of a WaveNet begins with, P = 0 where there is no prompt.
 
-    Args:
-        config: which.
-        model: a WaveNet; gives ``config`` and ``from_sound``.
-        batch_size: number of samples.
-
-    Raises:
-        UsageError: the sound cannot be had, is silent or shorter than what is asked for, or the ids are not of the
-            model's classes or of another batch.
+    Raises UsageError where the sound cannot be had, is silent or shorter than what is asked for, or the ids are not of
+    the model's classes or of another batch.
     """
     if config is None:
         return jnp.zeros((0, batch_size), jnp.int32)
@@ -119,9 +178,7 @@ def load_conditioning(file: str | None, batch_size: int) -> Conditioning:
 def _from_file(path: Path, num_classes: int, batch_size: int) -> Int[Array, "P B"]:
     source = f"prompt: file {str(path)!r}"
     with open_arrays(path, source) as arrays:
-        if "prompt" not in arrays:
-            raise UsageError(f"{source} has no array 'prompt'; it has: {', '.join(arrays) or 'none'}")
-        ids = arrays["prompt"]
+        _, ids = _first_of(arrays, ("prompt",), source)
     _check_batch(f"{source}: prompt", ids, (2, np.integer), batch_size)
     if ids.size and (ids.min() < 0 or ids.max() >= num_classes):
         raise UsageError(
@@ -139,3 +196,11 @@ def _check_batch(source: str, array: Shaped[np.ndarray, "..."], like: tuple[int,
         raise UsageError(f"{source} should be {numbers} of {rank} axes, batch first; it is {array.dtype} {array.shape}")
     if len(array) != batch_size:
         raise UsageError(f"{source} is a batch of {len(array)}, the config says batch_size: {batch_size}")
+
+
+def _first_of(file: Mapping[str, np.ndarray], names: tuple[str, ...], source: str) -> tuple[str, np.ndarray]:
+    """The first of the arrays that a file has, and its name."""
+    for name in names:
+        if name in file:
+            return name, file[name]
+    raise UsageError(f"{source} has no array {names[0]!r}; it has: {', '.join(file) or 'none'}")

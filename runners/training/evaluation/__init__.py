@@ -1,1 +1,0 @@
-"""The evaluation of a checkpoint by the metrics that it was trained by."""
