@@ -33,10 +33,10 @@ def check_folder(out: Path) -> None:
 
     Raises UsageError, before anything is computed.
     """
-    existing = next(path for path in (out, *out.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise UsageError(f"--out {out}: {existing} is a file; expected a folder, or a path where one can be made")
     try:
+        existing = next(path for path in (out, *out.absolute().parents) if path.exists())
+        if not existing.is_dir():
+            raise UsageError(f"--out {out}: {existing} is a file; expected a folder, or a path where one can be made")
         if out.is_symlink():
             out.resolve(strict=False)  # one that leads nowhere gets the folder that it names
         tempfile.TemporaryDirectory(dir=existing).cleanup()

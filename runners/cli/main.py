@@ -24,6 +24,7 @@ from runners.config.files import apply_overrides, find_config, read_config
 from runners.config.schema import UsageError, check_config
 from runners.experiment import RunContext, RunFailure, Runner
 from runners.measure.programs import keep_programs, silence_xla
+from runners.report.console import TextConsole, silence
 
 INTERRUPTED = 130  # the exit code after Ctrl-C, as shells have it
 LEVELS = ("debug", "info", "warning", "error")
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without such letters is no reason to fail
-    console = Console(stderr=True, highlight=False, markup=False)
+    console = TextConsole(stderr=True)
     try:
         return _main(sys.argv[1:] if arguments is None else arguments, console)
     except UserError as error:
@@ -75,7 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(message: object, code: int) -> int:
-    print("error:", " ".join(str(message).split("\n")), file=sys.stderr)
+    try:
+        print("error:", " ".join(str(message).splitlines()), file=sys.stderr, flush=True)
+    except BrokenPipeError:  # nobody is there to read it
+        silence(sys.stderr)
     return code
 
 
@@ -91,7 +95,11 @@ def _main(arguments: Sequence[str], console: Console) -> int:
     if options.list:
         from runners.cli.listing import print_listing
 
-        print_listing()
+        try:
+            print_listing()
+            sys.stdout.flush()
+        except BrokenPipeError:
+            silence(sys.stdout)
         return 0
     if options.runner is None or options.config is None:
         raise UsageError("--runner and --config are needed (or --list, to see what there is)")
@@ -109,7 +117,7 @@ def _main(arguments: Sequence[str], console: Console) -> int:
     _check_switches()
     keep_programs()
     _set_verbosity(options.verbose, console)
-    context = RunContext(options.runner, path.stem, out, console, all_columns=options.verbose == "debug")
+    context = RunContext(options.runner, path.stem, out.absolute(), console, all_columns=options.verbose == "debug")
     publish(runner(checked, context).run(), context)
     return 0
 

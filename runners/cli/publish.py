@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.text import Text
 
 from runners.cli.folder import RESULTS_FILE, staged
 from runners.experiment import RunContext, RunFailure
+from runners.report.console import TextConsole
 from runners.report.environment import describe_environment
 from runners.report.report import Artifact, Report
 
@@ -45,14 +43,16 @@ def publish(report: Report, context: RunContext) -> None:
 
 def _write_all(report: Report, folder: Path, context: RunContext) -> list[str]:
     """Write everything into a folder, and at last which files there are; returns what failed."""
-    record = _header(report, context) | dict(report.record)
+    arrays: dict[str, dict[str, Any]] = {name: dict(content) for name, content in report.arrays.items() if content}
+    files = sorted([RESULTS_FILE, *arrays, *(artifact.name for artifact in report.artifacts)])
+    record = _header(report, context) | dict(report.record) | {"files": files}
     _write_json(folder / RESULTS_FILE, record)
-    for name, arrays in report.arrays.items():
-        if arrays:
-            content: dict[str, Any] = dict(arrays)
-            np.savez_compressed(folder / name, **content)
+    for name, content in arrays.items():
+        np.savez_compressed(folder / name, **content)
     failures = [failure for artifact in report.artifacts if (failure := _write(artifact, folder, context))]
-    _write_json(folder / RESULTS_FILE, record | {"files": sorted(path.name for path in folder.iterdir())})
+    there = sorted(path.name for path in folder.iterdir())
+    if there != files:  # only then, as a disk that is full has no room for it
+        _write_json(folder / RESULTS_FILE, record | {"files": there})
     return failures
 
 
@@ -79,6 +79,7 @@ def _write(artifact: Artifact, folder: Path, context: RunContext) -> str | None:
     try:
         artifact.write(folder)
     except Exception as error:
+        (folder / artifact.name).unlink(missing_ok=True)  # half of it is nothing, and takes room
         sentence = f"{artifact.name} could not be written: {' '.join(str(error).split()) or type(error).__name__}"
         if artifact.essential:
             return sentence
@@ -88,14 +89,11 @@ def _write(artifact: Artifact, folder: Path, context: RunContext) -> str | None:
 
 def _print(report: Report, context: RunContext, place: Path) -> None:
     """All tables at the terminal's width, what came out in words, and where the results are."""
-    console = Console(highlight=False, markup=False)
-    try:
-        for table in report.tables:
-            table.print(console, all_columns=context.all_columns)
-        for sentence in report.sentences:
-            console.print(Text(sentence), soft_wrap=True)
-    except BrokenPipeError:  # whoever read it has seen enough; the results are on disk
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    console = TextConsole()
+    for table in report.tables:
+        table.print(console, all_columns=context.all_columns)
+    for sentence in report.sentences:
+        console.print(Text(sentence), soft_wrap=True)
     asked, found = _shown(context.out), _shown(place)
     kept = "" if place == context.out.resolve() else f", as files of {asked} that no run wrote are kept"
     context.console.print(Text(f"results in {found}{kept}"), soft_wrap=True)
@@ -105,7 +103,7 @@ def _shown(path: Path) -> str:
     """A path as short as it can be said."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
+    except (OSError, ValueError):  # the current folder is gone, or it lies elsewhere
         return str(path)
 
 

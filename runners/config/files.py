@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from common.names import unknown
-from common.paths import CONFIGS
+from common.paths import CONFIGS, user_path
 from runners.config.schema import RunConfig, UsageError
 from runners.config.text import TextError, field_schema, read_override, read_text
 
 
 def find_config(reference: str) -> Path:
-    """The file that a name in configs/ or a path means. Raises UsageError with the nearest name."""
-    candidates = [Path(reference), CONFIGS / reference, CONFIGS / f"{reference}.yml"]
+    """The file that a name in configs/ or a path means. Raises UserError with the nearest name."""
+    given = user_path(reference)
+    candidates = [given, CONFIGS / reference, CONFIGS / f"{reference}.yml"]
     for path in candidates:
-        if path.is_file():
+        if os.path.isfile(path):  # which is false, and no error, of a name that is too long
             return path
-    if reference and Path(reference).is_dir():
+    if reference and os.path.isdir(given):
         raise UsageError(f"config {reference} is a folder; expected a YAML file")
     names = sorted(path.name for path in CONFIGS.glob("*.yml"))
     raise UsageError(unknown("config", reference, names))

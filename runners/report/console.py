@@ -1,9 +1,11 @@
-"""Progress on a console, which is that of standard error: tables and sentences go to standard output."""
+"""Consoles, and progress on that of standard error: tables and sentences go to standard output."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import IO, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -15,6 +17,25 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+
+def silence(stream: IO[str]) -> None:
+    """Let what is written to a stream go nowhere from now on: whoever read it has seen enough."""
+    with suppress(OSError):  # no file of the system's
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class TextConsole(Console):
+    """A console that takes text as it is, and that goes on in silence where its reader is gone."""
+
+    def __init__(self, **options: Any) -> None:
+        """``options`` are rich's."""
+        super().__init__(**options, highlight=False, markup=False)
+
+    def on_broken_pipe(self) -> None:
+        """Go on, where rich would end the program."""
+        self.quiet = True
+        silence(self.file)
 
 
 class LiveProgress(Progress):

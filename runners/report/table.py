@@ -12,6 +12,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from runners.report.console import TextConsole
+
 _UNBOUNDED = 10_000  # wider than any table
 
 
@@ -47,7 +49,7 @@ class ResultTable:
         """Print as many columns as fit, or all of them; the text of a cell is never taken for markup."""
         if all_columns or not console.is_terminal:
             kept = list(range(len(self.columns)))
-            wide = Console(file=console.file, width=max(console.width, self._width(console, kept)))
+            wide = TextConsole(file=console.file, width=max(console.width, self._width(console, kept)))
             wide.print(self._rich(kept), no_wrap=True, crop=False)
         else:
             kept = self._fitting(console)
