@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from matplotlib.figure import Figure
-
 from models.rnn.model import RNNConfig
 from runners.measure.comparison import Skipped, comparison_table
 from runners.plotting.convergence import to_files
@@ -68,9 +66,10 @@ def backprop_report(
     traces = {f"{part}/{label}": each for part, found in errors.items() for label, each in found.items()}
     traces |= {f"training/{label}": each for label, each in losses.items()}
 
-    def draw_errors(part: str) -> Callable[[], Figure]:
+    def error_picture(part: str) -> Picture:
         words = f"{title}, {phases[part].when}"
-        return partial(gradient_error_figure, errors[part], rows[part], words, config.num_equations)
+        draw = partial(gradient_error_figure, errors[part], rows[part], words, config.num_equations)
+        return Picture(f"convergence_{part}.png", draw)
 
     said = findings(list(phases.values()), table)
     left_out = [(key, each) for key, those in skipped.items() for each in those]
@@ -89,7 +88,7 @@ def backprop_report(
         },
         arrays={"traces.npz": to_files(traces)},
         artifacts=[
-            *(Picture(f"convergence_{part}.png", draw_errors(part)) for part in phases),
+            *map(error_picture, phases),
             Picture("loss_by_time.png", partial(loss_figure, losses, trained, title, "seconds")),
             Picture("loss_by_steps.png", partial(loss_figure, losses, trained, title, "num_steps")),
         ],
