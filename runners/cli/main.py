@@ -97,7 +97,7 @@ def _main(arguments: Sequence[str], console: Console) -> int:
 
         try:
             print_listing()
-            sys.stdout.flush()
+            print(end="", flush=True)
         except BrokenPipeError:
             silence(sys.stdout)
         return 0
