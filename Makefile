@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint results notebooks benchmarks train clean
+.PHONY: demo test lint fuzz results notebooks benchmarks train clean
 
 demo: $(VENV)/.run
 	$(BIN)/python main.py --runner MADESamplerRunner --config made_sampler.yml
@@ -16,6 +16,14 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Random systems, configs, runs and files, and kills at random moments: hours. Each prints its cases and its faults.
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.fuzz.configs 10000
+	$(BIN)/python -m tests.fuzz.runs 300
+	$(BIN)/python -m tests.fuzz.kills 20
+	$(BIN)/python -m tests.fuzz.solvers 5000
+	$(BIN)/python -m tests.fuzz.files 10000
 
 # Rerun the shipped configs and redraw the notebooks. Training leaves the shipped weights as they are; PixelCNN++ is not
 # trained here, as that takes hours (see train), and neither is pixelcnnpp_cifar10.yml run, whose weights do not ship.
