@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar, TypeAlias
 
@@ -104,11 +105,11 @@ class ImageTask(TrainTask):
             yield Scores(rows, {name: np.asarray(value)[: len(rows)] for name, value in values.items()})
 
     @staticmethod
+    @abstractmethod
     def judged(
         model: Any, images: UInt8[Array, "B H W C"], labels: Int32[Array, " B"], key: Array
     ) -> dict[str, Shaped[Array, " B"]]:
         """Every metric of each image by its key, and what else is of use. Compiled."""
-        raise NotImplementedError
 
     def evaluate(self, model: Any, key: Array) -> dict[str, float]:
         """The means over the held-out images of all metrics."""
