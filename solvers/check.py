@@ -201,8 +201,8 @@ def _equal(x: Any, y: Any, tol: float) -> bool:
         if not jnp.issubdtype(b.dtype, jnp.inexact):  # between class ids there is no nearly
             return np.array_equal(a, b)
         wide = np.complex128 if jnp.issubdtype(b.dtype, jnp.complexfloating) else np.float64
-        a, b = np.asarray(a, wide), np.asarray(b, wide)
-        return bool(np.all(np.abs(a - b) <= tol * np.maximum(1.0, np.abs(b))))
+        found, expected = np.asarray(a, wide), np.asarray(b, wide)
+        return bool(np.all(np.abs(found - expected) <= tol * np.maximum(1.0, np.abs(expected))))
 
     return all(close(a, b) for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True))
 

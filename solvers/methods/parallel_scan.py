@@ -32,7 +32,8 @@ class ParallelScan(Solver):
     def step(self, system: Any, x: Any, state: None, frontier: Int[Array, " B"]) -> tuple[Any, None, StepInfo]:
         """One scan, and the sweep that checks it."""
         num_equations = system.num_equations
-        matrices, offsets = in_reals(*system.affine(), x)
+        matrices, offsets = system.affine()
+        matrices, offsets = in_reals(matrices, offsets, x)
         at = ravel(x)
         lacking = jnp.einsum("tbij,tbj->tbi", matrices, ravel(shifted(system.initial_state, x))) + offsets - at
         scanned = unravel(at + affine_scan(matrices, lacking, jnp.zeros_like(at[0])), x)
