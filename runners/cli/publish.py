@@ -33,7 +33,7 @@ def publish(report: Report, context: RunContext) -> None:
     _print(report, context, place)
     if not failures:
         for action in report.afterwards:
-            action()
+            action(place)
     failures = ([report.failure] if report.failure else []) + failures
     if report.interrupted:
         raise KeyboardInterrupt("interrupted; the results are of what was done before")

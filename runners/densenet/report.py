@@ -139,7 +139,9 @@ def _tables(findings: Findings) -> Iterator[ResultTable]:
 
 
 def _failure(findings: Findings) -> str | None:
-    """The first solver that did not converge, or converged to another answer."""
+    """Solvers that could not be measured, or the first that did not converge, or converged to another answer."""
+    if findings.measured.comparison.failure:
+        return findings.measured.comparison.failure
     scale = max(1.0, float(np.max(np.abs(findings.measured.exact))))
     for row in findings.measured.comparison.rows:
         if row.status is not Status.CONVERGED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import ClassVar
 
 import jax
@@ -22,6 +23,7 @@ from runners.densenet.layers import time_layers
 from runners.densenet.report import densenet_report
 from runners.experiment import RunContext
 from runners.measure.comparison import Comparison, compare_solvers
+from runners.measure.interrupt import KeepingDone
 from runners.measure.timing import time_calls
 from runners.report.report import Report
 from solvers import Status
@@ -52,25 +54,35 @@ class DenseNetRunner:
         self.entries = dict(zip(labels(entries), entries, strict=True))
 
     def run(self) -> Report:
-        """Measure, and follow every solver on all images; the report fails where one gives another answer or none."""
+        """Measure, and follow every solver on all images; the report fails where one gives another answer or none.
+
+        After Ctrl-C it has the solvers that were done.
+        """
         config = self.config
         self.context.say(f"{self.classifier.description}; {self.pictures.source}")
         first, system = self.batches[0], self._system(self.batches[0])
-        comparison = self._compare(system)
         call, readout = jax.jit(lambda network, x: network(x)), jax.jit(lambda system, x: system.readout(x))
         exact = np.concatenate([call(self.network, batch) for batch in self.batches])[: config.num_images]
-        followed = self._follow(comparison)
+        sequential_s = time_calls(lambda: call(self.network, first), config.repeats)
+        comparison = self._compare(system)
         self.context.say("timing every layer by itself ...")
+        path = time_layers(self.model, system, comparison.reference, config.repeats)
+        followed: dict[str, Followed] = {}
+        with KeepingDone(comparison.rows) as run:
+            if comparison.interrupted:
+                raise KeyboardInterrupt
+            self._follow(comparison, followed)
         measured = Measured(
             comparison=comparison,
             exact=exact,
             followed=followed,
-            path=time_layers(self.model, system, comparison.reference, config.repeats),
-            sequential_s=time_calls(lambda: call(self.network, first), config.repeats),
+            path=path,
+            sequential_s=sequential_s,
             readout_s=time_calls(lambda: readout(system, comparison.reference), config.repeats),
         )
         findings = find(measured, self.classifier, self.pictures, config.early_exit.k)
-        return densenet_report(self.context.name, resolved(config, self.classifier.checkpoint), findings)
+        report = densenet_report(self.context.name, resolved(config, self.classifier.checkpoint), findings)
+        return dataclasses.replace(report, interrupted=run.interrupted)
 
     def _compare(self, system: DenseNetSystem) -> Comparison:
         """The standard comparison, on the first batch."""
@@ -83,17 +95,15 @@ class DenseNetRunner:
             console=self.context.console,
         )
 
-    def _follow(self, comparison: Comparison) -> dict[str, Followed]:
-        """Every solver whose way is followed, on all images; not one that ran into its time limit."""
-        late = {row.label for row in comparison.rows if row.status is Status.TIME_LIMIT_REACHED}
-        followed = {}
+    def _follow(self, comparison: Comparison, followed: dict[str, Followed]) -> None:
+        """Add every solver whose way is followed, on all images; not one that ran into its time limit."""
+        done = {row.label for row in comparison.rows if row.status is not Status.TIME_LIMIT_REACHED}
         for label, entry in self.entries.items():
-            if entry.trace is False or label in late:
+            if entry.trace is False or label not in done:
                 continue
             self.context.say(f"following {label} on {self.config.num_images} images ...")
             systems = (self._system(batch) for batch in self.batches)
             followed[label] = follow_answers(entry, systems, self.config.num_images)
-        return followed
 
     def _system(self, batch: Float[np.ndarray, "B H W C"]) -> DenseNetSystem:
         return DenseNetSystem(self.network, self._begin(self.network, batch))

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from common.errors import UserError
 from runners.config.solvers import SolverEntry
+from runners.measure.interrupt import KeepingDone
 from runners.measure.job import Job, Plan, Row
 from runners.measure.progress import SolveProgress
 from runners.measure.timing import Times, time_calls
@@ -109,12 +110,14 @@ def compare_solvers(
     skip: Skip = lambda system, entry: None,
     references: Sequence[str] = REFERENCES,
     job: type[Job] = Job,
-    keep: bool = False,
 ) -> Comparison:
     """Solve ``system`` with every entry, by label: a run to warm up, ``repeats`` timed runs, and with ``trace`` more.
 
     Entries may have ``repeats`` and ``trace`` of their own. A run of more than 20 s counts though it is the first:
     compiling is apart from it, and what else a first run is slowed by takes a tenth of a second.
+
+    The rows that are done are kept where a solver fails for want of memory, and on Ctrl-C; what was left out is then in
+    ``skipped``. Where there is no row yet the error is raised all the same.
 
     Args:
         system: what to solve.
@@ -127,8 +130,6 @@ def compare_solvers(
         references: names of solvers. Errors are measured against the solution of the first that is run, which is run
             before all others; where none is, against that of the first entry.
         job: how a solver is measured and followed.
-        keep: whether the rows that are done are kept where a solver fails for want of memory, or on Ctrl-C; what was
-            left out is then in ``skipped``. Where there is no row yet the error is raised all the same.
     """
     chosen, skipped = split_entries(system, entries, skip)
     chosen = {label: entry.resolved(system) for label, entry in chosen.items()}
@@ -140,21 +141,18 @@ def compare_solvers(
     rows: dict[str, Row] = {}
     reference: Any = None
     failed: dict[str, str] = {}
-    interrupted = False
-    with SolveProgress(console, {label: plan.stages for label, plan in plans.items()}) as progress:
+    with (
+        SolveProgress(console, {label: plan.stages for label, plan in plans.items()}) as progress,
+        KeepingDone(rows) as run,
+    ):
         for label in sorted(chosen, key=lambda label: label != first):
             try:
                 measured = job(system, chosen[label], label, plans[label], time_limit_s, progress)
                 solution = measured.measure()
                 reference = solution.value if reference is None else reference
                 rows[label] = measured.row(sweep, solution, reference)
-            except KeyboardInterrupt:
-                if not keep or not rows:
-                    raise
-                interrupted = True
-                break
             except (MemoryError, RuntimeError, UserError) as error:
-                if not keep or not rows:
+                if not rows:
                     raise
                 failed[label] = " ".join(str(error).split()) or "the memory ran out"
         progress.finish()
@@ -169,7 +167,7 @@ def compare_solvers(
         reference=reference,
         reference_label=first,
         failure="; ".join(f"{label}: {reason}" for label, reason in failed.items()) or None,
-        interrupted=interrupted,
+        interrupted=run.interrupted,
     )
 
 

@@ -42,6 +42,6 @@ class Report:
     sentences: Sequence[str] = ()  # what came out, in words; printed below the tables, a line each
     failure: str | None = None  # what went wrong although there are results: said after them, with exit code 1
     interrupted: bool = False  # the results are of what was done before Ctrl-C, and the exit code says so
-    # What waits until the results are on disk, such as the removal of a training's state: done in this order, and not
-    # at all where an essential artifact could not be written.
-    afterwards: Sequence[Callable[[], None]] = ()
+    # What waits until the results are on disk, such as the removal of a training's state: called in this order with the
+    # folder where they are, and not at all where an essential artifact could not be written.
+    afterwards: Sequence[Callable[[Path], None]] = ()

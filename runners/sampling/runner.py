@@ -40,7 +40,6 @@ class SamplerRunner:
             time_limit_s=config.time_limit_s,
             trace=config.trace,
             console=self.context.console,
-            keep=True,
         )
         title = f"{self.context.name}: {subject.words}"
         record = {**resolved(config, subject.checkpoint), "head": dict(subject.head)}

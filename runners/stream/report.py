@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ class StreamResult:
 
 
 def stream_report(
-    title: str, config: Mapping[str, Any], result: StreamResult, afterwards: Sequence[Callable[[], None]] = ()
+    title: str, config: Mapping[str, Any], result: StreamResult, afterwards: Sequence[Callable[[Path], None]] = ()
 ) -> Report:
     """A stream as a report. ``config`` is the resolved one, ``afterwards`` waits until the results are on disk."""
     journal = result.journal

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from typing import Annotated, ClassVar
 
 import jax
@@ -94,7 +93,7 @@ class StreamRunner:
         save = []
         if config.save_state is not None:
             path = user_path(config.save_state)
-            save = [partial(save_state, path, session.state, self.checkpoint.model)]
+            save = [lambda place: save_state(path, session.state, self.checkpoint.model)]
         weights = "random weights" if config.checkpoint is None else config.checkpoint
         title = f"{self.context.name}: {self.checkpoint.name}, {weights}, {self.sound.path.name}"
         return stream_report(title, resolved(config, self.checkpoint), result, save)

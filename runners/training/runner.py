@@ -67,9 +67,8 @@ class TrainRunner:
         finally:
             self.store.close()
         report = training_report(context.name, trainer, snapshot, preview.folder / BEST)
-        name, weights = config.checkpoint_name, context.out / WEIGHTS
-        shipping = [] if name is None else [partial(ship_checkpoint, name, context, weights)]
-        return dataclasses.replace(report, afterwards=[*shipping, self.store.remove])
+        shipping = [] if config.checkpoint_name is None else [partial(ship_checkpoint, config.checkpoint_name, context)]
+        return dataclasses.replace(report, afterwards=[*shipping, lambda place: self.store.remove()])
 
 
 class TrainClassifierRunner(TrainRunner):
@@ -96,12 +95,13 @@ def check_name(name: str, context: RunContext) -> None:
         )
 
 
-def ship_checkpoint(name: str, context: RunContext, weights: Path) -> None:
-    """Copy a file of weights to checkpoints/<name>.safetensors and enter it in the registry, each atomically.
+def ship_checkpoint(name: str, context: RunContext, results: Path) -> None:
+    """Copy a training's weights to checkpoints/<name>.safetensors and enter them in the registry, each atomically.
 
     Raises UsageError as ``check_name``: another run may have taken the name in the meantime.
     """
     check_name(name, context)
+    weights = results / WEIGHTS
     content, checkpoint = weights.read_bytes(), load_checkpoint(str(weights))
     entry = {
         "file": f"{name}.safetensors",

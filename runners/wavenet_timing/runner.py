@@ -6,6 +6,7 @@ whole receptive field for every sample, which doubles with every layer; with que
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated, Any, ClassVar, Literal
 
 import jax
@@ -14,6 +15,7 @@ from pydantic import Field
 from models import model_config
 from runners.config.schema import IN_ORDER, Count, Keys, RunConfig
 from runners.experiment import RunContext
+from runners.measure.interrupt import KeepingDone
 from runners.measure.timing import Times
 from runners.report.report import Report
 from runners.report.units import format_seconds
@@ -78,22 +80,27 @@ class WaveNetTimingRunner:
         self.networks = [model_config(config.architecture(layers)) for layers, _ in self.points]
 
     def run(self) -> Report:
-        """Measure everything. Raises RunFailure where the process on one core fails."""
-        naive, skipped = self._naive()
+        """Measure everything, or what is done before Ctrl-C. Raises RunFailure where the process on one core fails."""
         requests = [self.config.request(layers, batch) for layers, batch in self.points]
-        speeds = self._with_queues(requests)
-        pinned = self._pinned(requests)
+        speeds: list[Speed] = []
+        naive: dict[int, Times] = {}
+        skipped: list[dict[str, Any]] = []
+        pinned: list[Speed] = []
+        with KeepingDone(speeds) as run:
+            self._with_queues(requests, speeds)
+            self._naive(naive, skipped)
+            pinned += self._pinned(requests)
         timed = [
-            Timed(*point, self.networks[i], speeds[i], pinned[i], naive.get(i)) for i, point in enumerate(self.points)
+            Timed(*self.points[i], self.networks[i], speed, pinned[i] if pinned else None, naive.get(i))
+            for i, speed in enumerate(speeds)
         ]
         title = f"{self.context.name}: time per sample, {self.config.block} network"
-        return timing_report(title, self.config.model_dump(), timed, skipped)
+        report = timing_report(title, self.config.model_dump(), timed, skipped)
+        return dataclasses.replace(report, interrupted=run.interrupted)
 
-    def _naive(self) -> tuple[dict[int, Times], list[dict[str, Any]]]:
-        """Naive times by the number of the point, and which were left out because they would take too long."""
+    def _naive(self, found: dict[int, Times], skipped: list[dict[str, Any]]) -> None:
+        """Add naive times by the number of the point, and which were left out because they would take too long."""
         config, say = self.config, self.context.say
-        found: dict[int, Times] = {}
-        skipped = []
         work_before, seconds_before = 0, 0.0
         for i, layers in enumerate(config.layers):
             network = self.networks[i]
@@ -109,21 +116,18 @@ class WaveNetTimingRunner:
                 config.architecture(layers), batch_size=config.batch_size, repeats=config.repeats, seed=config.seed
             )
             work_before, seconds_before = work, found[i].median
-        return found, skipped
 
-    def _with_queues(self, requests: list[dict[str, Any]]) -> list[Speed]:
-        """Every network with queues, on all cores."""
-        speeds = []
+    def _with_queues(self, requests: list[dict[str, Any]], speeds: list[Speed]) -> None:
+        """Add the speed of every network with queues, on all cores."""
         for (layers, batch), request in zip(self.points, requests, strict=True):
             self.context.say(f"{layers} layers a block, batch {batch}: with queues ...")
             speeds.append(measure_speed(**request))
-        return speeds
 
-    def _pinned(self, requests: list[dict[str, Any]]) -> list[Speed] | list[None]:
-        """The same on one core, where that is wanted and can be had."""
+    def _pinned(self, requests: list[dict[str, Any]]) -> list[Speed]:
+        """The same on one core, where that is wanted and can be had; else none."""
         if self.config.pin and can_pin() and jax.default_backend() == "cpu":
             self.context.say("all of it with queues again on one core ...")
             return measure_pinned(requests)
         if self.config.pin:
             self.context.say("not measured on one core: this system or device does not let a process choose its cores")
-        return [None] * len(requests)
+        return []

@@ -21,7 +21,7 @@ from runners.config.files import apply_overrides, read_config
 from runners.config.schema import UsageError, check_config
 from runners.experiment import RunFailure
 from tests.fuzz.program import call, fuzz
-from tests.runners.test_goldens import CASES
+from tests.kit.smallest import CASES
 
 ACCEPTED = "the schema accepts it"
 WORDS = [

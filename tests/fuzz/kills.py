@@ -23,7 +23,7 @@ import yaml
 
 from common.paths import ROOT
 from runners.cli.folder import Staging
-from tests.runners.test_goldens import IMAGES, TRAINING
+from tests.kit.smallest import IMAGES, TRAINING
 
 MADE = {"name": "made", "num_inputs": 36, "hidden_sizes": [8]}
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {

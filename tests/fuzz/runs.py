@@ -23,7 +23,7 @@ import yaml
 from runners import RUNNERS
 from solvers import SOLVERS
 from tests.fuzz.program import Outcome, call, fuzz
-from tests.runners.test_goldens import CASES, TRAINING, WAVENET
+from tests.kit.smallest import CASES, TRAINING, WAVENET
 
 MADE = {"name": "made", "num_inputs": 12, "hidden_sizes": [6]}
 PIXELS = {"name": "pixelcnnpp", "image_shape": [4, 8, 3], "nr_resnet": 1, "nr_filters": 2, "nr_logistic_mix": 2}

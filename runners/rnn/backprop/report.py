@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from models.rnn.model import RNNConfig
 from runners.measure.comparison import Skipped, comparison_table
@@ -52,7 +53,7 @@ def backprop_report(
     """Say what was found in the run called ``name``.
 
     ``phases`` are the gradients at the "start", before training, and at the "end"; ``skipped`` is by the list of the
-    config: solvers, methods.
+    config: solvers, methods. A run that was interrupted has but what was done.
     """
     subject = f"{config.cell}, {config.hidden_size} hidden units, T = {config.num_equations}"
     title, start = f"{name}: {subject}", phases["start"].comparison
@@ -71,6 +72,10 @@ def backprop_report(
         draw = partial(gradient_error_figure, errors[part], rows[part], words, config.num_equations)
         return Picture(f"convergence_{part}.png", draw)
 
+    loss_pictures = [
+        Picture("loss_by_time.png", partial(loss_figure, losses, trained, title, "seconds")),
+        Picture("loss_by_steps.png", partial(loss_figure, losses, trained, title, "num_steps")),
+    ]
     said = findings(list(phases.values()), table)
     left_out = [(key, each) for key, those in skipped.items() for each in those]
     return Report(
@@ -82,31 +87,38 @@ def backprop_report(
             "error_reference": start.reference_label,
             "fastest": start.fastest,
             "rows": [{"phase": part, **row} for part in phases for row in rows[part]],
-            "training": {"reference": table.reference.label, "target_loss": table.target, "rows": trained},
+            "training": _training(table, trained) if trained else None,
             "skipped": [{"list": key, **each.record} for key, each in left_out],
             "findings": said,
         },
         arrays={"traces.npz": to_files(traces)},
         artifacts=[
             *map(error_picture, phases),
-            Picture("loss_by_time.png", partial(loss_figure, losses, trained, title, "seconds")),
-            Picture("loss_by_steps.png", partial(loss_figure, losses, trained, title, "num_steps")),
+            *(loss_pictures if trained else []),
         ],
         tables=[
             *(
                 comparison_table(phase.comparison, f"{name}: gradients {phase.when}, {subject}")
                 for phase in phases.values()
             ),
-            ResultTable.of(
-                f"{name}: {config.train_steps} training steps of one sequence, {config.trainings} trainings",
-                _TRAINING_CELLS,
-                trained,
-                note=_NOTE.format(table.reference.label),
-            ),
+            *([_training_table(name, config, table.reference.label, trained)] if trained else []),
         ],
         sentences=[*(f"{key}: {each.sentence}" for key, each in left_out), *said],
         failure=_failure(phases, table),
     )
+
+
+def _training(table: TrainingTable, trained: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The trainings as results.json holds them."""
+    return {"reference": table.reference.label, "target_loss": table.target, "rows": trained}
+
+
+def _training_table(
+    name: str, config: BackpropConfig, reference: str, trained: Sequence[Mapping[str, Any]]
+) -> ResultTable:
+    """The trainings, beside the one that they are held against."""
+    title = f"{name}: {config.train_steps} training steps of one sequence, {config.trainings} trainings"
+    return ResultTable.of(title, _TRAINING_CELLS, trained, note=_NOTE.format(reference))
 
 
 def _known(values: Mapping[str, float | None] | None, key: str, say: Callable[[float], str]) -> str:
@@ -116,8 +128,10 @@ def _known(values: Mapping[str, float | None] | None, key: str, say: Callable[[f
 
 
 def _failure(phases: Mapping[str, Phase], table: TrainingTable) -> str | None:
-    """The first gradient that converged and contradicts the reference, or jax.grad."""
+    """Solvers that were not measured, or the first gradient that contradicts the reference, or jax.grad."""
     for phase in phases.values():
+        if phase.comparison.failure:
+            return f"{phase.when}: {phase.comparison.failure}"
         for row in phase.comparison.rows:
             error = phase.relative_error(row)
             if row.status is Status.CONVERGED and error > DISAGREES and row.entry.solver.tol <= DISAGREES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, ClassVar
@@ -19,6 +20,7 @@ from runners.config.schema import RunConfig, UsageError
 from runners.config.solvers import SolverEntry, fit_entries, labels
 from runners.experiment import RunContext, RunFailure
 from runners.measure.comparison import Skipped, compare_solvers, split_entries, too_long
+from runners.measure.interrupt import KeepingDone
 from runners.report.console import counting_bar
 from runners.report.report import Report
 from runners.rnn.backprop.config import BackpropConfig
@@ -27,6 +29,8 @@ from runners.rnn.backprop.report import backprop_report
 from runners.rnn.backprop.summary import Phase, TrainingTable
 from runners.rnn.backprop.training import Method, SolverTraining, Task, train_all
 from solvers import Status
+
+_WHEN = {"start": "before training", "end": "after training"}  # the gradients are followed
 
 
 class BackpropRunner:
@@ -59,13 +63,20 @@ class BackpropRunner:
         self.solvers, self.methods = (self._runnable(key, fitted[key], system) for key in fitted)
 
     def run(self) -> Report:
-        """Follow the gradient, train, follow it again; RunFailure where a gradient or a loss is not finite."""
+        """Follow the gradient, train, follow it again; RunFailure where a gradient or a loss is not finite.
+
+        After Ctrl-C the report has what was done before.
+        """
         first = next(self._tasks())
-        start = self._follow("before training", first.model)
-        table = TrainingTable(self._train(first), self.config.smoothing)
-        end = self._follow("after training", table.reference.models[0])
-        phases = {"start": start, "end": end}
-        return backprop_report(self.context.name, self.config, self.architecture, phases, table, self.skipped)
+        phases: dict[str, Phase] = {}
+        trainings: list[SolverTraining] = []
+        with KeepingDone(phases) as run:
+            self._follow("start", first.model, phases)
+            self._train(first, trainings)
+            self._follow("end", TrainingTable(trainings, self.config.smoothing).reference.models[0], phases)
+        table = TrainingTable([each for each in trainings if each.losses], self.config.smoothing)
+        report = backprop_report(self.context.name, self.config, self.architecture, phases, table, self.skipped)
+        return dataclasses.replace(report, interrupted=run.interrupted)
 
     def _runnable(self, key: str, entries: list[SolverEntry], system: Any) -> dict[str, SolverEntry]:
         """The entries by label, without those that would take too long. Raises UsageError where none is left."""
@@ -95,12 +106,13 @@ class BackpropRunner:
             sequences = np.moveaxis(pixel_sequences(chosen, self.config.image_size), 1, 0)[:, :, None]
             yield Task(self._model(number), np.ascontiguousarray(sequences))
 
-    def _follow(self, when: str, model: RNNNetwork) -> Phase:
-        """Every solver on the gradients of the watched sequences: times, and the errors by step.
+    def _follow(self, part: str, model: RNNNetwork, phases: dict[str, Phase]) -> None:
+        """Add every solver on the gradients of the watched sequences to the phases: times, and the errors by step.
 
         Raises RunFailure where a gradient is not finite.
         """
         config, console, system = self.config, self.context.console, self._system(model)
+        when = _WHEN[part]
         console.print(f"gradients {when}")
         comparison = compare_solvers(
             system, self.solvers, repeats=config.repeats, time_limit_s=config.time_limit_s, trace=False, console=console
@@ -113,9 +125,12 @@ class BackpropRunner:
             for row in comparison.rows
             if row.status is not Status.TIME_LIMIT_REACHED and row.entry.trace is not False
         }
-        return Phase(when, comparison, errors)
+        phases[part] = Phase(when, comparison, errors)
+        if comparison.interrupted:
+            raise KeyboardInterrupt
 
-    def _train(self, first: Task) -> list[SolverTraining]:
+    def _train(self, first: Task, trainings: list[SolverTraining]) -> None:
+        """Train with every method, adding to ``trainings``."""
         config, console = self.config, self.context.console
         steps = f"{config.trainings} x {config.train_steps} steps"
         console.print(f"training, {steps} with each of {len(self.methods)} methods", highlight=False)
@@ -124,5 +139,6 @@ class BackpropRunner:
             for label, entry in self.methods.items():
                 methods.append(Method(label, entry, config.learning_rate, first))
                 bar.advance(bar.task_ids[0])
+        trainings += [method.measure() for method in methods]
         with counting_bar(console, "training", len(methods) * config.trainings) as bar:
-            return train_all(methods, self._tasks(), lambda: bar.advance(bar.task_ids[0]))
+            train_all(methods, trainings, self._tasks(), lambda: bar.advance(bar.task_ids[0]))

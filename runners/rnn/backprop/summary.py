@@ -55,7 +55,10 @@ class Phase:
 
 @dataclass(frozen=True)
 class TrainingTable:
-    """All trainings beside the reference's: a sequential method, cached if there is one, else the first."""
+    """All trainings beside the reference's: a sequential method, cached if there is one, else the first.
+
+    There is none where a run was interrupted before it trained; then there is no reference either.
+    """
 
     trainings: Sequence[SolverTraining]
     smoothing: float
@@ -107,7 +110,7 @@ class TrainingTable:
 
 def findings(phases: Sequence[Phase], table: TrainingTable) -> list[str]:
     """What came out, in sentences: how many sweeps Jacobi needs, and whether any of it is faster here."""
-    trainings, reference = table.trainings, table.reference
+    trainings = table.trainings
     sentences = []
     for phase in phases:
         traced = [row for row in phase.comparison.rows if row.entry.name == "jacobi" and row.label in phase.errors]
@@ -115,8 +118,8 @@ def findings(phases: Sequence[Phase], table: TrainingTable) -> list[str]:
     if sentences and phases[0].comparison.num_equations == BACKPROP_LENGTH:
         sentences.append("Published: an error of about zero after {} to {} sweeps.".format(*BACKPROP_SWEEPS))
     parallel = [training for training in trainings if training.entry.name not in REFERENCES]
-    if parallel and reference.entry.name in REFERENCES:
-        sentences.append(_pays(min(parallel, key=lambda training: training.backward_s.median), reference))
+    if parallel and table.reference.entry.name in REFERENCES:
+        sentences.append(_pays(min(parallel, key=lambda training: training.backward_s.median), table.reference))
     return sentences + _chains(phases, trainings)
 
 

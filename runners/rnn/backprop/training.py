@@ -128,15 +128,15 @@ class Method:
         return TrainStep(trained, optimizer_state, backward.loss, num_steps, converged, gradients)
 
 
-def train_all(methods: Sequence[Method], tasks: Iterator[Task], advance: Callable[[], None]) -> list[SolverTraining]:
-    """Every method on every task; ``advance`` is called after each.
+def train_all(
+    methods: Sequence[Method], trainings: Sequence[SolverTraining], tasks: Iterator[Task], advance: Callable[[], None]
+) -> None:
+    """Train every method on every task, adding to its training what was seen; ``advance`` is called after each.
 
     The methods take turns, each task beginning with another one, so that what else goes on disturbs all alike.
     """
-    trainings = [method.measure() for method in methods]
     for i, task in enumerate(tasks):
         for k in range(len(methods)):
             chosen = (i + k) % len(methods)
             methods[chosen].train(task, trainings[chosen])
             advance()
-    return trainings

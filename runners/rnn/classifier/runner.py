@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import ClassVar
 
 from flax import nnx
@@ -12,10 +13,11 @@ from models.rnn.systems import ForwardRNN
 from runners.config.schema import RunConfig, UsageError
 from runners.config.solvers import fit_entries, labels
 from runners.experiment import RunContext, RunFailure
+from runners.measure.interrupt import KeepingDone
 from runners.report.report import Report
 from runners.rnn.classifier.config import RNNClassifierConfig
 from runners.rnn.classifier.report import classifier_report
-from runners.rnn.classifier.training import LabelledRows, RNNClassifierTask, train_classifier
+from runners.rnn.classifier.training import ClassifierTraining, LabelledRows, RNNClassifierTask, train_classifier
 
 
 class RNNClassifierRunner:
@@ -35,19 +37,25 @@ class RNNClassifierRunner:
         self.task, self.config = task, config.model_copy(update={"solvers": fit_entries(config.solvers, system)})
 
     def run(self) -> Report:
-        """Train with every solver; the report fails with those that did, and RunFailure is raised where all did."""
-        trainings, failures = [], []
-        for label, entry in zip(labels(self.config.solvers), self.config.solvers, strict=True):
-            try:
-                trainings.append(train_classifier(self.task, entry, label, self.context.say))
-            except RunFailure as error:
-                self.context.say(str(error))
-                failures.append(str(error))
+        """Train with every solver; the report fails with those that did, and RunFailure is raised where all did.
+
+        After Ctrl-C it has the trainings that were done.
+        """
+        trainings: list[ClassifierTraining] = []
+        failures: list[str] = []
+        with KeepingDone(trainings) as run:
+            for label, entry in zip(labels(self.config.solvers), self.config.solvers, strict=True):
+                try:
+                    trainings.append(train_classifier(self.task, entry, label, self.context.say))
+                except RunFailure as error:
+                    self.context.say(str(error))
+                    failures.append(str(error))
         failure = "; ".join(failures) or None
         if not trainings:
             raise RunFailure(failure)
         num_equations = self.task.train.rows.shape[0]
-        return classifier_report(self.context.name, self.config, num_equations, trainings, failure)
+        report = classifier_report(self.context.name, self.config, num_equations, trainings, failure)
+        return dataclasses.replace(report, interrupted=run.interrupted)
 
 
 def _task(config: RNNClassifierConfig) -> RNNClassifierTask:

@@ -52,8 +52,10 @@ def _table(result: ForwardResult) -> ResultTable:
 
 
 def _failure(results: Sequence[ForwardResult]) -> str | None:
-    """The first experiment whose exact solution was not found."""
+    """The first experiment in which a solver could not be measured, or whose exact solution was not found."""
     for result in results:
+        if result.comparison.failure:
+            return f"{result.experiment.title}: {result.comparison.failure}"
         row = result.baseline
         if row.status is not Status.CONVERGED:
             return f"{result.experiment.title}: {row.label}: {row.status.sentence}"

@@ -6,6 +6,7 @@ dynamics are chaotic, and no solver is blamed for what it does there: that is th
 
 from __future__ import annotations
 
+import dataclasses
 from typing import ClassVar
 
 from common.options import build_options
@@ -13,6 +14,7 @@ from models.rnn.model import RNNConfig
 from runners.config.schema import RunConfig, UsageError
 from runners.config.solvers import fit_entries
 from runners.experiment import RunContext
+from runners.measure.interrupt import KeepingDone
 from runners.report.report import Report
 from runners.rnn.forward.config import ForwardRNNConfig
 from runners.rnn.forward.experiment import Experiment, ForwardResult, run_experiment
@@ -33,9 +35,15 @@ class ForwardRNNRunner:
         fit_entries(config.solvers, smallest.system(config.seed))
 
     def run(self) -> Report:
-        """Run them all; the report fails where an exact solution is not finite."""
-        results = [self._run(experiment) for experiment in self.experiments]
-        return forward_report(self.context.name, self.config, results)
+        """Run them all; the report fails where an exact solution is not finite, and has what was done before Ctrl-C."""
+        results: list[ForwardResult] = []
+        with KeepingDone(results) as run:
+            for experiment in self.experiments:
+                results.append(self._run(experiment))
+                if results[-1].comparison.interrupted:
+                    raise KeyboardInterrupt
+        report = forward_report(self.context.name, self.config, results)
+        return dataclasses.replace(report, interrupted=run.interrupted)
 
     def _experiment(self, cell: str, length: int, size: int) -> Experiment:
         config, entry = self.config, self.config.cells[cell]

@@ -24,7 +24,7 @@ from runners.plotting.picture import Picture
 from runners.report.console import TextConsole
 from runners.report.report import Report
 from runners.sampling.runner import SamplerRunner
-from tests.runners.test_goldens import CASES, WAVENET
+from tests.kit.smallest import CASES, WAVENET
 
 MADE: dict[str, Any] = {
     **{"model": {"name": "made", "num_inputs": 12, "hidden_sizes": [6]}, "solvers": ["jacobi"]},

@@ -99,13 +99,23 @@ def test_a_failure_is_said_once_the_results_are_there(
 
 def test_what_waits_for_the_results_is_done_once_they_are_there(tmp_path: Path) -> None:
     seen: list[bool] = []
-    publish(report(afterwards=[lambda: seen.append((tmp_path / "out" / "results.json").is_file())]), context(tmp_path))
+    publish(report(afterwards=[lambda place: seen.append((place / "results.json").is_file())]), context(tmp_path))
     assert seen == [True]
+
+
+def test_what_waits_is_told_where_the_results_went(tmp_path: Path) -> None:
+    """They go aside where a file of the user's has the name of one of theirs."""
+    publish(report(), context(tmp_path))
+    (tmp_path / "out" / "a.npz").write_text("the user's")
+    seen: list[Path] = []
+    publish(report(arrays={"a.npz": {"x": np.arange(3)}}, afterwards=[seen.append]), context(tmp_path))
+    assert [place.relative_to(tmp_path / "out") for place in seen] == [Path("results-2")]
+    assert (seen[0] / "a.npz").is_file()
 
 
 def test_nothing_is_done_afterwards_where_what_is_needed_is_missing(tmp_path: Path) -> None:
     done: list[str] = []
-    afterwards = [lambda: done.append("shipped"), lambda: done.append("removed")]
+    afterwards = [lambda place: done.append("shipped"), lambda place: done.append("removed")]
     with pytest.raises(RunFailure, match="sound.wav"):
         publish(report(artifacts=[Sound()], afterwards=afterwards), context(tmp_path))
     assert done == []
@@ -116,12 +126,14 @@ def test_nothing_is_done_afterwards_where_what_is_needed_is_missing(tmp_path: Pa
 def test_what_comes_next_is_not_done_where_something_before_it_failed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail() -> None:
+    def fail(place: Path) -> None:
         raise OSError("no room left")
 
     done: list[str] = []
     with pytest.raises(OSError, match="no room left"):
-        publish(report(sentences=["so good"], afterwards=[fail, lambda: done.append("removed")]), context(tmp_path))
+        publish(
+            report(sentences=["so good"], afterwards=[fail, lambda place: done.append("removed")]), context(tmp_path)
+        )
     assert done == []
     assert capsys.readouterr().out == "so good\n"
 

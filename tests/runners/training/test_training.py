@@ -370,11 +370,10 @@ def test_name_of_weights_from_another_config_is_refused(tmp_path, capsys):
 def test_name_that_another_run_took_in_the_meantime_is_not_overwritten(tmp_path, monkeypatch):
     (tmp_path / "registry.json").write_text('{"tiny": {"file": "tiny.safetensors", "retrain": "otherwise"}}')
     monkeypatch.setattr(checkpoints, "CHECKPOINTS", tmp_path)
-    weights = tmp_path / "weights.safetensors"
-    weights.write_bytes(b"weights")
+    (tmp_path / "weights.safetensors").write_bytes(b"weights")
     context = RunContext("TrainRunner", "tiny", tmp_path, Console(quiet=True))
     with pytest.raises(UsageError, match="from another config"):
-        ship_checkpoint("tiny", context, weights)
+        ship_checkpoint("tiny", context, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["registry.json", "weights.safetensors"]
 
 
