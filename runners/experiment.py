@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -25,6 +26,7 @@ class RunContext:
     out: Path  # where results go
     console: Console  # messages and progress, on standard error; tables go to standard output
     all_columns: bool = False  # of tables, also those that do not fit the terminal
+    began: float = field(default_factory=time.perf_counter)  # when, on that clock
 
     def say(self, message: str) -> None:
         """Print a message, of which nothing is taken for markup."""

@@ -18,6 +18,7 @@ import pytest
 import runners
 from common.paths import ROOT
 from runners import RUNNERS
+from runners.cli.choice import choose_runner
 from runners.cli.main import main
 from runners.config.files import apply_overrides, find_config, read_config
 from runners.config.schema import check_config
@@ -59,7 +60,7 @@ def programs(page: Path) -> list[str]:
 def commands(page: Path) -> Iterator[list[str]]:
     """The arguments of every run that a page shows."""
     for line in page.read_text().replace("\\\n", " ").split("\n"):
-        if line.startswith("    python main.py --runner "):
+        if line.startswith(("    python main.py --runner ", "    python main.py --config ")):
             yield shlex.split(line, comments=True)[2:]
 
 
@@ -104,11 +105,12 @@ def test_commands_are_valid(page: Path) -> None:
             else:
                 values.append(argument)
         assert set(options) <= {"--runner", "--config", "--set", "--seed", "--out", "--device", "--verbose"}
-        if options["--runner"] == ["PendulumRunner"]:  # of the page that tells how to write it
+        if options["--config"] == ["pendulum.yml"]:  # of the page that tells how to write it
             continue
         path = find_config(options["--config"][0])
+        runner = choose_runner(*options.get("--runner", [None]), path)
         config = apply_overrides(read_config(path), options.get("--set", []))
-        check_config(RUNNERS[options["--runner"][0]].Config, config, path.name)
+        check_config(RUNNERS[runner].Config, config, path.name)
 
 
 def test_the_program_in_the_readme_runs_as_it_stands() -> None:
