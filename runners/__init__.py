@@ -21,7 +21,8 @@ RUNNERS: Table[Any] = Table(
         "GSJacobiPixelCNNPPSamplerRunner": "runners.sampling.runner:PixelCNNPPSamplerRunner",
         "WaveNetSamplerRunner": "runners.sampling.runner:WaveNetSamplerRunner",
         "WaveNetTimingRunner": "runners.wavenet_timing.runner:WaveNetTimingRunner",
-        "SamplerRunner": "runners.sampling.runner:SamplerRunner",  # any model of images
+        "SamplerRunner": "runners.sampling.runner:SamplerRunner",  # any model of images, or of one's own
+        "SystemRunner": "runners.system.runner:SystemRunner",  # any system, from a file of one's own
         "BackpropRunner": "runners.rnn.backprop.runner:BackpropRunner",
         "ForwardRNNRunner": "runners.rnn.forward.runner:ForwardRNNRunner",
         "RNNClassifierRunner": "runners.rnn.classifier.runner:RNNClassifierRunner",

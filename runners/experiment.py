@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from rich.console import Console
 
@@ -43,3 +43,12 @@ class Runner(Protocol):
 
     def run(self) -> Report:
         """Do it; raise RunFailure where it fails so early that there is nothing to report."""
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """A runner whose config names a model or a system that has a contract to keep."""
+
+    @classmethod
+    def to_check(cls, config: Any, context: RunContext) -> tuple[str, Any]:
+        """The model or the system, and what it is called. Raises UserError where it cannot be had."""

@@ -44,7 +44,7 @@ NETWORKS = {f"models.{name}" for name in ("made", "pixelcnnpp", "wavenet", "dens
 SHARED = {"models.autoregressive", "models.heads", "models.layers"}
 EXPERIMENTS = {
     *(f"runners.rnn.{name}" for name in ("backprop", "forward", "classifier")),
-    *(f"runners.{name}" for name in ("sampling", "densenet", "stream", "wavenet_timing", "training")),
+    *(f"runners.{name}" for name in ("sampling", "system", "densenet", "stream", "wavenet_timing", "training")),
 }
 MACHINERY = {"runners.config", "runners.report", "runners.measure", "runners.plotting", "runners.experiment"}
 PARTS: dict[str, set[str]] = {
@@ -68,6 +68,7 @@ PARTS: dict[str, set[str]] = {
     "models.heads": {"models.autoregressive"},
     **dict.fromkeys(NETWORKS, SHARED),
     "models.capabilities": {*SHARED, *NETWORKS, "models"},
+    "models.contracts": {"models.capabilities", "models.autoregressive"},
     "models.weights": set(),
     "models.weights.downloads": {"models.weights"},  # beside archives and fetching
     "models.weights.checkpoint": {"models.capabilities"},

@@ -73,7 +73,7 @@ LINES = [
             "unknown flag '--confg'; did you mean '--config'?",
             "--config",
             *("--runner", "--set", "--seed", "--out", "--device", "--verbose", "--list", "--download", "--help", "-h"),
-            "--version",
+            *("--version", "--check"),
         ),
         *("--confg", "x"),
     ),
