@@ -18,6 +18,7 @@ from typing import Any
 from common.code import file_of, load_object
 from common.errors import UserError
 from common.options import build_options
+from common.pytree import in_jax_precision
 from common.table import Table
 
 # Autoregressive models, which are sampled from.
@@ -101,13 +102,21 @@ def model_config(options: Mapping[str, Any]) -> Any:
 
 
 def build(options: Mapping[str, Any], seed: int) -> Any:
-    """A model with random weights, from a mapping with its ``name`` and architecture. Raises as ``model_config``."""
+    """A model with random weights, from a mapping with its ``name`` and architecture. Raises as ``model_config``.
+
+    They are in JAX's precision: float32, or float64 where ``jax_enable_x64`` is set.
+    """
     from flax import nnx  # it takes a while to import, and the names of the models can be had without it
 
     config = model_config(options)
+<<<<<<< HEAD
     model = model_class(options)(config, rngs=nnx.Rngs(seed))
     if getattr(model, "config", None) is None:
         raise ModelError(f"{options['name']} in {options['path']} should keep its config: self.config = config")
+=======
+    model = MODELS[options["name"]](config, rngs=nnx.Rngs(seed))
+    nnx.update(model, in_jax_precision(nnx.state(model)))
+>>>>>>> i13b
     return model
 
 
