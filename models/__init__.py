@@ -109,14 +109,10 @@ def build(options: Mapping[str, Any], seed: int) -> Any:
     from flax import nnx  # it takes a while to import, and the names of the models can be had without it
 
     config = model_config(options)
-<<<<<<< HEAD
     model = model_class(options)(config, rngs=nnx.Rngs(seed))
-    if getattr(model, "config", None) is None:
-        raise ModelError(f"{options['name']} in {options['path']} should keep its config: self.config = config")
-=======
-    model = MODELS[options["name"]](config, rngs=nnx.Rngs(seed))
+    if not isinstance(model, nnx.Module) or getattr(model, "config", None) is None:
+        raise ModelError(f"{options['name']} should extend flax.nnx.Module and keep its config: self.config = config")
     nnx.update(model, in_jax_precision(nnx.state(model)))
->>>>>>> i13b
     return model
 
 
