@@ -54,6 +54,6 @@ def check_image_model(model: ImageModel, seed: int = 0, say: Callable[[str], Non
     again = model.to_images(jnp.moveaxis(values, 1, 0).reshape(BATCH, *model.grid, *values.shape[2:]))
     if again.dtype != jnp.uint8 or again.shape != pixels.shape or not np.array_equal(again, pixels):
         raise BrokenModelError("to_images does not give back the pixels that from_images was given")
-    bits = model.bits_per_dim(jnp.asarray(pixels), key)
+    bits = jax.jit(lambda model, images: model.bits_per_dim(images, key))(model, jnp.asarray(pixels))
     if bits.shape != (BATCH,) or not bool(jnp.all(jnp.isfinite(bits))):
         raise BrokenModelError(f"bits_per_dim should give a finite number for each of {BATCH} images, not {bits}")
