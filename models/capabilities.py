@@ -12,12 +12,12 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from common.errors import UserError
 from models import MODELS
-from models.autoregressive import CausalNetwork, Head, Noise
-from models.heads.categorical import Argmax, Gumbel
 from models.wavenet.conditioning import Conditioning
 from models.wavenet.network import WaveNetNetwork
 from models.wavenet.quantization import Quantizer
 from models.wavenet.streaming import StreamingNetwork
+from solvers.heads.categorical import Argmax, Gumbel
+from solvers.systems.autoregressive import CausalNetwork, Head, Noise
 
 
 @runtime_checkable

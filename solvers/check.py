@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from solvers.equations import batch_size, prefix_mask, select
-from solvers.methods.jacobi import Jacobi
-from solvers.methods.sequential import substitute_by_updates, substitute_forward
-from solvers.pairing import with_article
-from solvers.solve import solve
-from solvers.system import (
+from .equations import batch_size, prefix_mask, select
+from .methods.jacobi import Jacobi
+from .methods.sequential import substitute_by_updates, substitute_forward
+from .pairing import with_article
+from .solve import solve
+from .system import (
     AffineMarkovSystem,
     BlockSystem,
     ForwardSubstitution,

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Int
 
-from solvers.equations import (
+from .equations import (
     batch_size,
     by_equation,
     check_layout,
@@ -20,10 +20,10 @@ from solvers.equations import (
     select,
     tolerated,
 )
-from solvers.pairing import require_fit
-from solvers.progress import RUNNING, Progress, TraceOptions, empty_trace, grow_trace, record
-from solvers.solution import Solution, Stats, Status
-from solvers.solver import Solver, StepInfo
+from .pairing import require_fit
+from .progress import RUNNING, Progress, TraceOptions, empty_trace, grow_trace, record
+from .solution import Solution, Stats, Status
+from .solver import Solver, StepInfo
 
 DIVERGENCE_FACTOR = 1e6
 
