@@ -17,6 +17,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.options import build_options
+from common.pytree import in_jax_precision
 from common.table import Table
 
 # Autoregressive models, which are sampled from.
@@ -85,11 +86,16 @@ def model_config(options: Mapping[str, Any]) -> Any:
 
 
 def build(options: Mapping[str, Any], seed: int) -> Any:
-    """A model with random weights, from a mapping with its ``name`` and architecture. Raises as ``model_config``."""
+    """A model with random weights, from a mapping with its ``name`` and architecture. Raises as ``model_config``.
+
+    They are in JAX's precision: float32, or float64 where ``jax_enable_x64`` is set.
+    """
     from flax import nnx  # it takes a while to import, and the names of the models can be had without it
 
     config = model_config(options)
-    return MODELS[options["name"]](config, rngs=nnx.Rngs(seed))
+    model = MODELS[options["name"]](config, rngs=nnx.Rngs(seed))
+    nnx.update(model, in_jax_precision(nnx.state(model)))
+    return model
 
 
 def describe_config(name: str, config: Any) -> dict[str, Any]:

@@ -162,13 +162,15 @@ def _step(system: Any, solver: Solver, progress: Progress) -> Progress:
         residual=info.residual.astype(progress.residual.dtype), frontier=jnp.maximum(info.frontier, progress.frontier)
     )
     reopened = _changed(solver, progress, x, info, num_equations)
-    # Such a sample has no more in common with the solution than the others have.
+    # Such a sample has no more in common with the solution than the others have, if it was thought exact: one that was
+    # within a tolerance may have left it by its own last step, and its exact prefix is as it was.
     shared = jnp.min(jnp.where(progress.active, progress.frontier, num_equations))
-    info = info._replace(frontier=jnp.where(reopened, shared, info.frontier))
+    lost = reopened & ((solver.tol == 0) | (progress.frontier >= num_equations))
+    info = info._replace(frontier=jnp.where(lost, shared, info.frontier))
     progress = dataclasses.replace(
         progress,
         status=jnp.where(reopened, int(RUNNING), progress.status),
-        frontier=jnp.where(reopened, shared, progress.frontier),
+        frontier=jnp.where(lost, shared, progress.frontier),
     )
     exact = prefix_mask(info.frontier, num_equations)
     broken = ~finite_equations(x, num_equations)

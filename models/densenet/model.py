@@ -178,4 +178,4 @@ class DenseNet(nnx.Module):
         """
         check_images(images.shape, self.image_shape)
         mean, std = jnp.asarray(self.config.pixel_mean), jnp.asarray(self.config.pixel_std)
-        return (images.astype(jnp.float32) / 255.0 - mean) / std
+        return (images.astype(float) / 255.0 - mean) / std

@@ -105,7 +105,7 @@ class PixelCNNPP(nnx.Module):
 
     def from_images(self, images: UInt8[Array, "N H W C"]) -> Float[Array, "T N C"]:
         """Pixels as the equations have them, in [-1, 1]."""
-        rows = jnp.transpose(images.astype(jnp.float32) / 127.5 - 1.0, (1, 2, 0, 3))
+        rows = jnp.transpose(images.astype(float) / 127.5 - 1.0, (1, 2, 0, 3))
         return rows.reshape(-1, *rows.shape[2:])
 
     def to_images(self, samples: Float[Array, "B ..."]) -> UInt8[Array, "B H W C"]:

@@ -63,7 +63,7 @@ class PlainDilated(nnx.Module):
 
     def __init__(self, width: int, channels: int, num_skip: int, normal: Normal) -> None:
         noise = normal((width, channels, channels), math.sqrt(_NOISE / (width * channels)))
-        self.kernel = nnx.Param(noise.at[0].add(jnp.eye(channels)))
+        self.kernel = nnx.Param(noise.at[0].add(jnp.eye(channels, dtype=noise.dtype)))
 
     @staticmethod
     def num_sums(channels: int) -> int:

@@ -85,7 +85,7 @@ def _explain(schema: type[BaseModel], error: ValidationError) -> str:
     own = schema if issubclass(schema, RunConfig) else RunConfig
     if not location[:-1] and key in own.refusals:
         return f"config key {key!r} does not belong here: {own.refusals[key]}"
-    successors = {**SUCCESSORS, **own.successors}
+    successors = SUCCESSORS if location[:-1] else {**SUCCESSORS, **own.successors}
     if key in successors:
         return f"config key {'.'.join(location)!r} belongs to an older code base; its successor is {successors[key]}"
     inside = f" in {'.'.join(location[:-1])}" if location[:-1] else ""

@@ -2,7 +2,8 @@
 
 A plain scalar is what YAML 1.2's core schema says: ``010`` is ten, ``1e-6`` a number, ``on``, ``1:30`` and a date are
 text. Where a schema wants text a plain scalar is text whatever it looks like, but for ``null`` and an empty one.
-Mappings name each key once. Tags, which ask for objects, are refused.
+Mappings name each key once; ``<<``, which YAML 1.1 had, merges another mapping's keys behind their own. Tags, which ask
+for objects, are refused.
 """
 
 from __future__ import annotations
@@ -111,19 +112,37 @@ class _Reader:
         return self._scalar(node, schema)
 
     def _mapping(self, node: MappingNode, schema: Any) -> dict[str, Any]:
-        result: dict[str, Any] = {}
+        return {key: self.value(value, field_schema(schema, key)) for key, value in self._entries(node).items()}
+
+    def _entries(self, node: MappingNode) -> dict[str, Node]:
+        """The nodes of a mapping by key, its own and those that it merges where it has none of that name."""
+        own: dict[str, Node] = {}
+        merged: dict[str, Node] = {}
         lines: dict[str, int] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, ScalarNode):
                 raise TextError("a key should be a word" + _at(key_node.start_mark))
             key, line = str(key_node.value), key_node.start_mark.line + 1
-            if key == "<<" and key_node.style is None:
-                raise TextError(f"YAML 1.2 has no merging with <<; write the keys out{_at(key_node.start_mark)}")
             if key in lines:
                 raise TextError(f"key {key!r} stands twice, in line {lines[key]} and in line {line}")
             lines[key] = line
-            result[key] = self.value(value_node, field_schema(schema, key))
-        return result
+            if key == "<<" and key_node.style is None:
+                for other in self._merged(value_node):
+                    merged = self._entries(other) | merged  # the first that has a key gives it
+            else:
+                own[key] = value_node
+        return own | {key: value for key, value in merged.items() if key not in own}
+
+    def _merged(self, node: Node) -> list[MappingNode]:
+        """The mappings behind a <<: one, or a list of them."""
+        found = node.value if isinstance(node, SequenceNode) else [node]
+        self._count += len(found)
+        if self._count > _MOST:
+            raise TextError(f"there are more than {_MOST} values")
+        mappings = [each for each in found if isinstance(each, MappingNode)]
+        if len(mappings) < len(found):
+            raise TextError("<< merges a mapping, or a list of them" + _at(node.start_mark))
+        return mappings
 
     def _scalar(self, node: Node, schema: Any) -> Any:
         assert isinstance(node, ScalarNode)  # the third kind of node

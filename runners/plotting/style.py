@@ -9,6 +9,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import LogFormatter
 
 INK, FAINT, GRID = "#222222", "#666666", "#e4e4e4"
 
@@ -69,12 +71,21 @@ def solver_style(solver: str) -> tuple[str, str]:
 
 def set_title(figure: Figure, title: str) -> None:
     """Put a title at the top left of a figure."""
-    text = figure.suptitle(title, fontsize=12.5, fontweight="bold", color=INK, x=0.01, ha="left")
-    text.set_parse_math(False)  # a name may hold a $
+    figure.suptitle(title, fontsize=12.5, fontweight="bold", color=INK, x=0.01, ha="left")
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as the content of a PNG file."""
+    """The figure as the content of a PNG file.
+
+    Its words are shown as they are: a user's name may hold a $, which begins a formula to matplotlib. The powers of ten
+    at a logarithmic axis are the only formulas.
+    """
+    axes = [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)]
+    powers = [axis for axis in axes if isinstance(axis.get_major_formatter(), LogFormatter)]
+    formulas = {label for axis in powers for label in axis.get_ticklabels(which="both")}
+    for text in figure.findobj(Text):
+        if text not in formulas:
+            text.set_parse_math(False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     return buffer.getvalue()
@@ -87,7 +98,7 @@ def draw_legend(figure: Figure, axes: Sequence[Axes]) -> None:
         for line, label in zip(*panel.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, line)
     if entries:
-        legend = figure.legend(
+        figure.legend(
             entries.values(),
             entries.keys(),
             loc="outside lower center",
@@ -96,5 +107,3 @@ def draw_legend(figure: Figure, axes: Sequence[Axes]) -> None:
             fontsize=9,
             handlelength=3.2,
         )
-        for text in legend.get_texts():
-            text.set_parse_math(False)  # a name may hold a $

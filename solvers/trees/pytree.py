@@ -1,4 +1,4 @@
-"""Frozen dataclasses as pytrees."""
+"""Frozen dataclasses as pytrees, and the precision of what is in a pytree."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 
 T = TypeVar("T")
 
@@ -35,3 +36,13 @@ def pytree(kind: type[T]) -> type[T]:
 
     jax.tree_util.register_pytree_with_keys(kind, flatten_with_keys, unflatten, flatten)
     return kind
+
+
+def in_jax_precision(tree: T) -> T:
+    """The tree with its floating-point arrays in the type that JAX gives floats: float32, or float64 with x64."""
+    wanted = jnp.result_type(float)
+
+    def cast(leaf: Any) -> Any:
+        return leaf.astype(wanted) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    return jax.tree.map(cast, tree)

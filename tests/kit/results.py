@@ -12,6 +12,8 @@ from rich.console import Console
 
 from runners.report.table import ResultTable
 
+OLD_RESULTS = '{"schema": 2, "runner": "an earlier one", "config": {}, "files": ["results.json"]}'
+
 
 def read_results(folder: Path) -> dict[str, Any]:
     """The content of results.json; a NaN or an infinity in it would not be JSON."""

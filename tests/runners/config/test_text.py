@@ -123,7 +123,9 @@ def test_a_file_has_text_where_text_is_wanted(tmp_path: Path) -> None:
         ("wav: !mine x", "the tag '!mine' is not allowed"),
         ("free: " + "[" * 3000 + "]" * 3000, "nested too deeply"),
         ("free: &a [*a]", "nested too deeply, or hold themselves|recursive"),
-        ("a: &a {b: 1}\nfree: {<<: *a}", r"YAML 1.2 has no merging with <<; write the keys out \(line 2"),
+        ("free: {<<: 1}", r"<< merges a mapping, or a list of them \(line 1"),
+        ("free: {<<: [{a: 1}, 2]}", r"<< merges a mapping, or a list of them \(line 1"),
+        ("free: &a {<<: *a}", "nested too deeply, or hold themselves|recursive"),
         ("? [1]\n: 2", r"a key should be a word \(line 1"),
         ("a: 1\n---\nb: 2", "expected a single document"),
         ("a: *b", "found undefined alias"),
@@ -147,3 +149,18 @@ def test_overrides_step_by_plain_digits_alone() -> None:
     with pytest.raises(UsageError, match="many is a list of 1; expected a number from 0 to 0, not '²'"):
         apply_overrides({"many": [{}]}, ["many.².path=1"], Config)
     assert apply_overrides({"many": [{}]}, ["many.0.path=1"], Config) == {"many": [{"path": "1"}]}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a: &a {b: 1, c: 2}\nfree: {<<: *a}", {"b": 1, "c": 2}),
+        ("a: &a {b: 1, c: 2}\nfree: {<<: *a, c: 3}", {"b": 1, "c": 3}),
+        ("a: &a {b: 1, c: 2}\nfree: {c: 3, <<: *a}", {"b": 1, "c": 3}),
+        ("free: {<<: [{b: 1}, {b: 2, c: 2}]}", {"b": 1, "c": 2}),
+        ("a: &a {b: 1}\nz: &z {<<: *a, c: 2}\nfree: {<<: *z}", {"b": 1, "c": 2}),
+        ("free: {'<<': 1}", {"<<": 1}),
+    ],
+)
+def test_another_mapping_s_keys_are_merged_behind_one_s_own(text: str, value: Any) -> None:
+    assert read_text(text)["free"] == value

@@ -214,13 +214,8 @@ COMPLETING = [
     ),
     known(
         "key_old",
-        near(
-            "c.yml: unknown config key in known_pixels 'dataset'; did you mean 'data'?",
-            "data",
-            "images",
-            "pixels",
-            "rows",
-        ),
+        "c.yml: config key 'known_pixels.dataset' belongs to an older code base; its successor is data (a mapping with "
+        "a name)",
         dataset=DIGITS,
         rows=3,
     ),

@@ -32,6 +32,7 @@ from runners.measure.timing import CompiledSolve
 from solvers import Jacobi, Solver
 from solvers.solver import StepInfo
 from tests.kit.bank import SAMPLING
+from tests.kit.results import OLD_RESULTS
 
 SIZE, BATCH = 36, 4
 BLOCKS = {"gs_jacobi": 8, "jacobi_gs": 6}
@@ -253,7 +254,8 @@ def test_traces_end_at_the_solution(finished: Path, record: dict[str, Any]) -> N
         trace = {name: traces[f"{row['label']}/{name}"] for name in names}
         assert {array.shape for array in trace.values()} == {(row["num_iterations"],)}
         assert trace["num_steps"][-1] == row["num_steps"]
-        assert trace["error"][-1] == pytest.approx(row["max_abs_error"])
+        # What follows a solve is a program of its own, in which a solver with a tolerance may stop elsewhere within it.
+        assert trace["error"][-1] == pytest.approx(row["max_abs_error"], abs=row["options"].get("tol", 0.0))
         assert (np.diff(trace["time_s"]) >= 0).all()
         assert (np.diff(trace["frontier"]) >= 0).all()
         assert (trace["error_mean"] <= trace["error"] * 1.0001).all()
@@ -407,7 +409,7 @@ def endless(folder: Path) -> Iterator[subprocess.Popen[str]]:
 def old_results(folder: Path) -> dict[str, bytes | None]:
     """Results of another run in the place where this one's are to come."""
     (folder / "out" / "deep").mkdir(parents=True)
-    (folder / "out" / "results.json").write_text('{"old": true}')
+    (folder / "out" / "results.json").write_text(OLD_RESULTS)
     (folder / "out" / "deep" / "samples.bin").write_bytes(bytes(range(256)))
     return tree(folder / "out")
 

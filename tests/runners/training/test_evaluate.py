@@ -25,6 +25,7 @@ from runners.training.task import Scores
 from runners.training.tasks.audio import AudioTask
 from runners.training.tasks.classifier import ClassifierTask
 from runners.training.tasks.likelihood import LikelihoodTask
+from tests.kit.results import OLD_RESULTS
 
 ARCHITECTURE = {"name": "made", "num_inputs": 784, "hidden_sizes": [8]}
 DENSENET = {
@@ -101,7 +102,7 @@ def test_one_image_has_no_standard_error(tmp_path: Path) -> None:
 
 def test_interrupt_leaves_old_results_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "results.json").write_text("old")
+    (tmp_path / "out" / "results.json").write_text(OLD_RESULTS)
 
     def pressed(*_: Any, **__: Any) -> Any:
         yield Scores(np.arange(30), {"bits_per_dim": np.ones(30)})
@@ -110,7 +111,7 @@ def test_interrupt_leaves_old_results_whole(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(LikelihoodTask, "scores", pressed)
     assert evaluate(tmp_path) == 130
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.json"]
-    assert (tmp_path / "out" / "results.json").read_text() == "old"
+    assert (tmp_path / "out" / "results.json").read_text() == OLD_RESULTS
 
 
 def test_every_image_counts_once_in_each_draw() -> None:

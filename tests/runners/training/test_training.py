@@ -35,6 +35,7 @@ from runners.training.store import StateStore
 from runners.training.task import by_example
 from runners.training.tasks.images import shifted
 from runners.training.tasks.likelihood import LikelihoodTask
+from tests.kit.results import OLD_RESULTS
 
 EPOCHS = 40  # of 6 steps
 TINY = {
@@ -277,7 +278,7 @@ def test_folder_that_is_no_state_is_refused(tmp_path, capsys):
 
 def test_non_finite_loss_fails_and_leaves_old_results(tmp_path, capsys):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "results.json").write_text("old")
+    (tmp_path / "out" / "results.json").write_text(OLD_RESULTS)
     assert train(tmp_path, learning_rate=1e30, grad_clip=None, warmup_steps=0) == 1
     assert f"not finite at step 1 of {6 * EPOCHS}" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.json"]
