@@ -17,8 +17,8 @@ from typing import Any
 
 from common.errors import UserError
 from common.options import build_options
-from common.pytree import in_jax_precision
 from common.table import Table
+from solvers.trees.pytree import in_jax_precision
 
 # Autoregressive models, which are sampled from.
 SAMPLERS: Table[Any] = Table(

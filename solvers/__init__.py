@@ -49,6 +49,7 @@ from .system import (
     VectorizedMarkovSystem,
 )
 from .systems.autoregressive import AutoregressiveSystem, CausalNetwork, Head, Known, Noise, log_likelihood
+from .systems.decoder import Decoder, DecoderNetwork
 from .systems.function import ClosureError, FunctionSystem, NotTriangularError, from_function
 from .systems.recurrence import Recurrence
 from .table import SOLVERS, check_pairing, solver_name
@@ -71,6 +72,8 @@ __all__ = [
     "CausalNetwork",
     "ClosureError",
     "CompositeSolver",
+    "Decoder",
+    "DecoderNetwork",
     "DenseNewton",
     "DiscretizedLogisticMixture",
     "ForwardSubstitution",

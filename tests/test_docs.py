@@ -25,8 +25,9 @@ from runners.measure import comparison
 
 README = ROOT / "README.md"
 OWN_EXPERIMENT = ROOT / "docs" / "your-own-experiment.md"
-# data/README.md shows how the speech was made, from a file that is not here.
-TESTED_ELSEWHERE = (README, ROOT / "data" / "README.md", ROOT / "docs" / "solvers.md", OWN_EXPERIMENT)
+OWN_SYSTEM = ROOT / "docs" / "your-own-system.md"
+# data/README.md shows how the speech was made, from a file that is not here; of a system see test_library.py.
+TESTED_ELSEWHERE = (README, ROOT / "data" / "README.md", ROOT / "docs" / "solvers.md", OWN_EXPERIMENT, OWN_SYSTEM)
 PAGES = [README, ROOT / "data" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 

@@ -58,6 +58,7 @@ PARTS: dict[str, set[str]] = {
     "solvers.systems": {*CONTRACTS, TREES},
     "solvers.systems.recurrence": {TREES},
     "solvers.systems.autoregressive": {TREES},
+    "solvers.systems.decoder": {TREES, "solvers.systems.autoregressive"},
     "solvers.heads": {"solvers.systems.autoregressive"},
     "solvers.linear": {*CONTRACTS, TREES},
     "solvers.methods": {*CONTRACTS, TREES, "solvers.linear", "solvers.systems.recurrence"},
@@ -70,7 +71,7 @@ PARTS: dict[str, set[str]] = {
     "solvers": {
         *METHODS,
         *(f"solvers.{name}" for name in ("iterate", "table", "solve", "check", "systems", "heads")),
-        *(f"solvers.systems.{name}" for name in ("autoregressive", "recurrence")),
+        *(f"solvers.systems.{name}" for name in ("autoregressive", "decoder", "recurrence")),
     },
     "models": set(),
     "models.layers": set(),
