@@ -43,6 +43,7 @@ class Progress:
     resets: Int[Array, ""]
     trace: Trace | None
     reference: Any
+    previous: Any = None  # the state that the last step began with, of a system that guesses
 
     @property
     def active(self) -> Bool[Array, " B"]:

@@ -69,6 +69,23 @@ class BlockSystem(TriangularSystem[X], Protocol[X, Cache]):
 
 
 @runtime_checkable
+class GuessingSystem(TriangularSystem[X], Protocol[X]):
+    """A system that foresees values which solvers have not found yet; any system may have this beside the rest.
+
+    Predictive sampling (Wiggers and Hoogeboom, ICML 2020, arXiv 2002.09928) and lookahead decoding (Fu et al., ICML
+    2024, arXiv 2402.02057) are Jacobi's iteration with such guesses.
+    """
+
+    def guess(self, x: X, y: X, frontier: Int[Array, " B"]) -> X:
+        """The guesses for the next step, from the state x that the last step began with and y, with which it ended.
+
+        The first ``frontier`` equations of y are exact. The loop takes what stands behind them and nothing else, so
+        that neither the answer nor the number of steps after which a solver terminates depends on guesses. It does not
+        ask where what stands there is the first guess still, and passes over what is not finite.
+        """
+
+
+@runtime_checkable
 class SizedBlockSystem(BlockSystem[X, Cache], Protocol[X, Cache]):
     """A block system that says how long blocks should be where a solver's options do not.
 
