@@ -7,8 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-
-from solvers import from_function
+from trisolve import from_function
 
 
 def make_system(length: int = 500, batch_size: int = 4, feedback: float = 0.5, *, seed: int) -> Any:

@@ -3,7 +3,7 @@
 A network's folder has its parameters as an NNX module (model.py), trained and saved as such. ``fold()`` gives its
 inference form (network.py): plain arrays into which masks, weight norm or batch norm are folded, with one definition
 for whole sweeps, blocks and single steps. The equations are stated with that form, by systems.py or, for all
-autoregressive networks, by models/autoregressive.py.
+autoregressive networks, by solvers/systems/autoregressive.py.
 
 ``MODELS`` maps the names used in configs and checkpoints to classes, which are imported when they are asked for. Adding
 a model is a folder, one line here, in the table of its kind, and a config.
@@ -18,8 +18,8 @@ from typing import Any
 from common.code import file_of, load_object
 from common.errors import UserError
 from common.options import build_options
-from common.pytree import in_jax_precision
 from common.table import Table
+from solvers.trees.pytree import in_jax_precision
 
 # Autoregressive models, which are sampled from.
 SAMPLERS: Table[Any] = Table(
@@ -43,7 +43,7 @@ MODELS: Table[Any] = SAMPLERS | CLASSIFIERS | STREAMS
 SYSTEMS: Table[type] = Table(
     "system",
     {
-        **dict.fromkeys(SAMPLERS, "models.autoregressive:AutoregressiveSystem"),
+        **dict.fromkeys(SAMPLERS, "solvers.systems.autoregressive:AutoregressiveSystem"),
         "densenet": "models.densenet.systems:DenseNetSystem",
         "densenet block": "models.densenet.systems:DenseBlockSystem",
         "rnn": "models.rnn.systems:ForwardRNN",

@@ -14,12 +14,12 @@ from common.code import file_of
 from common.errors import UserError
 from common.names import lacks
 from models import MODELS
-from models.autoregressive import CausalNetwork, Head, Noise
-from models.heads.categorical import Argmax, Gumbel
 from models.wavenet.conditioning import Conditioning
 from models.wavenet.network import WaveNetNetwork
 from models.wavenet.quantization import Quantizer
 from models.wavenet.streaming import StreamingNetwork
+from solvers.heads.categorical import Argmax, Gumbel
+from solvers.systems.autoregressive import CausalNetwork, Head, Noise
 
 
 @runtime_checkable

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models.autoregressive import AutoregressiveSystem
 from models.capabilities import EquationModel, ImageModel, SoundModel, require
+from solvers.systems.autoregressive import AutoregressiveSystem
 
 BATCH = 2  # samples in what is checked: enough to see whether one reads another
 _LENGTH = 64  # samples of sound, of which there may be any number

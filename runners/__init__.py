@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from common.alias import alias
 from common.table import Table
+
+alias("trisolve", "solvers")  # a user's file imports the library by its installed name, and gets what runners know
 
 RUNNERS: Table[Any] = Table(
     "runner",

@@ -26,9 +26,13 @@ from runners.measure import comparison
 
 README = ROOT / "README.md"
 OWN_EXPERIMENT = ROOT / "docs" / "your-own-experiment.md"
-# data/README.md shows how the speech was made, from a file that is not here.
+OWN_SYSTEM = ROOT / "docs" / "your-own-system.md"
 OWN_FILES = ROOT / "docs" / "your-own-model.md"  # tests/runners/test_own_files.py
-TESTED_ELSEWHERE = (README, ROOT / "data" / "README.md", ROOT / "docs" / "solvers.md", OWN_EXPERIMENT, OWN_FILES)
+# data/README.md shows how the speech was made, from a file that is not here; of a system see test_library.py.
+TESTED_ELSEWHERE = (
+    *(README, ROOT / "data" / "README.md", ROOT / "docs" / "solvers.md"),
+    *(OWN_EXPERIMENT, OWN_SYSTEM, OWN_FILES),
+)
 PAGES = [README, ROOT / "data" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 

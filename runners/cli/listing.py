@@ -17,7 +17,7 @@ from models.weights.downloads import Download, downloaded, downloads
 from runners import RUNNERS
 from runners.report.units import format_bytes, format_duration
 from solvers import SOLVERS, Solver, fits
-from solvers.function import FunctionSystem
+from solvers.systems.function import FunctionSystem
 
 _CHECKPOINTS = CHECKPOINTS / "registry.json"
 _WIDTH = 34

@@ -13,9 +13,14 @@ from pydantic import AfterValidator, BeforeValidator, InstanceOf, PlainSerialize
 from common.code import file_of, load_object
 from common.names import lacks, unknown
 from common.options import build_options
+from common.table import Table
 from runners.config.schema import UsageError
-from solvers import SOLVERS, CompositeSolver, Solver, check_pairing, solver_name
+from solvers import SOLVERS as METHODS
+from solvers import CompositeSolver, Solver, check_pairing, solver_name
 
+SOLVERS: Table[type[Solver]] = Table(
+    "solver", {name: f"{kind.__module__}:{kind.__qualname__}" for name, kind in METHODS.items()}
+)
 _OF_ALL = ("max_steps", "repeats", "trace")  # what every entry may have beside its solver's options
 # Options of the two published code bases, and what took their place.
 _SUCCESSORS = {"max_rows": "block_size, in equations", "n_iters": "max_steps", "num_iters": "max_steps"}

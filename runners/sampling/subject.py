@@ -24,7 +24,6 @@ from common.names import unknown
 from common.options import build_options
 from common.paths import user_path
 from models import SAMPLERS
-from models.autoregressive import AutoregressiveSystem, Head, Noise
 from models.capabilities import EquationModel, ImageModel, SoundModel, require
 from models.weights.checkpoint import Checkpoint
 from runners.config.arrays import open_arrays
@@ -36,6 +35,7 @@ from runners.measure.comparison import Comparison
 from runners.sampling.config import SamplerConfig
 from runners.sampling.given import load_known
 from runners.sampling.report import Samples
+from solvers.systems.autoregressive import AutoregressiveSystem, Head, Noise
 
 
 @dataclass(frozen=True)
