@@ -20,7 +20,6 @@ from common.errors import UserError
 from common.names import unknown
 from common.paths import RESULTS, user_path
 from runners import RUNNERS
-from runners.cli.check import check_contracts
 from runners.cli.choice import choose_runner
 from runners.cli.folder import check_folder
 from runners.cli.help import print_help, version
@@ -147,6 +146,8 @@ def _main(arguments: Sequence[str], console: Console) -> int:
     _set_verbosity(options.verbose, console)
     context = RunContext(name, path.stem, out.absolute(), console, all_columns=options.verbose == "debug")
     if options.check is not None:
+        from runners.cli.check import check_contracts  # which takes a while
+
         check_contracts(runner, checked, context)
         return 0
     publish(runner(checked, context).run(), context)
