@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import inspect
 import textwrap
-import tomllib
 from collections.abc import Sequence
 
-from common.paths import ROOT
 from runners import RUNNERS
 from runners.cli.choice import choose_runner
 from runners.config.describe import describe_keys
@@ -35,8 +33,3 @@ def print_help(
         print(f"  {key.name}: {key.kind}; {default}")
         if key.sentence:
             print(textwrap.fill(key.sentence, _WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6))
-
-
-def version() -> str:
-    """The version of the project, as pyproject.toml has it."""
-    return str(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])

@@ -22,13 +22,14 @@ from common.paths import RESULTS, user_path
 from runners import RUNNERS
 from runners.cli.choice import choose_runner
 from runners.cli.folder import check_folder
-from runners.cli.help import print_help, version
+from runners.cli.help import print_help
 from runners.cli.publish import publish
 from runners.config.files import anchor_paths, apply_overrides, find_config, read_config
 from runners.config.schema import UsageError, check_config
 from runners.experiment import RunContext, RunFailure, Runner
 from runners.measure.programs import keep_programs, silence_xla
 from runners.report.console import TextConsole, silence
+from solvers import __version__
 
 INTERRUPTED = 130  # the exit code after Ctrl-C, as shells have it
 LEVELS = ("debug", "info", "warning", "error")
@@ -202,7 +203,7 @@ def _tell(options: argparse.Namespace) -> None:
     if options.help:
         print_help(_parser(), options.runner, options.config, options.set)
     elif options.version:
-        print(f"trisolve {version()}")
+        print(f"trisolve {__version__}")
     else:
         from runners.cli.listing import print_listing
 
