@@ -1,4 +1,4 @@
-"""Run an experiment: python main.py --runner MADESamplerRunner --config made_sampler.yml."""
+"""Run an experiment: python main.py --config made_sampler.yml."""
 
 from __future__ import annotations
 

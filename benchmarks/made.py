@@ -11,10 +11,10 @@ from itertools import pairwise
 import jax
 
 from benchmarks.limits import Limit, in_turn, product_timer, report, save
-from models.autoregressive import AutoregressiveSystem
 from models.weights.load import load_checkpoint
 from runners.measure.timing import CompiledSolve, Times, follow, time_calls
 from solvers import CachedSequential, GSJacobi, Jacobi, JacobiGS, Sequential, Solver
+from solvers.systems.autoregressive import AutoregressiveSystem
 
 MATRIX = 1024  # the side of the "large" matrix product that tells the machine's rate
 SOLVERS: dict[str, Solver] = {

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import jax
 
 from benchmarks.limits import Limit, in_turn, product_timer, report, save
-from models.autoregressive import AutoregressiveSystem
 from models.pixelcnnpp.network import PixelCNNPPNetwork
 from models.pixelcnnpp.stack import LEVELS
 from models.weights.load import load_checkpoint
 from runners.measure.timing import CompiledSolve, Times, follow, time_calls
 from solvers import CachedSequential, GSJacobi, Jacobi, JacobiGS, SlidingGSJacobi, Solver
+from solvers.systems.autoregressive import AutoregressiveSystem
 
 MATRIX = 2048  # the side of the large products
 ROW = 28

@@ -22,6 +22,14 @@ def unknown(kind: str, name: object, choices: Iterable[str]) -> str:
     return f"unknown {kind} {str(name)!r};{hint} valid: {', '.join(choices) or 'none'}"
 
 
+def lacks(missing: Iterable[str], own: Iterable[str]) -> str:
+    """The end of a sentence: which names are missing, and the one of its ``own`` that was likely meant as the first."""
+    missing = sorted(missing)
+    like = nearest(missing[0], [name for name in own if not name.startswith("_")])
+    hint = f" (it has {like}; is that meant to be {missing[0]}?)" if like else ""
+    return f"it lacks {', '.join(missing)}{hint}"
+
+
 def _likeness(name: object, choice: str) -> float:
     """From 0, nothing in common, to 1; capitals and punctuation at the ends do not count."""
     given, wanted = (text.strip("-_./ ").lower() for text in (str(name), choice))

@@ -25,7 +25,7 @@ class Table(Mapping[str, T], Generic[T]):
     ``table[name]`` imports the object, and raises UnknownNameError where there is no such name. Asking which names
     there are imports nothing.
 
-        SOLVERS = Table("solver", {"jacobi": "solvers.methods.jacobi:Jacobi"})
+        MODELS = Table("model", {"made": "models.made.model:MADE"})
     """
 
     def __init__(self, kind: str, places: Mapping[str, str]) -> None:

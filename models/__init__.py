@@ -3,7 +3,7 @@
 A network's folder has its parameters as an NNX module (model.py), trained and saved as such. ``fold()`` gives its
 inference form (network.py): plain arrays into which masks, weight norm or batch norm are folded, with one definition
 for whole sweeps, blocks and single steps. The equations are stated with that form, by systems.py or, for all
-autoregressive networks, by models/autoregressive.py.
+autoregressive networks, by solvers/systems/autoregressive.py.
 
 ``MODELS`` maps the names used in configs and checkpoints to classes, which are imported when they are asked for. Adding
 a model is a folder, one line here, in the table of its kind, and a config.
@@ -15,10 +15,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from common.code import file_of, load_object
 from common.errors import UserError
 from common.options import build_options
-from common.pytree import in_jax_precision
 from common.table import Table
+from solvers.trees.pytree import in_jax_precision
 
 # Autoregressive models, which are sampled from.
 SAMPLERS: Table[Any] = Table(
@@ -42,7 +43,7 @@ MODELS: Table[Any] = SAMPLERS | CLASSIFIERS | STREAMS
 SYSTEMS: Table[type] = Table(
     "system",
     {
-        **dict.fromkeys(SAMPLERS, "models.autoregressive:AutoregressiveSystem"),
+        **dict.fromkeys(SAMPLERS, "solvers.systems.autoregressive:AutoregressiveSystem"),
         "densenet": "models.densenet.systems:DenseNetSystem",
         "densenet block": "models.densenet.systems:DenseBlockSystem",
         "rnn": "models.rnn.systems:ForwardRNN",
@@ -60,18 +61,33 @@ class ModelError(UserError):
     """A model without a name, or with options that it does not take."""
 
 
+def model_class(options: Mapping[str, Any]) -> Any:
+    """The class that a mapping with a ``name`` means: that of MODELS, or with a ``path`` that in a user's own file.
+
+    Raises UserError where there is none such.
+    """
+    if "name" not in options:
+        raise ModelError(f"a model needs a name; valid: {', '.join(MODELS)}")
+    if options.get("path") is None:
+        return MODELS[options["name"]]
+    kind = load_object(options["path"], options["name"])
+    if not isinstance(kind, type) or not dataclasses.is_dataclass(getattr(kind, "Config", None)):
+        raise ModelError(
+            f"{options['name']} in {options['path']} should be a class with a Config, the dataclass of its options"
+        )
+    return kind
+
+
 def model_config(options: Mapping[str, Any]) -> Any:
-    """A model's architecture from a mapping with its ``name``, checked.
+    """A model's architecture from a mapping with its ``name``, and ``path`` where it is a user's own, checked.
 
     Raises:
         UnknownNameError: there is no such model.
         ModelError: it has no name, or an option that the model does not take.
     """
-    rest = dict(options)
-    if "name" not in rest:
-        raise ModelError(f"a model needs a name; valid: {', '.join(MODELS)}")
-    name = rest.pop("name")
-    kind = MODELS[name]
+    kind = model_class(options)
+    name = options["name"]
+    rest = {option: value for option, value in options.items() if option not in ("path", "name")}
     for old in RENAMED.keys() & rest.keys():
         raise ModelError(f"model {name}: option {old!r} is called {RENAMED[old]!r} now")
     try:
@@ -93,14 +109,21 @@ def build(options: Mapping[str, Any], seed: int) -> Any:
     from flax import nnx  # it takes a while to import, and the names of the models can be had without it
 
     config = model_config(options)
-    model = MODELS[options["name"]](config, rngs=nnx.Rngs(seed))
+    model = model_class(options)(config, rngs=nnx.Rngs(seed))
+    if not isinstance(model, nnx.Module) or getattr(model, "config", None) is None:
+        raise ModelError(f"{options['name']} should extend flax.nnx.Module and keep its config: self.config = config")
     nnx.update(model, in_jax_precision(nnx.state(model)))
     return model
 
 
-def describe_config(name: str, config: Any) -> dict[str, Any]:
-    """The mapping that ``model_config`` reads, with lists for tuples."""
+def describe_model(name: str, model: Any) -> dict[str, Any]:
+    """The mapping from which ``build`` makes such a model."""
+    return describe_config(name, model.config, file_of(type(model)))
+
+
+def describe_config(name: str, config: Any, path: str | None = None) -> dict[str, Any]:
+    """The mapping that ``model_config`` reads, with lists for tuples; ``path`` is the file of a user's own model."""
     plain = {
         key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(config).items()
     }
-    return {"name": name, **plain}
+    return {**({} if path is None else {"path": path}), "name": name, **plain}

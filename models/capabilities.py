@@ -10,14 +10,16 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from jaxtyping import Array, Float, Int, UInt8
 
+from common.code import file_of
 from common.errors import UserError
+from common.names import lacks
 from models import MODELS
-from models.autoregressive import CausalNetwork, Head, Noise
-from models.heads.categorical import Argmax, Gumbel
 from models.wavenet.conditioning import Conditioning
 from models.wavenet.network import WaveNetNetwork
 from models.wavenet.quantization import Quantizer
 from models.wavenet.streaming import StreamingNetwork
+from solvers.heads.categorical import Argmax, Gumbel
+from solvers.systems.autoregressive import CausalNetwork, Head, Noise
 
 
 @runtime_checkable
@@ -122,6 +124,14 @@ class Prepared(Protocol):
         """Work it out. Raises ValueError where the variables make no sense together."""
 
 
+@runtime_checkable
+class EquationModel(Protocol):
+    """A model that states the equations of its samples itself, whatever a sample is."""
+
+    def equations(self, key: Array, batch_size: int) -> Any:
+        """The system of a batch of samples, for noise drawn from ``key``: see solvers/system.py."""
+
+
 M = TypeVar("M")
 # The words for a model without a capability.
 _LACKS: dict[type, str] = {
@@ -129,18 +139,19 @@ _LACKS: dict[type, str] = {
     SoundModel: "makes no sound",
     Classifier: "is no classifier",
     Streamable: "does not read a stream",
+    EquationModel: "states no equations",
 }
 
 
 class CapabilityError(UserError):
-    """A model cannot do what is asked of it; the message names those that can."""
+    """A model cannot do what is asked of it; the message names those that can, or what a user's own model lacks."""
 
 
 def require(model: Any, capability: type[M], key: str | None = None) -> M:
     """The model, which has the capability: one of the protocols above.
 
     Args:
-        model: an instance of a class in ``MODELS``.
+        model: an instance of a class in ``MODELS``, or of one in a user's own file.
         capability: what is asked of it.
         key: the config's key that asks for it, with which the message begins.
 
@@ -150,6 +161,14 @@ def require(model: Any, capability: type[M], key: str | None = None) -> M:
     if isinstance(model, capability):
         return model
     name = MODELS.name_of(type(model)) or type(model).__name__
-    able = sorted(name for name, kind in MODELS.items() if isinstance(kind, capability))
     asked = f"{key}: " if key else ""
+    if file_of(type(model)) is not None:
+        raise CapabilityError(f"{asked}model {name} {_LACKS[capability]}: {_lacking(model, capability)}")
+    able = sorted(name for name, kind in MODELS.items() if isinstance(kind, capability))
     raise CapabilityError(f"{asked}model {name} {_LACKS[capability]}; valid: {', '.join(able)}")
+
+
+def _lacking(model: Any, protocol: type) -> str:
+    """Which members of a protocol a model lacks."""
+    wanted, has = {name for name in vars(protocol) if not name.startswith("_")}, set(dir(model))
+    return lacks(wanted - has, has - wanted)

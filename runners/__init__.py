@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from common.alias import alias
 from common.table import Table
+
+alias("trisolve", "solvers")  # a user's file imports the library by its installed name, and gets what runners know
 
 RUNNERS: Table[Any] = Table(
     "runner",
@@ -21,7 +24,8 @@ RUNNERS: Table[Any] = Table(
         "GSJacobiPixelCNNPPSamplerRunner": "runners.sampling.runner:PixelCNNPPSamplerRunner",
         "WaveNetSamplerRunner": "runners.sampling.runner:WaveNetSamplerRunner",
         "WaveNetTimingRunner": "runners.wavenet_timing.runner:WaveNetTimingRunner",
-        "SamplerRunner": "runners.sampling.runner:SamplerRunner",  # any model of images
+        "SamplerRunner": "runners.sampling.runner:SamplerRunner",  # any model of images, or of one's own
+        "SystemRunner": "runners.system.runner:SystemRunner",  # any system, from a file of one's own
         "BackpropRunner": "runners.rnn.backprop.runner:BackpropRunner",
         "ForwardRNNRunner": "runners.rnn.forward.runner:ForwardRNNRunner",
         "RNNClassifierRunner": "runners.rnn.classifier.runner:RNNClassifierRunner",

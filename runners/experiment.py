@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from rich.console import Console
 
@@ -25,6 +26,7 @@ class RunContext:
     out: Path  # where results go
     console: Console  # messages and progress, on standard error; tables go to standard output
     all_columns: bool = False  # of tables, also those that do not fit the terminal
+    began: float = field(default_factory=time.perf_counter)  # when, on that clock
 
     def say(self, message: str) -> None:
         """Print a message, of which nothing is taken for markup."""
@@ -41,3 +43,12 @@ class Runner(Protocol):
 
     def run(self) -> Report:
         """Do it; raise RunFailure where it fails so early that there is nothing to report."""
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """A runner whose config names a model or a system that has a contract to keep."""
+
+    @classmethod
+    def to_check(cls, config: Any, context: RunContext) -> tuple[str, Any]:
+        """The model or the system, and what it is called. Raises UserError where it cannot be had."""

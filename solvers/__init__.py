@@ -2,41 +2,45 @@
 
     solution = solve(system, Jacobi())
 
-``SOLVERS`` maps the names used in configs and results to the classes; adding a solver is one file in solvers/methods/
-and one line of solvers/table.py.
+In the repository this package is called ``solvers``, installed ``trisolve``: it imports nothing but jax, numpy,
+jaxtyping and the standard library. ``SOLVERS`` maps the names used in configs and results to the classes; adding a
+solver is one file in methods/ and one line of table.py.
 """
 
 from __future__ import annotations
 
-from solvers.blocks import BlockSolver
-from solvers.check import BrokenSystemError, check_system
-from solvers.composite import CompositeSolver
-from solvers.function import NotTriangularError, from_function
-from solvers.iterate import advance, finish, start
-from solvers.methods.anderson import Anderson
-from solvers.methods.dense_newton import DenseNewton
-from solvers.methods.elk import ELK
-from solvers.methods.gs_jacobi import GSJacobi
-from solvers.methods.jacobi import Jacobi
-from solvers.methods.jacobi_gs import JacobiGS
-from solvers.methods.newton import Newton
-from solvers.methods.parallel_scan import ParallelScan
-from solvers.methods.picard import Picard
-from solvers.methods.quasi_elk import QuasiELK
-from solvers.methods.quasi_newton import QuasiNewton
-from solvers.methods.segmented import Segmented
-from solvers.methods.sequential import CachedSequential, Sequential
-from solvers.methods.sliding_gs_jacobi import SlidingGSJacobi
-from solvers.methods.windowed import Windowed
-from solvers.pairing import PairingError, fits
-from solvers.progress import Progress, TraceOptions
-from solvers.solution import Solution, SolveError, Stats, Status, Trace
-from solvers.solve import solve
-from solvers.solver import Solver, StepInfo
-from solvers.system import (
+from .blocks import BlockSolver
+from .check import BrokenSystemError, SystemReport, check_system
+from .composite import CompositeSolver
+from .heads.categorical import Argmax, Gumbel
+from .heads.logistic import Logistic
+from .heads.logistic_mixture import DiscretizedLogisticMixture
+from .iterate import advance, finish, start
+from .methods.anderson import Anderson
+from .methods.dense_newton import DenseNewton
+from .methods.elk import ELK
+from .methods.gs_jacobi import GSJacobi
+from .methods.jacobi import Jacobi
+from .methods.jacobi_gs import JacobiGS
+from .methods.newton import Newton
+from .methods.parallel_scan import ParallelScan
+from .methods.picard import Picard
+from .methods.quasi_elk import QuasiELK
+from .methods.quasi_newton import QuasiNewton
+from .methods.segmented import Segmented
+from .methods.sequential import CachedSequential, Sequential
+from .methods.sliding_gs_jacobi import SlidingGSJacobi
+from .methods.windowed import Windowed
+from .pairing import PairingError, fits
+from .progress import Progress, TraceOptions
+from .solution import Solution, SolveError, Stats, Status, Trace
+from .solve import solve
+from .solver import Solver, StepInfo
+from .system import (
     AffineMarkovSystem,
     BlockSystem,
     ForwardSubstitution,
+    GuessingSystem,
     LinearizedMarkovSystem,
     MarkovSystem,
     SegmentedSystem,
@@ -45,26 +49,48 @@ from solvers.system import (
     TriangularSystem,
     VectorizedMarkovSystem,
 )
-from solvers.table import SOLVERS, check_pairing, solver_name
+from .systems.autoregressive import AutoregressiveSystem, CausalNetwork, Head, Known, Noise, log_likelihood
+from .systems.decoder import Decoder, DecoderNetwork
+from .systems.function import ClosureError, FunctionSystem, NotTriangularError, from_function
+from .systems.recurrence import Recurrence
+from .table import SOLVERS, check_pairing, solver_name
+from .trees.blocks import Start, put_block, take_block
+from .trees.pytree import pytree
+
+__version__ = "0.1.0"
 
 __all__ = [
     "ELK",
     "SOLVERS",
     "AffineMarkovSystem",
     "Anderson",
+    "Argmax",
+    "AutoregressiveSystem",
     "BlockSolver",
     "BlockSystem",
     "BrokenSystemError",
     "CachedSequential",
+    "CausalNetwork",
+    "ClosureError",
     "CompositeSolver",
+    "Decoder",
+    "DecoderNetwork",
     "DenseNewton",
+    "DiscretizedLogisticMixture",
     "ForwardSubstitution",
+    "FunctionSystem",
     "GSJacobi",
+    "GuessingSystem",
+    "Gumbel",
+    "Head",
     "Jacobi",
     "JacobiGS",
+    "Known",
     "LinearizedMarkovSystem",
+    "Logistic",
     "MarkovSystem",
     "Newton",
+    "Noise",
     "NotTriangularError",
     "PairingError",
     "ParallelScan",
@@ -72,6 +98,7 @@ __all__ = [
     "Progress",
     "QuasiELK",
     "QuasiNewton",
+    "Recurrence",
     "Segmented",
     "SegmentedSystem",
     "Sequential",
@@ -81,21 +108,28 @@ __all__ = [
     "Solution",
     "SolveError",
     "Solver",
+    "Start",
     "Stats",
     "Status",
     "StepInfo",
+    "SystemReport",
     "Trace",
     "TraceOptions",
     "TriangularSystem",
     "VectorizedMarkovSystem",
     "Windowed",
+    "__version__",
     "advance",
     "check_pairing",
     "check_system",
     "finish",
     "fits",
     "from_function",
+    "log_likelihood",
+    "put_block",
+    "pytree",
     "solve",
     "solver_name",
     "start",
+    "take_block",
 ]

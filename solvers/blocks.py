@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from solvers.solver import Solver
-from solvers.system import BlockSystem, SizedBlockSystem
+from .solver import Solver
+from .system import BlockSystem, SizedBlockSystem
 
 
 def count_blocks(system: Any, size: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from solvers.equations import batch_size, prefix_mask, select
-from solvers.methods.jacobi import Jacobi
-from solvers.methods.sequential import substitute_by_updates, substitute_forward
-from solvers.pairing import with_article
-from solvers.solve import solve
-from solvers.system import (
+from .equations import batch_size, prefix_mask, select
+from .methods.jacobi import Jacobi
+from .methods.sequential import substitute_by_updates, substitute_forward
+from .pairing import with_article
+from .solve import solve
+from .system import (
     AffineMarkovSystem,
     BlockSystem,
     ForwardSubstitution,
@@ -166,7 +167,7 @@ def _check_independence(system: Any, first: Any, second: Any) -> None:
 
 def _check_blocks(system: Any, solution: Any, size: int, tol: float) -> None:
     num_equations = system.num_equations
-    caches = system.prefix_caches(solution, size)
+    caches = _prefix_caches(system, solution, size)
     swept = fast = slow = system.init_cache()
     for i, begin in enumerate(range(0, num_equations, size)):
         start, count = jnp.int32(begin), min(size, num_equations - begin)
@@ -174,17 +175,33 @@ def _check_blocks(system: Any, solution: Any, size: int, tol: float) -> None:
         expected = _rows(solution, begin, count)
         at_start = jax.tree.map(lambda a: a[i], caches)  # noqa: B023
         guess = jax.tree.map(lambda a: jnp.resize(a, (size, *a.shape[1:])), expected)
-        values, swept = system.update(guess, swept, start, size)
+        values, swept = _update(system, guess, swept, start, size)
         _expect(_rows(values, 0, count), expected, tol, f"update {where} at the solution differs from the sweep")
-        one, _ = system.update(_random_like(_rows(guess, 0, 1), 7), fast, start, 1)
+        one, _ = _update(system, _random_like(_rows(guess, 0, 1), 7), fast, start, 1)
         message = f"update of equation {begin} alone differs from the sweep; does it read its guess?"
         _expect(one, _rows(solution, begin, 1), tol, message)
-        values, slow = substitute_by_updates(system, slow, start, size)
+        values, slow = _one_by_one(system, slow, start, size)
         _expect(_rows(values, 0, count), expected, tol, f"updates one by one {where} differ from the sweep")
-        values, fast = substitute_forward(system, fast, start, size)
+        values, fast = _forward(system, fast, start, size)
         _expect(_rows(values, 0, count), expected, tol, f"forward substitution {where} differs from the sweep")
-        values, _ = substitute_forward(system, at_start, start, size)
+        values, _ = _forward(system, at_start, start, size)
         _expect(_rows(values, 0, count), expected, tol, f"prefix_caches: the block {where} goes wrong from its cache")
+
+
+# Compiled once for all blocks: what a system does in loops and branches would be compiled again by every call.
+@partial(jax.jit, static_argnums=2)
+def _prefix_caches(system: Any, x: Any, size: int) -> Any:
+    return system.prefix_caches(x, size)
+
+
+@partial(jax.jit, static_argnums=4)
+def _update(system: Any, x: Any, cache: Any, start: Array, size: int) -> tuple[Any, Any]:
+    result: tuple[Any, Any] = system.update(x, cache, start, size)
+    return result
+
+
+_one_by_one = partial(jax.jit, static_argnums=3)(substitute_by_updates)
+_forward = partial(jax.jit, static_argnums=3)(substitute_forward)
 
 
 def _rows(x: Any, start: int, count: int) -> Any:

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from solvers.solver import Solver
+from .solver import Solver
 
 
 @dataclass(frozen=True)

@@ -19,19 +19,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from common.blocks import Start, take_block
-from common.pytree import pytree
-from common.recurrence import Recurrence, shifted
-from solvers.equations import is_segmented
-from solvers.iterate import iterate
-from solvers.linear.linearize import conjugation, jacobians, ravel
-from solvers.methods.jacobi import Jacobi
-from solvers.methods.parallel_scan import ParallelScan
-from solvers.methods.sequential import CachedSequential
-from solvers.pairing import PairingError, fits, with_article
-from solvers.solution import Solution, Status
-from solvers.solver import Solver
-from solvers.system import MarkovSystem
+from .equations import is_segmented
+from .iterate import iterate
+from .linear.linearize import conjugation, jacobians, ravel
+from .methods.jacobi import Jacobi
+from .methods.parallel_scan import ParallelScan
+from .methods.sequential import CachedSequential
+from .pairing import PairingError, fits, with_article
+from .solution import Solution, Status
+from .solver import Solver
+from .system import MarkovSystem
+from .systems.recurrence import Recurrence, shifted
+from .trees.blocks import Start, take_block
+from .trees.pytree import pytree
 
 X = TypeVar("X")
 Leaves = list[Array]  # the floating-point leaves of a state: class ids have no derivative

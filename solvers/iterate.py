@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Int
 
-from solvers.equations import (
+from .equations import (
     batch_size,
     by_equation,
     check_layout,
@@ -20,10 +20,11 @@ from solvers.equations import (
     select,
     tolerated,
 )
-from solvers.pairing import require_fit
-from solvers.progress import RUNNING, Progress, TraceOptions, empty_trace, grow_trace, record
-from solvers.solution import Solution, Stats, Status
-from solvers.solver import Solver, StepInfo
+from .pairing import require_fit
+from .progress import RUNNING, Progress, TraceOptions, empty_trace, grow_trace, record
+from .solution import Solution, Stats, Status
+from .solver import Solver, StepInfo
+from .system import GuessingSystem
 
 DIVERGENCE_FACTOR = 1e6
 
@@ -99,6 +100,7 @@ def start(
         resets=jnp.int32(0),
         trace=None if trace is None else empty_trace(limit, batch),
         reference=None if trace is None else trace.reference,
+        previous=x if _guesses(system) else None,
     )
 
 
@@ -156,6 +158,7 @@ def finish(system: Any, progress: Progress, unfinished: Status = Status.MAX_STEP
 def _step(system: Any, solver: Solver, progress: Progress) -> Progress:
     """One step of the solver, made safe against overflow, judged and recorded."""
     num_equations = system.num_equations
+    progress = _foreseen(system, progress)
     known = jnp.where(progress.status == Status.NONFINITE, -1, progress.frontier)
     x, solver_state, info = solver.step(system, progress.x, progress.solver_state, known)
     info = info._replace(
@@ -204,6 +207,28 @@ def _step(system: Any, solver: Solver, progress: Progress) -> Progress:
         resets=progress.resets + jnp.sum(reset, dtype=jnp.int32),
     )
     return dataclasses.replace(updated, trace=record(updated, num_equations))
+
+
+def _guesses(system: Any) -> bool:
+    """Whether a system foresees values; many have a first guess by the same name, which is no method."""
+    return isinstance(system, GuessingSystem) and callable(system.guess)
+
+
+def _foreseen(system: Any, progress: Progress) -> Progress:
+    """The state with the system's own guesses behind the frontier, if it is one that guesses.
+
+    Not where the first guess still stands: there no step has told anything yet, or one was spoiled, perhaps by a guess,
+    and the sample has to take one from a state that is known not to spoil it.
+    """
+    if not _guesses(system):
+        return progress
+    guesses = system.guess(progress.previous, progress.x, progress.frontier)
+    _check_alike("what guess gives", guesses, progress.x)
+    open_samples = progress.active & ~_unguessed(progress, system.num_equations)
+    ahead = ~prefix_mask(progress.frontier, system.num_equations) & open_samples
+    usable = ahead & finite_equations(guesses, system.num_equations)
+    x = select(usable, guesses, progress.x)
+    return dataclasses.replace(progress, x=x, previous=x)
 
 
 def _changed(solver: Solver, progress: Progress, x: Any, info: StepInfo, num_equations: int) -> Bool[Array, " B"]:

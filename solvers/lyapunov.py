@@ -15,9 +15,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from common.recurrence import shifted
-from solvers.equations import batch_size
-from solvers.linear.linearize import push, ravel
+from .equations import batch_size
+from .linear.linearize import push, ravel
+from .systems.recurrence import shifted
 
 
 def largest_lyapunov_exponent(system: Any, x: Any, burn_in: int = 0) -> Float[Array, " B"]:

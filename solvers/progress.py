@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from common.pytree import pytree
-from solvers.equations import compare
-from solvers.solution import Status, Trace
+from .equations import compare
+from .solution import Status, Trace
+from .trees.pytree import pytree
 
 RUNNING = Status.MAX_STEPS_REACHED  # the status of a sample until something better or worse is known
 
@@ -43,6 +43,7 @@ class Progress:
     resets: Int[Array, ""]
     trace: Trace | None
     reference: Any
+    previous: Any = None  # the state that the last step began with, of a system that guesses
 
     @property
     def active(self) -> Bool[Array, " B"]:

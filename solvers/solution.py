@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.experimental import checkify
 from jaxtyping import Array, Float, Int
 
-from common.pytree import pytree
+from .trees.pytree import pytree
 
 X = TypeVar("X")
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import jax
 
-from solvers.implicit import check_adjoint, default_adjoint, differentiable
-from solvers.iterate import iterate
-from solvers.progress import Progress, TraceOptions
-from solvers.solution import Solution, SolveError, Status
-from solvers.solver import Solver
-from solvers.table import check_pairing
+from .implicit import check_adjoint, default_adjoint, differentiable
+from .iterate import iterate
+from .progress import Progress, TraceOptions
+from .solution import Solution, SolveError, Status
+from .solver import Solver
+from .table import check_pairing
 
 
 def solve(

@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from jaxtyping import Array, Float, Int
 
-from common.blocks import Start
+from .trees.blocks import Start
 
 X = TypeVar("X")
 Cache = TypeVar("Cache")
@@ -60,12 +60,29 @@ class BlockSystem(TriangularSystem[X], Protocol[X, Cache]):
         ``x`` has leaves (size, batch, ...): the guesses. Returns the block's values and the cache of the prefix
         [0, start + size), which is right when the guesses were. ``size`` is static, and ``start`` a multiple of it.
         With ``size`` 1 the guess is not read at all: x_t needs x_0 .. x_{t-1} only. ``start + size`` may pass T;
-        equations from T on are padding. Take inputs with ``common.blocks.take_block``: a bare ``dynamic_slice`` would
-        move the last block's start back.
+        equations from T on are padding. Take inputs with ``take_block`` of trees/blocks.py: a bare ``dynamic_slice``
+        would move the last block's start back.
         """
 
     def prefix_caches(self, x: X, block_size: int) -> Cache:
         """The caches at starts 0, block_size, 2 * block_size, ... (a new leading axis), from one sweep over ``x``."""
+
+
+@runtime_checkable
+class GuessingSystem(TriangularSystem[X], Protocol[X]):
+    """A system that foresees values which solvers have not found yet; any system may have this beside the rest.
+
+    Predictive sampling (Wiggers and Hoogeboom, ICML 2020, arXiv 2002.09928) and lookahead decoding (Fu et al., ICML
+    2024, arXiv 2402.02057) are Jacobi's iteration with such guesses.
+    """
+
+    def guess(self, x: X, y: X, frontier: Int[Array, " B"]) -> X:
+        """The guesses for the next step, from the state x that the last step began with and y, with which it ended.
+
+        The first ``frontier`` equations of y are exact. The loop takes what stands behind them and nothing else, so
+        that neither the answer nor the number of steps after which a solver terminates depends on guesses. It does not
+        ask where what stands there is the first guess still, and passes over what is not finite.
+        """
 
 
 @runtime_checkable
@@ -141,7 +158,7 @@ class VectorizedMarkovSystem(MarkovSystem[X], Protocol[X]):
     """An order-one system that evaluates many transitions in one call, which is cheaper than one by one.
 
     ``previous`` has leaves (size, batch, ...), whose row i is the state that equation start + i reads. Equations past T
-    are padding, whose values are not read. Every ``common.recurrence.Recurrence`` is one.
+    are padding, whose values are not read. Every ``systems.recurrence.Recurrence`` is one.
     """
 
     def transitions(self, previous: X, start: Start) -> X:

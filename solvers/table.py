@@ -2,38 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
-from common.table import Table
-from solvers.pairing import require_fit
-from solvers.solver import Solver
+from .methods.anderson import Anderson
+from .methods.dense_newton import DenseNewton
+from .methods.elk import ELK
+from .methods.gs_jacobi import GSJacobi
+from .methods.jacobi import Jacobi
+from .methods.jacobi_gs import JacobiGS
+from .methods.newton import Newton
+from .methods.parallel_scan import ParallelScan
+from .methods.picard import Picard
+from .methods.quasi_elk import QuasiELK
+from .methods.quasi_newton import QuasiNewton
+from .methods.segmented import Segmented
+from .methods.sequential import CachedSequential, Sequential
+from .methods.sliding_gs_jacobi import SlidingGSJacobi
+from .methods.windowed import Windowed
+from .pairing import name_in, require_fit
+from .solver import Solver
 
-SOLVERS: Table[type[Solver]] = Table(
-    "solver",
+SOLVERS: Mapping[str, type[Solver]] = MappingProxyType(
     {
-        "sequential": "solvers.methods.sequential:Sequential",
-        "cached_sequential": "solvers.methods.sequential:CachedSequential",
-        "jacobi": "solvers.methods.jacobi:Jacobi",
-        "gs_jacobi": "solvers.methods.gs_jacobi:GSJacobi",
-        "sliding_gs_jacobi": "solvers.methods.sliding_gs_jacobi:SlidingGSJacobi",
-        "jacobi_gs": "solvers.methods.jacobi_gs:JacobiGS",
-        "segmented": "solvers.methods.segmented:Segmented",
-        "anderson": "solvers.methods.anderson:Anderson",
-        "newton": "solvers.methods.newton:Newton",
-        "quasi_newton": "solvers.methods.quasi_newton:QuasiNewton",
-        "picard": "solvers.methods.picard:Picard",
-        "elk": "solvers.methods.elk:ELK",
-        "quasi_elk": "solvers.methods.quasi_elk:QuasiELK",
-        "windowed": "solvers.methods.windowed:Windowed",
-        "parallel_scan": "solvers.methods.parallel_scan:ParallelScan",
-        "dense_newton": "solvers.methods.dense_newton:DenseNewton",
-    },
+        "sequential": Sequential,
+        "cached_sequential": CachedSequential,
+        "jacobi": Jacobi,
+        "gs_jacobi": GSJacobi,
+        "sliding_gs_jacobi": SlidingGSJacobi,
+        "jacobi_gs": JacobiGS,
+        "segmented": Segmented,
+        "anderson": Anderson,
+        "newton": Newton,
+        "quasi_newton": QuasiNewton,
+        "picard": Picard,
+        "elk": ELK,
+        "quasi_elk": QuasiELK,
+        "windowed": Windowed,
+        "parallel_scan": ParallelScan,
+        "dense_newton": DenseNewton,
+    }
 )
 
 
 def solver_name(solver: Solver) -> str:
     """The name of a solver in configs and results; of one that is not in the table, its class's name."""
-    return SOLVERS.name_of(type(solver)) or type(solver).__name__
+    return name_in(SOLVERS, type(solver))
 
 
 def check_pairing(system: Any, solver: Solver) -> None:

@@ -18,6 +18,7 @@ import pytest
 import runners
 from common.paths import ROOT
 from runners import RUNNERS
+from runners.cli.choice import choose_runner
 from runners.cli.main import main
 from runners.config.files import apply_overrides, find_config, read_config
 from runners.config.schema import check_config
@@ -25,8 +26,13 @@ from runners.measure import comparison
 
 README = ROOT / "README.md"
 OWN_EXPERIMENT = ROOT / "docs" / "your-own-experiment.md"
-# data/README.md shows how the speech was made, from a file that is not here.
-TESTED_ELSEWHERE = (README, ROOT / "data" / "README.md", ROOT / "docs" / "solvers.md", OWN_EXPERIMENT)
+OWN_SYSTEM = ROOT / "docs" / "your-own-system.md"
+OWN_FILES = ROOT / "docs" / "your-own-model.md"  # tests/runners/test_own_files.py
+# data/README.md shows how the speech was made, from a file that is not here; of a system see test_library.py.
+TESTED_ELSEWHERE = (
+    *(README, ROOT / "data" / "README.md", ROOT / "docs" / "solvers.md"),
+    *(OWN_EXPERIMENT, OWN_SYSTEM, OWN_FILES),
+)
 PAGES = [README, ROOT / "data" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -59,7 +65,7 @@ def programs(page: Path) -> list[str]:
 def commands(page: Path) -> Iterator[list[str]]:
     """The arguments of every run that a page shows."""
     for line in page.read_text().replace("\\\n", " ").split("\n"):
-        if line.startswith("    python main.py --runner "):
+        if line.startswith(("    python main.py --runner ", "    python main.py --config ")):
             yield shlex.split(line, comments=True)[2:]
 
 
@@ -94,7 +100,7 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
     assert set(PAGES) <= reached
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if list(commands(page))], ids=name)
+@pytest.mark.parametrize("page", [page for page in PAGES if list(commands(page)) and page != OWN_FILES], ids=name)
 def test_commands_are_valid(page: Path) -> None:
     for arguments in commands(page):
         options: dict[str, list[str]] = {}
@@ -104,11 +110,12 @@ def test_commands_are_valid(page: Path) -> None:
             else:
                 values.append(argument)
         assert set(options) <= {"--runner", "--config", "--set", "--seed", "--out", "--device", "--verbose"}
-        if options["--runner"] == ["PendulumRunner"]:  # of the page that tells how to write it
+        if options["--config"] == ["pendulum.yml"]:  # of the page that tells how to write it
             continue
         path = find_config(options["--config"][0])
+        runner = choose_runner(*options.get("--runner", [None]), path)
         config = apply_overrides(read_config(path), options.get("--set", []))
-        check_config(RUNNERS[options["--runner"][0]].Config, config, path.name)
+        check_config(RUNNERS[runner].Config, config, path.name)
 
 
 def test_the_program_in_the_readme_runs_as_it_stands() -> None:

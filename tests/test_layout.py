@@ -6,6 +6,7 @@ import ast
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -23,12 +24,12 @@ from runners.config.schema import UsageError, check_config
 from solvers import SOLVERS
 
 ROOMS = ("common", "data", "models", "solvers", "runners", "benchmarks")
-# main -> runners -> {solvers, models, data} -> common
+# main -> runners -> {data, models -> solvers}; all of them -> common, but solvers, the library, which needs nothing
 MAY_IMPORT = {
     "common": {"common"},
     "data": {"data", "common"},
-    "models": {"models", "common"},
-    "solvers": {"solvers", "common"},
+    "models": {"models", "solvers", "common"},
+    "solvers": {"solvers"},
     "runners": {"runners", "solvers", "models", "data", "common"},
     "main": {"runners"},
     "benchmarks": set(ROOMS),
@@ -39,35 +40,44 @@ CONTRACTS = {
     f"solvers.{name}"
     for name in ("system", "solver", "solution", "equations", "pairing", "progress", "blocks", "composite")
 }
-METHODS = {*CONTRACTS, "solvers.linear", "solvers.methods"}
+TREES = "solvers.trees"
+METHODS = {*CONTRACTS, TREES, "solvers.linear", "solvers.methods"}
+# What a model may import of the library: what systems are made of and held to, and no way of solving them.
+FOR_MODELS = {*CONTRACTS, TREES, "solvers.systems", "solvers.heads"}
+LIBRARY_NEEDS = {"jax", "numpy", "jaxtyping"}
 NETWORKS = {f"models.{name}" for name in ("made", "pixelcnnpp", "wavenet", "densenet", "rnn")}
-SHARED = {"models.autoregressive", "models.heads", "models.layers"}
+SHARED = {"models.layers"}
 EXPERIMENTS = {
     *(f"runners.rnn.{name}" for name in ("backprop", "forward", "classifier")),
-    *(f"runners.{name}" for name in ("sampling", "densenet", "stream", "wavenet_timing", "training")),
+    *(f"runners.{name}" for name in ("sampling", "system", "densenet", "stream", "wavenet_timing", "training")),
 }
 MACHINERY = {"runners.config", "runners.report", "runners.measure", "runners.plotting", "runners.experiment"}
 PARTS: dict[str, set[str]] = {
-    **dict.fromkeys(CONTRACTS, CONTRACTS),
-    "solvers.linear": CONTRACTS,
-    "solvers.methods": {*CONTRACTS, "solvers.linear"},
+    TREES: set(),
+    **{part: {*CONTRACTS, TREES} for part in CONTRACTS},
+    "solvers.systems": {*CONTRACTS, TREES},
+    "solvers.systems.recurrence": {TREES},
+    "solvers.systems.autoregressive": {TREES},
+    "solvers.systems.decoder": {TREES, "solvers.systems.autoregressive"},
+    "solvers.heads": {"solvers.systems.autoregressive"},
+    "solvers.linear": {*CONTRACTS, TREES},
+    "solvers.methods": {*CONTRACTS, TREES, "solvers.linear", "solvers.systems.recurrence"},
     "solvers.iterate": CONTRACTS,
-    "solvers.implicit": {*METHODS, "solvers.iterate"},
-    "solvers.table": CONTRACTS,
+    "solvers.implicit": {*METHODS, "solvers.iterate", "solvers.systems.recurrence"},
+    "solvers.table": METHODS,
     "solvers.solve": {*CONTRACTS, "solvers.iterate", "solvers.implicit", "solvers.table"},
     "solvers.check": {*METHODS, "solvers.solve"},
-    "solvers.function": CONTRACTS,
-    "solvers.lyapunov": {*CONTRACTS, "solvers.linear"},
+    "solvers.lyapunov": {*CONTRACTS, "solvers.linear", "solvers.systems.recurrence"},
     "solvers": {
         *METHODS,
-        *(f"solvers.{name}" for name in ("iterate", "table", "solve", "check", "function")),
+        *(f"solvers.{name}" for name in ("iterate", "table", "solve", "check", "systems", "heads")),
+        *(f"solvers.systems.{name}" for name in ("autoregressive", "decoder", "recurrence")),
     },
     "models": set(),
-    "models.autoregressive": set(),
     "models.layers": set(),
-    "models.heads": {"models.autoregressive"},
     **dict.fromkeys(NETWORKS, SHARED),
     "models.capabilities": {*SHARED, *NETWORKS, "models"},
+    "models.contracts": {"models.capabilities"},
     "models.weights": set(),
     "models.weights.downloads": {"models.weights"},  # beside archives and fetching
     "models.weights.checkpoint": {"models.capabilities"},
@@ -210,6 +220,20 @@ def test_imports_go_one_way_and_heavy_ones_wait(path: Path) -> None:
     assert not imported_at_once(source) & ON_USE
 
 
+@pytest.mark.parametrize("path", [path for path in MODULES if room(path) == "solvers"], ids=dotted)
+def test_the_library_needs_little_and_imports_itself_by_relative_names(path: Path) -> None:
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)]
+    absolute = [node for node in nodes if isinstance(node, ast.Import) or node.level == 0]
+    found = {name for node in absolute for name in imports(node, "")}
+    assert found <= LIBRARY_NEEDS | sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if room(path) == "models"], ids=dotted)
+def test_models_import_no_way_of_solving(path: Path) -> None:
+    found = modules_imported(path.read_text(), dotted(path), NAMES)
+    assert {part_of(name, FOR_MODELS) for name in found if name.split(".")[0] == "solvers"} <= FOR_MODELS
+
+
 def test_every_room_has_modules() -> None:
     assert {room(path) for path in MODULES} == {"main", *ROOMS}
 
@@ -219,10 +243,10 @@ def test_every_room_has_modules() -> None:
     [
         ("common", "import data.images.dataset", {"data"}),
         ("data", "from models.made.model import MADE", {"models"}),
-        ("models", "def f():\n    from solvers import solve", {"solvers"}),
+        ("models", "def f():\n    from data import DATASETS", {"data"}),
         ("solvers", "import numpy, runners.cli.main as cli", {"runners"}),
         ("models", "TABLE = {'a': 'runners.sampling.runner:SamplerRunner'}", {"runners"}),
-        ("solvers", "from . import solve\nfrom .made import MADE\nfrom common import names", set()),
+        ("solvers", "from . import solve\nfrom .made import MADE\nfrom common import names", {"common"}),
         ("runners", "import main", {"main"}),
         ("runners", "from benchmarks import made", {"benchmarks"}),
         ("main", "from solvers import solve", {"solvers"}),

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from common.pytree import pytree
 from models.densenet.convolution import add_shifted
+from solvers.trees.pytree import pytree
 
 
 @pytree

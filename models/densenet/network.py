@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from common.pytree import pytree
 from models.densenet.block import FoldedBlock, side_by_side
 from models.densenet.convolution import convolve, halve, max_pool
 from models.layers.products import matmul
+from solvers.trees.pytree import pytree
 
 
 @pytree

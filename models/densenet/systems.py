@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from common.blocks import Start
-from common.pytree import pytree
 from models.densenet.block import FoldedBlock
 from models.densenet.network import DenseNetNetwork
+from solvers.trees.blocks import Start
+from solvers.trees.pytree import pytree
 
 R = TypeVar("R")
 Segments: TypeAlias = tuple[Float[Array, "_ B _ _ G"], ...]  # (layers, batch, height, width, growth) for each block

@@ -20,10 +20,10 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, UInt8
 
-from models.autoregressive import Noise, log_likelihood
-from models.heads.logistic import Logistic
 from models.made.masked_dense import MaskedDense
 from models.made.network import MADENetwork
+from solvers.heads.logistic import Logistic
+from solvers.systems.autoregressive import Noise, log_likelihood
 
 
 @dataclass(frozen=True)

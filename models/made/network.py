@@ -19,9 +19,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from common.blocks import Start, put_block, take_block
-from common.pytree import pytree
-from models.heads.logistic import LocationScale
+from solvers.heads.logistic import LocationScale
+from solvers.trees.blocks import Start, put_block, take_block
+from solvers.trees.pytree import pytree
 
 Layer: TypeAlias = tuple[Float[Array, "_ _"], Float[Array, " _"]]
 

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
-from models.autoregressive import Noise
-from models.heads.logistic_mixture import DiscretizedLogisticMixture
 from models.pixelcnnpp.network import PixelCNNPPNetwork
 from models.pixelcnnpp.weight_norm import WeightNorm
+from solvers.heads.logistic_mixture import DiscretizedLogisticMixture
+from solvers.systems.autoregressive import Noise
 
 
 @dataclass(frozen=True)

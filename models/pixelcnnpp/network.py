@@ -19,7 +19,6 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from common.blocks import Start
 from models.pixelcnnpp.dense import Dense
 from models.pixelcnnpp.gated_block import elu
 from models.pixelcnnpp.pixel_conv import PixelConv
@@ -27,6 +26,7 @@ from models.pixelcnnpp.pixel_walk import Neighbours, PixelWalk, row_shares
 from models.pixelcnnpp.row_conv import RowConv
 from models.pixelcnnpp.rows_walk import PERIOD, RowsWalk, rows_between, spans
 from models.pixelcnnpp.stack import LEVELS, Lines, Stack
+from solvers.trees.blocks import Start
 
 
 class RowScratch(NamedTuple):

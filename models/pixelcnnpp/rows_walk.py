@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from common.blocks import Start
 from models.pixelcnnpp.gated_block import GatedBlock
 from models.pixelcnnpp.stack import LEVELS, Channels, Lines
+from solvers.trees.blocks import Start
 
 PERIOD = 2 ** (LEVELS - 1)  # tiles that start at multiples of so many rows have the same spans
 

@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from common.pytree import pytree
 from common.table import Table
 from models.layers.products import matmul
 from models.rnn.jacobian import CellJacobian
+from solvers.trees.pytree import pytree
 
 # Activations, each with its derivative.
 ACTIVATIONS: Table[Callable[[Array], tuple[Array, Array]]] = Table(

@@ -16,10 +16,10 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float
 
-from common.recurrence import shifted
 from models.rnn.cells import RecurrentCell
 from models.rnn.network import RNNNetwork
 from models.rnn.systems import BackwardRNN
+from solvers.systems.recurrence import shifted
 
 
 def output_gradients(model: RNNNetwork, states: Any, targets: Float[Array, "T B O"]) -> Any:

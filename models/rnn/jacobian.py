@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from common.pytree import pytree
 from models.layers.products import matmul
+from solvers.trees.pytree import pytree
 
 
 @pytree

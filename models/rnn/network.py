@@ -8,10 +8,10 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from common.pytree import pytree
 from models.layers.products import matmul
 from models.rnn.cells import RecurrentCell
 from models.rnn.systems import ForwardRNN
+from solvers.trees.pytree import pytree
 
 
 @pytree

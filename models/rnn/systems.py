@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from common.blocks import Start, take_block
-from common.pytree import pytree
-from common.recurrence import Recurrence
 from models.rnn.cells import RecurrentCell
 from models.rnn.jacobian import CellJacobian
+from solvers.systems.recurrence import Recurrence
+from solvers.trees.blocks import Start, take_block
+from solvers.trees.pytree import pytree
 
 X = TypeVar("X")
 

@@ -14,9 +14,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from common.pytree import pytree
 from models.layers.normal import Normal
 from models.wavenet.stack import Shares
+from solvers.trees.pytree import pytree
 
 
 @pytree

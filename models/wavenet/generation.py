@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int
 
-from common.pytree import pytree
-from models.autoregressive import AutoregressiveSystem
 from models.wavenet.network import WaveNetCache, WaveNetNetwork
+from solvers.systems.autoregressive import AutoregressiveSystem
+from solvers.trees.pytree import pytree
 
 _CHUNK = 1024  # samples whose noise is drawn at once
 

@@ -12,8 +12,8 @@ from typing import TypeAlias
 import jax
 from jaxtyping import Array, Float
 
-from common.pytree import pytree
 from models.layers.products import matmul
+from solvers.trees.pytree import pytree
 
 
 @pytree

@@ -14,8 +14,6 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from models.autoregressive import Noise
-from models.heads.categorical import Argmax, Gumbel
 from models.layers.normal import Normal
 from models.wavenet.blocks import BLOCKS
 from models.wavenet.conditioning import Conditioning, ConditioningWeights
@@ -24,6 +22,8 @@ from models.wavenet.quantization import QUANTIZERS, Linear, Quantizer
 from models.wavenet.rings import Rings
 from models.wavenet.stack import CausalStack
 from models.wavenet.streaming import StreamingNetwork
+from solvers.heads.categorical import Argmax, Gumbel
+from solvers.systems.autoregressive import Noise
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from common.blocks import Start
-from common.pytree import pytree
 from models.wavenet.readout import Readout
 from models.wavenet.rings import Rings
 from models.wavenet.stack import CausalStack, Stretch
+from solvers.trees.blocks import Start
+from solvers.trees.pytree import pytree
 
 EMPTY, FIRST = 0, 1  # ids counted from the number of classes
 
@@ -74,7 +74,7 @@ class FirstLayer:
 @pytree
 @dataclass(frozen=True)
 class WaveNetNetwork:
-    """A CausalNetwork (see models/autoregressive.py) over class ids.
+    """A CausalNetwork (see solvers/systems/autoregressive.py) over class ids.
 
     ``begin`` is the cache that equation 0 starts from and ``origin`` its time: 0 and empty, or the end of a prompt.
     """

@@ -8,8 +8,8 @@ from typing import TypeAlias
 import jax
 from jaxtyping import Array, Float
 
-from common.pytree import pytree
 from models.wavenet.layers import product
+from solvers.trees.pytree import pytree
 
 
 @pytree

@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from common.blocks import Start
+from solvers.trees.blocks import Start
 
 _LATEST = 2**30
 

@@ -18,10 +18,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from common.blocks import Start
-from common.pytree import pytree
 from models.wavenet.layers import Layer, product
 from models.wavenet.rings import Rings, delayed
+from solvers.trees.blocks import Start
+from solvers.trees.pytree import pytree
 
 
 @pytree

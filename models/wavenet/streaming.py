@@ -17,14 +17,14 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from common.blocks import Start
-from common.pytree import pytree
 from models.layers.normal import Normal
 from models.wavenet.blocks import BLOCKS
 from models.wavenet.layers import product
 from models.wavenet.readout import Readout
 from models.wavenet.rings import Rings
 from models.wavenet.stack import CausalStack, Shares
+from solvers.trees.blocks import Start
+from solvers.trees.pytree import pytree
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,10 @@ def fitting(array: np.ndarray, dtype: Any, source: str) -> np.ndarray:
 
 
 def check_agreement(source: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Raise CheckpointError where a config asks for another architecture than a file holds."""
+    """Raise CheckpointError where a config asks for another architecture than a file holds.
+
+    The ``path`` of a user's own model may differ: his file may have moved.
+    """
     for key, value in expected.items():
-        if value is not None and key in found and found[key] != value:
+        if key != "path" and value is not None and key in found and found[key] != value:
             raise CheckpointError(f"{source}: the config says {key}: {value}, the checkpoint {key}: {found[key]}")

@@ -21,7 +21,7 @@ from safetensors.numpy import save
 from common.errors import UserError
 from common.files import write_atomically
 from common.reading import cause
-from models import RENAMED, build, describe_config
+from models import RENAMED, build, describe_model
 from models.weights.checkpoint import Checkpoint, CheckpointError, check_agreement, fitting, flat_state, restore_state
 from models.weights.tensors import read_tensors
 
@@ -46,7 +46,7 @@ def save_checkpoint(path: Path, name: str, model: Any, info: Mapping[str, Any], 
         arrays[key] = np.ascontiguousarray(array)
     metadata = {
         "format": FORMAT,
-        "architecture": json.dumps(describe_config(name, model.config)),
+        "architecture": json.dumps(describe_model(name, model)),
         "info": json.dumps(dict(info)),
         _PACKED: json.dumps(packed),
     }
@@ -63,6 +63,7 @@ def load_native(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
     architecture, info, packed = (_mapping(metadata, key, path) for key in ("architecture", "info", _PACKED))
     architecture = {RENAMED.get(key, key): value for key, value in architecture.items()}
     check_agreement(str(path), architecture, expected)
+    _refuse_code(str(path), architecture, expected)
     try:  # with the config's options, which agree: one that the model does not know is refused
         model = build(architecture | {key: value for key, value in expected.items() if value is not None}, seed=0)
     except UserError as error:
@@ -74,6 +75,16 @@ def load_native(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
     }
     restore_state(model, arrays, str(path))
     return Checkpoint(architecture["name"], model, info)
+
+
+def _refuse_code(source: str, architecture: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Raise CheckpointError where the model is of a user's own file that no config names: weights run no code."""
+    if architecture.get("path") is not None and expected.get("path") is None:
+        file, name = architecture["path"], architecture.get("name")
+        raise CheckpointError(
+            f"{source} is of {name} in {file}, whose code runs only where the config says so: "
+            f"model: {{path: {file}, name: {name}}}"
+        )
 
 
 def _mapping(metadata: Mapping[str, str], key: str, path: Path) -> dict[str, Any]:

@@ -5,17 +5,19 @@ Imports neither flax nor torch, so that it answers at once.
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from pathlib import Path
 from typing import Any
 
-from common.paths import CHECKPOINTS, CONFIGS
+from common.paths import CHECKPOINTS, CONFIGS, RESULTS, ROOT
 from models import SYSTEMS
 from models.weights.downloads import Download, downloaded, downloads
 from runners import RUNNERS
-from runners.report.units import format_bytes
+from runners.report.units import format_bytes, format_duration
 from solvers import SOLVERS, Solver, fits
-from solvers.function import FunctionSystem
+from solvers.systems.function import FunctionSystem
 
 _CHECKPOINTS = CHECKPOINTS / "registry.json"
 _WIDTH = 34
@@ -29,12 +31,13 @@ _MERITS = {
 
 def print_listing() -> None:
     """Print it all to standard output."""
-    print("runners (--runner)")
-    for name in RUNNERS:
-        print(f"  {name}")
-    print("\nconfigs (--config)")
-    for path in sorted(CONFIGS.glob("*.yml")):
-        print(f"  {path.name:<{_WIDTH}} {_first_comment(path)}")
+    print("runners (--runner), and their configs (--config) with the time that a run took where it is recorded")
+    configs = sorted(CONFIGS.glob("*.yml"))
+    for name, place in RUNNERS.places.items():
+        print(f"  {name:<{_WIDTH}} {_first_sentence(place)}")
+        for path in configs:
+            if _runner(path) == name:
+                print(f"    {path.name:<{_WIDTH - 2}} {_took(path):<13} {_first_comment(path)}")
     print("\ncheckpoints (checkpoint: in a config)")
     for name, entry in json.loads(_CHECKPOINTS.read_text()).items():
         print(f"  {name:<{_WIDTH}} {entry['model']} on {entry['dataset']}, {_merit(entry)}")
@@ -66,6 +69,28 @@ def _describe(entry: Download) -> str:
     else:
         size = "size unknown" if entry.approximate_mib is None else f"about {entry.approximate_mib:.0f} MiB"
     return f"{model}, {'downloaded' if path else 'not downloaded'}, {size}, licence {entry.licence}"
+
+
+def _runner(path: Path) -> str | None:
+    """The runner that a config names."""
+    named = re.search(r"^runner: *(\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return named[1] if named else None
+
+
+def _took(path: Path) -> str:
+    """The time that the last run of a config took; a dash where its results are not there, or do not tell."""
+    try:
+        return format_duration(json.loads((RESULTS / path.stem / "results.json").read_text(encoding="utf-8"))["wall_s"])
+    except (OSError, ValueError, KeyError):
+        return "-"
+
+
+def _first_sentence(place: str) -> str:
+    """The first line of a class's docstring, from its source: nothing is imported."""
+    module, name = place.split(":")
+    tree = ast.parse((ROOT / module.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8"))
+    found = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
+    return (ast.get_docstring(found[0]) or "").split("\n")[0] if found else ""
 
 
 def _first_comment(path: Path) -> str:

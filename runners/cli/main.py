@@ -10,21 +10,26 @@ import io
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from rich.console import Console
 
+from common.code import own_traceback
 from common.errors import UserError
 from common.names import unknown
 from common.paths import RESULTS, user_path
 from runners import RUNNERS
+from runners.cli.choice import choose_runner
 from runners.cli.folder import check_folder
+from runners.cli.help import print_help
 from runners.cli.publish import publish
-from runners.config.files import apply_overrides, find_config, read_config
+from runners.config.files import anchor_paths, apply_overrides, find_config, read_config
 from runners.config.schema import UsageError, check_config
 from runners.experiment import RunContext, RunFailure, Runner
 from runners.measure.programs import keep_programs, silence_xla
 from runners.report.console import TextConsole, silence
+from solvers import __version__
 
 INTERRUPTED = 130  # the exit code after Ctrl-C, as shells have it
 LEVELS = ("debug", "info", "warning", "error")
@@ -48,6 +53,15 @@ _OLD_FLAGS = {
 }
 
 
+_ABOUT = """\
+Solve networks as triangular systems of equations by many solvers, and compare their answers and times.
+
+    python main.py --config made_sampler.yml                       run an experiment; results go to plot_data/
+    python main.py --config made_sampler.yml --set batch_size=16   with another value for a key of its config
+    python main.py --config made_sampler.yml --help                the keys of its config
+    python main.py --list                                          which experiments there are"""
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse with one sentence for a mistake."""
 
@@ -65,14 +79,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _main(sys.argv[1:] if arguments is None else arguments, console)
     except UserError as error:
         return _complain(error, 2)
-    except (RunFailure, OSError) as error:
+    except RunFailure as error:
         return _complain(error, 1)
     except KeyboardInterrupt as error:
         return _complain(str(error) or "interrupted; nothing was written that was not complete", INTERRUPTED)
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):  # JAX's word for it
-            raise
+    except Exception as error:
+        return _fail(error)
+
+
+def _fail(error: Exception) -> int:
+    """Say why a run failed: memory, a user's own file, the disk. Any other exception is a fault of ours, and raised."""
+    out_of_memory = isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error)  # JAX's word for it
+    if out_of_memory or isinstance(error, MemoryError):
         return _complain("the device ran out of memory; try a smaller batch_size", 1)
+    shown = own_traceback(error)
+    if shown is not None:
+        with suppress(BrokenPipeError):
+            print(shown, file=sys.stderr)
+        return _complain("your own code failed, at the place above", 1)
+    if isinstance(error, OSError):
+        return _complain(error, 1)
+    raise error
 
 
 def _complain(message: object, code: int) -> int:
@@ -92,50 +119,68 @@ def _main(arguments: Sequence[str], console: Console) -> int:
         console.quiet = options.verbose in _SILENT
         run_download(options.download, console)
         return 0
-    if options.list:
-        from runners.cli.listing import print_listing
-
+    if options.help or options.version or options.list:
         try:
-            print_listing()
+            _tell(options)
             print(end="", flush=True)
         except BrokenPipeError:
             silence(sys.stdout)
         return 0
-    if options.runner is None or options.config is None:
-        raise UsageError("--runner and --config are needed (or --list, to see what there is)")
-    path = find_config(options.config)
+    reference = options.config if options.check is None else options.check
+    if reference is None:
+        raise UsageError("--config is needed, for example --config made_sampler.yml (or --list, to see what there is)")
+    path = find_config(reference)
+    name = choose_runner(options.runner, path, options.set)
     if options.verbose != "debug":
         silence_xla()
-    runner: type[Runner] = RUNNERS[options.runner]
-    config = apply_overrides(read_config(path, runner.Config), options.set, runner.Config)
+    runner: type[Runner] = RUNNERS[name]
+    config = anchor_paths(apply_overrides(read_config(path, runner.Config), options.set, runner.Config), path.parent)
     if options.seed is not None:
         config["seed"] = options.seed
     checked = check_config(runner.Config, config, path.name)
     out = user_path(options.out) if options.out else RESULTS / path.stem
-    check_folder(out)
+    if options.check is None:
+        check_folder(out)
     _use_device(options.device)
     _check_switches()
     keep_programs()
     _set_verbosity(options.verbose, console)
-    context = RunContext(options.runner, path.stem, out.absolute(), console, all_columns=options.verbose == "debug")
+    context = RunContext(name, path.stem, out.absolute(), console, all_columns=options.verbose == "debug")
+    if options.check is not None:
+        from runners.cli.check import check_contracts  # which takes a while
+
+        check_contracts(runner, checked, context)
+        return 0
     publish(runner(checked, context).run(), context)
     return 0
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="main.py", description=__doc__, allow_abbrev=False, formatter_class=argparse.RawTextHelpFormatter
+        prog="main.py",
+        description=_ABOUT,
+        allow_abbrev=False,
+        add_help=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--runner", metavar="NAME", help="which experiment; see --list")
-    add("--config", metavar="FILE", help="a name in configs/ or a path")
+    add("--config", metavar="FILE", help="the experiment: a name in configs/ or a path")
+    add("--runner", metavar="NAME", help="who runs it, where the config does not say so; see --list")
     add("--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="override config keys")
     add("--seed", type=int, metavar="N", help="override the config's seed")
     add("--out", metavar="DIR", help="where results go; default plot_data/<config name>/")
     add("--device", metavar="KIND", help=f"one of {', '.join(DEVICES)}; default: JAX's choice")
-    add("--verbose", metavar="LEVEL", default="info", help=f"one of {', '.join(LEVELS)}; from warning on no progress")
+    add("--verbose", metavar="LEVEL", default="info", help=f"one of {', '.join(LEVELS)}; the last two hide progress")
     add("--list", action="store_true", help="runners, configs, checkpoints, solvers and which goes with which system")
+    add("--check", metavar="FILE", help="hold the model or system of a config against its contract; it is not run")
     add("--download", metavar="NAME", help="fetch published weights; see --list")
+    add("--version", action="store_true", help="print the version")
+    add("--help", "-h", action="store_true", help="print this; with --runner or --config, the keys of such a config")
+    return parser
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     if rest:
         flag = rest[0].split("=")[0]
@@ -151,6 +196,18 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     if options.device is not None and options.device not in DEVICES:
         raise UsageError(unknown("device", options.device, DEVICES))
     return options
+
+
+def _tell(options: argparse.Namespace) -> None:
+    """Print what was asked for about the program itself."""
+    if options.help:
+        print_help(_parser(), options.runner, options.config, options.set)
+    elif options.version:
+        print(f"trisolve {__version__}")
+    else:
+        from runners.cli.listing import print_listing
+
+        print_listing()
 
 
 def _check_alone(options: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ def _header(report: Report, context: RunContext) -> dict[str, Any]:
         "config": dict(report.config),
         "seed": report.config["seed"],
         **describe_environment(),
+        "wall_s": time.perf_counter() - context.began,
     }
 
 

@@ -69,6 +69,18 @@ def apply_overrides(
     return result
 
 
+def anchor_paths(value: Any, folder: Path) -> Any:
+    """A config in which the files of a user's own code, {path: ..., name: ...}, are looked for from ``folder`` on."""
+    if isinstance(value, list):
+        return [anchor_paths(item, folder) for item in value]
+    if not isinstance(value, dict):
+        return value
+    anchored = {key: anchor_paths(item, folder) for key, item in value.items()}
+    if "name" in value and isinstance(value.get("path"), str):
+        anchored["path"] = str((folder / user_path(value["path"])).resolve())
+    return anchored
+
+
 def _set(config: dict[str, Any], path: Sequence[str], value: Any, override: str) -> None:
     node: Any = config
     for depth, part in enumerate(path):

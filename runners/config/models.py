@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import field_validator, model_validator
 
-from models import MODELS, build, describe_config
+from models import build, describe_model, model_class
 from models.weights.checkpoint import Checkpoint
 from models.weights.load import load_checkpoint
 from runners.config.schema import Keys, RunConfig
@@ -18,14 +18,16 @@ class ModelChoice(Keys):
 
     ways: ClassVar[tuple[str, ...]] = ("model", "checkpoint")  # keys that name a model, of which one at least is needed
 
-    model: dict[str, Any] | None = None  # the architecture; may be left out where a checkpoint tells it
+    # The architecture: {name: made, ...options}, or of a model of one's own {path: my_model.py, name: MyModel,
+    # ...options}. It may be left out where a checkpoint tells it.
+    model: dict[str, Any] | None = None
     checkpoint: str | None = None  # a name in the registry or a path; none: random weights, marked as such
 
     @field_validator("model")
     @classmethod
     def _check_name(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
         if value is not None and "name" in value:
-            MODELS.check(value["name"])
+            model_class(value)
         return value
 
     @model_validator(mode="after")
@@ -52,5 +54,5 @@ def random_weights(options: Mapping[str, Any], seed: int) -> Checkpoint:
 
 def resolved(config: RunConfig, checkpoint: Checkpoint) -> dict[str, Any]:
     """A config with every default filled in, the model's too, and what is known of the weights."""
-    model = describe_config(checkpoint.name, checkpoint.model.config)
+    model = describe_model(checkpoint.name, checkpoint.model)
     return {**config.model_dump(), "model": model, "weights": checkpoint.info}

@@ -51,15 +51,16 @@ class RunConfig(Keys):
     successors: ClassVar[Mapping[str, str]] = {}  # of keys that this schema had once
     refusals: ClassVar[Mapping[str, str]] = {}  # of keys that look as if they belonged here, and why they do not
 
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 1234
+    runner: str | None = Field(None, exclude=True)  # which experiment this is a config of; results name it beside it
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 1234  # of all that is drawn at random
 
 
 class DataConfig(Keys):
     """The dataset that a config names, and where its files are."""
 
-    name: str = "mnist5k"
-    root: str | None = None
-    download: bool = False
+    name: str = "mnist5k"  # one of data.DATASETS
+    root: str | None = None  # the folder of its files; null: datasets/ in the current folder
+    download: bool = False  # fetch files that are not there
 
 
 C = TypeVar("C", bound=BaseModel)

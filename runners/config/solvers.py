@@ -10,11 +10,17 @@ from typing import Annotated, Any, TypeAlias
 import jax
 from pydantic import AfterValidator, BeforeValidator, InstanceOf, PlainSerializer
 
-from common.names import unknown
+from common.code import file_of, load_object
+from common.names import lacks, unknown
 from common.options import build_options
+from common.table import Table
 from runners.config.schema import UsageError
-from solvers import SOLVERS, CompositeSolver, Solver, check_pairing, solver_name
+from solvers import SOLVERS as METHODS
+from solvers import CompositeSolver, Solver, check_pairing, solver_name
 
+SOLVERS: Table[type[Solver]] = Table(
+    "solver", {name: f"{kind.__module__}:{kind.__qualname__}" for name, kind in METHODS.items()}
+)
 _OF_ALL = ("max_steps", "repeats", "trace")  # what every entry may have beside its solver's options
 # Options of the two published code bases, and what took their place.
 _SUCCESSORS = {"max_rows": "block_size, in equations", "n_iters": "max_steps", "num_iters": "max_steps"}
@@ -55,7 +61,11 @@ class SolverEntry:
     def record(self) -> dict[str, Any]:
         """The entry as a config has it, every option filled in."""
         own = {"repeats": self.repeats, "trace": self.trace}
-        return {"name": self.name, **self.options, **{key: value for key, value in own.items() if value is not None}}
+        return {
+            **_reference(self.solver),
+            **self.options,
+            **{key: value for key, value in own.items() if value is not None},
+        }
 
     def resolved(self, system: Any) -> SolverEntry:
         """The entry with those options of its solver filled in whose default depends on the system."""
@@ -66,8 +76,14 @@ def solver_options(solver: Solver) -> dict[str, Any]:
     """Every option of a solver as plain values; an inner solver is a mapping of its name and options."""
     options = {field.name: getattr(solver, field.name) for field in dataclasses.fields(solver)}
     if isinstance(solver, CompositeSolver):
-        options["solver"] = {"name": solver_name(solver.inner), **solver_options(solver.inner)}
+        options["solver"] = {**_reference(solver.inner), **solver_options(solver.inner)}
     return options
+
+
+def _reference(solver: Solver) -> dict[str, str]:
+    """What says which solver it is: its name, and where it is a user's own its file."""
+    path = file_of(type(solver))
+    return {**({} if path is None else {"path": path}), "name": solver_name(solver)}
 
 
 def fit_entries(entries: Sequence[SolverEntry], system: Any, where: str = "") -> list[SolverEntry]:
@@ -94,12 +110,12 @@ def refusal(entry: SolverEntry, system: Any) -> str | None:
 
 
 def parse_entry(entry: Any) -> SolverEntry:
-    """Build an entry from {name: ..., option: ...} or from a bare name.
+    """Build an entry from {name: ..., option: ...}, with a ``path`` where it is a user's own, or from a bare name.
 
     Raises ValueError: one sentence that names the unknown solver or option and the valid ones.
     """
     name, options = _name_and_options(entry)
-    kind = SOLVERS[name]
+    kind = _solver_class(name, options.pop("path", None))
     max_steps, repeats = (_count(options.pop(key, None), f"solver {name}: {key}") for key in ("max_steps", "repeats"))
     trace = options.pop("trace", None)
     if not isinstance(trace, bool | None):
@@ -116,6 +132,19 @@ def _name_and_options(entry: Any) -> tuple[Any, dict[str, Any]]:
     return entry["name"], {key: value for key, value in entry.items() if key != "name"}
 
 
+def _solver_class(name: Any, path: Any) -> type[Solver]:
+    """The class of that name, one of SOLVERS or in a user's own file. Raises ValueError where there is none such."""
+    if path is None:
+        return SOLVERS[name]
+    kind = load_object(path, name)
+    if not isinstance(kind, type) or not issubclass(kind, Solver):
+        raise ValueError(f"solver {name} in {path} should be a class that extends Solver")
+    missing = kind.__abstractmethods__ | (set() if isinstance(getattr(kind, "requires", None), type) else {"requires"})
+    if missing:
+        raise ValueError(f"solver {name} in {path}: {lacks(missing, set(dir(kind)) - set(dir(Solver)))}")
+    return kind
+
+
 def _build_solver(name: str, kind: type[Solver], options: Mapping[str, Any], of_all: Sequence[str] = ()) -> Solver:
     """The solver of a name with its options, checked; ``of_all`` are options that the entry has beside them."""
     _check_names(name, options, [*(field.name for field in dataclasses.fields(kind)), *of_all])
@@ -130,10 +159,12 @@ def _build_composite(kind: type[CompositeSolver], options: Mapping[str, Any]) ->
     if "solver" not in options:
         return build_options(kind, options)
     name, inner_options = _name_and_options(options["solver"])
+    path = inner_options.pop("path", None)
     admitted = [other for other, inner in SOLVERS.items() if kind.admits(inner())]
-    if name not in admitted:
+    if path is None and name not in admitted:
         raise ValueError(unknown("inner solver", name, admitted))
-    solver = build_options(kind, {**options, "solver": _build_solver(name, SOLVERS[name], inner_options)})
+    inner = _build_solver(name, _solver_class(name, path), inner_options)
+    solver = build_options(kind, {**options, "solver": inner})
     if "tol" in inner_options and solver.solver.tol != solver.tol:
         raise ValueError(
             f"tol {solver.solver.tol:g} of the inner solver differs from {solver.tol:g}, that of the whole; parts are "

@@ -13,7 +13,7 @@ from rich.console import Console
 from common.errors import UserError
 from runners.config.solvers import SolverEntry
 from runners.measure.interrupt import KeepingDone
-from runners.measure.job import Job, Plan, Row
+from runners.measure.job import MISMATCH, Job, Plan, Row
 from runners.measure.progress import SolveProgress
 from runners.measure.timing import Times, time_calls
 from runners.report.table import Cells, Column, ResultTable
@@ -74,6 +74,21 @@ class Comparison:
     def fastest(self) -> str | None:
         """The label of the best row, if there is one."""
         return self.best.label if self.best else None
+
+    @property
+    def complaint(self) -> str | None:
+        """Why the run failed: a solver was not measured, did not converge, or not to an answer of the system's."""
+        if self.failure is not None:
+            return self.failure
+        for row in self.rows:
+            if row.status is not Status.CONVERGED:
+                return f"{row.label}: {row.status.sentence}"
+            if row.mismatched_equations and row.entry.solver.tol <= MISMATCH:  # else a rough answer was asked for
+                return (
+                    f"{row.label}: the solver converged, but {row.mismatched_equations} equations differ from the "
+                    "reference sweep; the model's blocks or caches do not agree with its sweep (see check_system)"
+                )
+        return None
 
     def record(self, row: Row) -> dict[str, Any]:
         """A row as results.json holds it.

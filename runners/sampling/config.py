@@ -20,7 +20,7 @@ class SamplerConfig(ModelChoice, RunConfig):
         **dict.fromkeys(("dataset", "data_dir"), "known_pixels, where images are completed; samplers read no others")
     }
 
-    batch_size: Count = 16
+    batch_size: Count = 16  # samples, drawn together
     noise_file: str | None = None  # an .npz with the noise's arrays, batch first, named as the model documents
     head: dict[str, Any] = Field(default_factory=dict)  # options of the output distribution: {temperature: 0.9}
     known_pixels: KnownPixels | None = None  # images that are completed: their first pixels are given

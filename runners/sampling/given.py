@@ -16,13 +16,13 @@ from common.names import unknown
 from common.paths import user_path
 from data import load_dataset
 from data.audio.clip import AudioError, load_clip
-from models.autoregressive import Known
 from models.capabilities import ImageModel
 from models.wavenet.conditioning import Conditioning
 from models.wavenet.generation import prompted
 from models.wavenet.network import WaveNetNetwork
 from runners.config.arrays import open_arrays
 from runners.config.schema import Count, DataConfig, Keys, UsageError
+from solvers.systems.autoregressive import Known
 
 _PIECE = 16384  # samples of a prompt that are read at once
 # The arrays of a file with conditioning, how many axes they have, and what they hold.

@@ -11,12 +11,11 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 
 from runners.measure.comparison import Comparison, comparison_table
-from runners.measure.job import FRAME_SAMPLES, MISMATCH
+from runners.measure.job import FRAME_SAMPLES
 from runners.plotting.convergence import Rows, Traces, convergence_figure, to_files
 from runners.plotting.picture import Picture, sample_grid
 from runners.plotting.solving_gif import GifRow, solving_gif
 from runners.report.report import Artifact, Report
-from solvers import Status
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def sampling_report(title: str, config: Mapping[str, Any], comparison: Compariso
         artifacts=[*_pictures(title, comparison, samples, rows, traces, frames), *samples.artifacts],
         tables=[comparison_table(comparison, title)],
         sentences=[skipped.sentence for skipped in comparison.skipped],
-        failure=comparison.failure or _failure(comparison),
+        failure=comparison.complaint,
         interrupted=comparison.interrupted,
     )
 
@@ -91,16 +90,3 @@ def _pictures(
         yield Picture(
             "solving.gif", lambda: solving_gif([GifRow(label, **found) for label, found in frames.items()], title)
         )
-
-
-def _failure(comparison: Comparison) -> str | None:
-    """The first row that did not converge, or whose answer is not one of the system's."""
-    for row in comparison.rows:
-        if row.status is not Status.CONVERGED:
-            return f"{row.label}: {row.status.sentence}"
-        if row.mismatched_equations and row.entry.solver.tol <= MISMATCH:  # else a rough answer was asked for
-            return (
-                f"{row.label}: the solver converged, but {row.mismatched_equations} equations differ from the "
-                "reference sweep; the model's blocks or caches do not agree with its sweep (see check_system)"
-            )
-    return None

@@ -13,11 +13,11 @@ from runners.report.report import Report
 from runners.sampling.config import SamplerConfig, WaveNetSamplerConfig
 from runners.sampling.report import sampling_report
 from runners.sampling.sound import sound_subject
-from runners.sampling.subject import Subject, image_subject
+from runners.sampling.subject import Subject, image_subject, load_model
 
 
 class SamplerRunner:
-    """Any registered model of images under any list of solvers, compared in one table and pictures."""
+    """Any model of images, or one that states its own equations, under any list of solvers, compared in one table."""
 
     Config: ClassVar[type[RunConfig]] = SamplerConfig
     model_name: ClassVar[str | None] = None  # a subclass may insist on one model
@@ -29,6 +29,12 @@ class SamplerRunner:
         self.context = context
         self.subject = self.bind(config, context, self.model_name)
         self.config = config.model_copy(update={"solvers": fit_entries(config.solvers, self.subject.system)})
+
+    @classmethod
+    def to_check(cls, config: SamplerConfig, context: RunContext) -> tuple[str, Any]:
+        """The model that is sampled from."""
+        checkpoint = load_model(config, context.runner, cls.model_name)
+        return checkpoint.name, checkpoint.model
 
     def run(self) -> Report:
         """Compare the solvers; the report fails where one did not converge."""

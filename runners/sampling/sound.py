@@ -11,10 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from common.table import Table
 from data.audio.clip import load_clip
-from models.autoregressive import AutoregressiveSystem
 from models.capabilities import ImageModel, SoundModel, require
-from models.heads.categorical import HEADS
 from models.wavenet.generation import Generation
 from models.wavenet.network import WaveNetNetwork
 from models.weights.checkpoint import Checkpoint
@@ -38,7 +37,11 @@ from runners.sampling.subject import (
     noise_in_files,
     replace_head,
 )
+from solvers.systems.autoregressive import AutoregressiveSystem
 
+HEADS: Table[Any] = Table(
+    "head", {"argmax": "solvers.heads.categorical:Argmax", "gumbel": "solvers.heads.categorical:Gumbel"}
+)
 _EMBEDDED = "speech"  # what weights that were trained on the embedded clip say of themselves
 
 

@@ -19,21 +19,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
+from common.code import file_of
 from common.names import unknown
 from common.options import build_options
 from common.paths import user_path
 from models import SAMPLERS
-from models.autoregressive import AutoregressiveSystem, Head, Noise
-from models.capabilities import ImageModel, SoundModel
+from models.capabilities import EquationModel, ImageModel, SoundModel, require
 from models.weights.checkpoint import Checkpoint
 from runners.config.arrays import open_arrays
 from runners.config.models import load
 from runners.config.schema import UsageError
+from runners.config.systems import usable_system
 from runners.experiment import RunContext
 from runners.measure.comparison import Comparison
 from runners.sampling.config import SamplerConfig
 from runners.sampling.given import load_known
 from runners.sampling.report import Samples
+from solvers.systems.autoregressive import AutoregressiveSystem, Head, Noise
 
 
 @dataclass(frozen=True)
@@ -41,18 +43,22 @@ class Subject:
     """A model ready to be sampled from."""
 
     checkpoint: Checkpoint
-    system: AutoregressiveSystem  # its equations, for noise that is fixed
+    system: Any  # its equations, for noise that is fixed
     head: Mapping[str, Any]  # the output distribution's options, as a config has them
     words: str  # of which model, for titles
     present: Callable[[Comparison, str], Samples]  # what a comparison found, with the title of its pictures
 
 
 def image_subject(config: SamplerConfig, context: RunContext, name: str | None) -> Subject:
-    """The equations of a batch of images. ``name`` is the model on which the runner insists, if it does.
+    """The equations of a batch of images, or those that a model states itself.
+
+    ``name`` is the model on which the runner insists, if it does.
 
     Raises UserError where the config asks for what cannot be had.
     """
     checkpoint = load_model(config, context.runner, name)
+    if isinstance(checkpoint.model, EquationModel):
+        return equation_subject(config, checkpoint)
     model = _image_model(checkpoint, context.runner)
     head, grid = replace_head(model.head, config.head), model.grid
     noise = make_noise(config, head, grid)
@@ -74,6 +80,27 @@ def image_subject(config: SamplerConfig, context: RunContext, name: str | None) 
     )
 
 
+def equation_subject(config: SamplerConfig, checkpoint: Checkpoint) -> Subject:
+    """The equations of a model that states them itself, with noise of its own from the seed.
+
+    Raises UsageError where they cannot be had, or the config has keys that only models of images have.
+    """
+    for option in ("noise_file", "head", "known_pixels"):
+        if getattr(config, option):
+            raise UsageError(f"{option} does not go with {checkpoint.name}, which states its equations itself")
+    key = jax.random.key(config.seed)
+    system = usable_system(checkpoint.model.equations(key, config.batch_size), f"model {checkpoint.name}")
+    leaves = jax.tree.leaves(system.initial_guess())
+    if len(leaves) != 1 or leaves[0].ndim < 2:
+        raise UsageError(f"model {checkpoint.name}: its samples should be one array (T, batch, ...); see SystemRunner")
+
+    def present(comparison: Comparison, title: str) -> Samples:
+        (samples,) = jax.tree.leaves(comparison.reference)
+        return Samples(np.moveaxis(np.asarray(samples), 1, 0), {})
+
+    return Subject(checkpoint, system, {}, in_words(config, checkpoint), present)
+
+
 def _image_model(checkpoint: Checkpoint, runner: str) -> ImageModel:
     model = checkpoint.model
     if isinstance(model, ImageModel):
@@ -83,6 +110,8 @@ def _image_model(checkpoint: Checkpoint, runner: str) -> ImageModel:
             f"{runner} does not know how long a sample of {checkpoint.name} is; use WaveNetSamplerRunner, whose config "
             "says it (num_samples)"
         )
+    if file_of(type(model)) is not None:
+        require(model, ImageModel)  # the sentence says what is lacking
     raise UsageError(f"model {checkpoint.name} is not one to sample from; valid: {', '.join(SAMPLERS)}")
 
 

@@ -17,11 +17,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float32, Int
 
-from common.pytree import pytree
 from models.capabilities import Streamable, require
 from models.wavenet.quantization import Quantizer
 from models.wavenet.streaming import StreamingNetwork, StreamState
 from runners.config.schema import UsageError
+from solvers.trees.pytree import pytree
 
 
 class Heard(NamedTuple):

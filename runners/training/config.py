@@ -13,6 +13,7 @@ from runners.config.schema import Count, DataConfig, Keys, RunConfig
 # Keys that change nothing about the training itself: a run may go on with others.
 _FREE: dict[str, Any] = {
     "data": {"root", "download"},
+    "model": {"path"},
     **dict.fromkeys(("save_every_s", "state_dir", "eval_every_epochs", "sample_every_epochs", "show_s"), True),
     **dict.fromkeys(("prompt_s", "stop_after", "weights_dtype", "checkpoint_name"), True),
 }
@@ -26,7 +27,9 @@ class TrainConfig(RunConfig):
         "checkpoint": "a training begins with random weights, and goes on by itself from what state_dir holds"
     }
 
-    model: dict[str, Any]  # the architecture: name and options, as in models.MODELS
+    # The architecture: {name: made, ...options}, or of a model of one's own {path: my_model.py, name: MyModel,
+    # ...options}.
+    model: dict[str, Any]
 
     epochs: Count = 60
     stop_after: Count | None = None  # end after this many epochs, though the schedule is laid out for ``epochs``
@@ -50,10 +53,10 @@ class TrainConfig(RunConfig):
     def _check_model(cls, value: dict[str, Any]) -> dict[str, Any]:
         """The mapping with every option filled in; ModelError is a ValueError that names what is wrong."""
         config = model_config(value)
-        name = str(value["name"])
-        if name not in cls.trains:
+        name, path = str(value["name"]), value.get("path")
+        if path is None and name not in cls.trains:
             raise ValueError(f"{name} is not a model that is trained so; valid: {', '.join(cls.trains)}")
-        return describe_config(name, config)
+        return describe_config(name, config, path)
 
     def identity(self) -> dict[str, Any]:
         """The keys that the trained weights and the history depend on, as plain values."""

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
+from common.code import file_of
+from models.capabilities import ImageModel, require
 from models.weights.load import load_checkpoint
 from runners.config.models import resolved
 from runners.config.schema import RunConfig, UsageError
@@ -42,6 +44,12 @@ class EvaluateRunner:
         name, model = self.checkpoint.name, self.checkpoint.model
         self.evaluation = task_for(name, model).evaluation(config, name, model)
 
+    @classmethod
+    def to_check(cls, config: EvaluateConfig, context: RunContext) -> tuple[str, Any]:
+        """The model that is evaluated."""
+        checkpoint = load_checkpoint(config.checkpoint, config.model)
+        return checkpoint.name, checkpoint.model
+
     def run(self) -> Report:
         """Evaluate all examples; RunFailure where a mean is not finite."""
         began, evaluation = time.perf_counter(), self.evaluation
@@ -67,6 +75,8 @@ def task_for(name: str, model: Any) -> type[TrainTask]:
     for task in TASKS:
         if isinstance(model, task.capability):
             return task
+    if file_of(type(model)) is not None:
+        require(model, ImageModel)  # the sentence says what is lacking
     raise UsageError(f"model {name} has no metrics: it is not one that is trained here")
 
 

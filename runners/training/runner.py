@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from common.paths import RUNS, user_path
 from models import build, describe_config
@@ -49,6 +49,11 @@ class TrainRunner:
         if folder.resolve().is_relative_to(context.out.resolve()):
             raise UsageError(f"state_dir {folder} lies in the results folder, which is replaced; choose another")
         self.store = StateStore(folder, config.identity(), context.console)
+
+    @classmethod
+    def to_check(cls, config: TrainConfig, context: RunContext) -> tuple[str, Any]:
+        """The model that is trained, as it is before."""
+        return str(config.model["name"]), build(config.model, config.seed)
 
     def run(self) -> Report:
         """Train to the end.

@@ -17,11 +17,11 @@ from jaxtyping import Array, Int
 from pydantic import TypeAdapter
 
 from models import build
-from models.autoregressive import AutoregressiveSystem
 from models.wavenet.generation import begin
 from models.wavenet.network import WaveNetNetwork
 from runners.measure.generation import CompiledGeneration, state_bytes
 from runners.measure.timing import Times, time_call, time_calls
+from solvers.systems.autoregressive import AutoregressiveSystem
 
 
 @dataclass(frozen=True)

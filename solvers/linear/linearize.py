@@ -11,8 +11,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Inexact, Int
 
-from common.blocks import Start
-from solvers.system import LinearizedMarkovSystem, VectorizedMarkovSystem
+from ..system import LinearizedMarkovSystem, VectorizedMarkovSystem
+from ..trees.blocks import Start
 
 
 def ravel(x: Any) -> Float[Array, "S B D"]:

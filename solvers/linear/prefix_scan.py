@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from solvers.linear.matrices import Matrices, matrices
+from .matrices import Matrices, matrices
 
 SEQUENTIAL_UP_TO = 40  # elements: a step for each costs less than another level of chunks
 LONGEST_CHUNK = 16  # elements: longer chunks lengthen the chain, shorter ones fold more often

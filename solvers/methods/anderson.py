@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from solvers.equations import compare, isolated, prefix_mask, select
-from solvers.methods.jacobi import next_frontier
-from solvers.solver import Solver, StepInfo
-from solvers.system import TriangularSystem
+from ..equations import compare, isolated, prefix_mask, select
+from ..solver import Solver, StepInfo
+from ..system import TriangularSystem
+from .jacobi import next_frontier
 
 
 class AndersonState(NamedTuple):

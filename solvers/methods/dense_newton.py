@@ -12,12 +12,12 @@ from jax import lax
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int
 
-from solvers.equations import compare, is_segmented, isolated
-from solvers.linear.linearize import num_features, ravel, unravel
-from solvers.methods.jacobi import next_frontier
-from solvers.methods.newton import Linearization, accept
-from solvers.solver import Solver, StepInfo
-from solvers.system import TriangularSystem
+from ..equations import compare, is_segmented, isolated
+from ..linear.linearize import num_features, ravel, unravel
+from ..solver import Solver, StepInfo
+from ..system import TriangularSystem
+from .jacobi import next_frontier
+from .newton import Linearization, accept
 
 
 @dataclass(frozen=True)

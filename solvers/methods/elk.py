@@ -10,13 +10,13 @@ from typing import Any, ClassVar, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from solvers.equations import prefix_mask
-from solvers.linear.linearize import jacobian_sweeps, jacobians, ravel, unravel
-from solvers.linear.matrices import matrices
-from solvers.linear.prefix_scan import affine_scan, covariance_scan
-from solvers.methods.newton import Linearize, accept, linearized
-from solvers.solver import Solver, StepInfo
-from solvers.system import MarkovSystem
+from ..equations import prefix_mask
+from ..linear.linearize import jacobian_sweeps, jacobians, ravel, unravel
+from ..linear.matrices import matrices
+from ..linear.prefix_scan import affine_scan, covariance_scan
+from ..solver import Solver, StepInfo
+from ..system import MarkovSystem
+from .newton import Linearize, accept, linearized
 
 _LEAST, _LARGEST = 1e-8, 1e8  # weights: beyond these a step is Newton's, or none, to the accuracy of float32
 

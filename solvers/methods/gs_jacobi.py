@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from common.blocks import put_block, take_block
-from solvers.blocks import BlockSolver, count_blocks
-from solvers.equations import compare, isolated, tolerated
-from solvers.methods.jacobi import next_frontier
-from solvers.solver import StepInfo
+from ..blocks import BlockSolver, count_blocks
+from ..equations import compare, isolated, tolerated
+from ..solver import StepInfo
+from ..trees.blocks import put_block, take_block
+from .jacobi import next_frontier
 
 
 class GSJacobiState(NamedTuple):

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from solvers.equations import compare, isolated, prefix_mask, select
-from solvers.solver import Solver, StepInfo
-from solvers.system import TriangularSystem
+from ..equations import compare, isolated, prefix_mask, select
+from ..solver import Solver, StepInfo
+from ..system import TriangularSystem
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from solvers.blocks import BlockSolver, count_blocks
-from solvers.equations import compare, isolated
-from solvers.methods.sequential import substitute_forward
-from solvers.solver import StepInfo
+from ..blocks import BlockSolver, count_blocks
+from ..equations import compare, isolated
+from ..solver import StepInfo
+from .sequential import substitute_forward
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from common.recurrence import shifted
-from solvers.equations import compare, isolated, magnitude, prefix_mask, select
-from solvers.linear.linearize import jacobian_sweeps, jacobians, ravel, unravel
-from solvers.linear.prefix_scan import affine_scan
-from solvers.methods.jacobi import next_frontier
-from solvers.solver import Solver, StepInfo
-from solvers.system import MarkovSystem
+from ..equations import compare, isolated, magnitude, prefix_mask, select
+from ..linear.linearize import jacobian_sweeps, jacobians, ravel, unravel
+from ..linear.prefix_scan import affine_scan
+from ..solver import Solver, StepInfo
+from ..system import MarkovSystem
+from ..systems.recurrence import shifted
+from .jacobi import next_frontier
 
 # (system, previous, start) -> the transitions and matrices (S, B, D, D), or diagonals (S, B, D), that stand for their
 # Jacobians; see linearize.py.

@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from common.recurrence import shifted
-from solvers.equations import compare, isolated, magnitude, prefix_mask, select
-from solvers.linear.linearize import in_reals, ravel, unravel
-from solvers.linear.prefix_scan import affine_scan
-from solvers.methods.jacobi import next_frontier
-from solvers.solver import Solver, StepInfo
-from solvers.system import AffineMarkovSystem
+from ..equations import compare, isolated, magnitude, prefix_mask, select
+from ..linear.linearize import in_reals, ravel, unravel
+from ..linear.prefix_scan import affine_scan
+from ..solver import Solver, StepInfo
+from ..system import AffineMarkovSystem
+from ..systems.recurrence import shifted
+from .jacobi import next_frontier
 
 
 @dataclass(frozen=True)

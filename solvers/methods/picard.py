@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from common.blocks import Start
-from solvers.linear.linearize import ravel, transitions
-from solvers.methods.newton import scan_step
-from solvers.solver import Solver, StepInfo
-from solvers.system import MarkovSystem
+from ..linear.linearize import ravel, transitions
+from ..solver import Solver, StepInfo
+from ..system import MarkovSystem
+from ..trees.blocks import Start
+from .newton import scan_step
 
 
 @dataclass(frozen=True)

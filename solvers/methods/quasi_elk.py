@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from jaxtyping import Array, Float
 
-from solvers.linear.linearize import diagonals
-from solvers.methods.elk import LevenbergMarquardt
-from solvers.methods.newton import Linearize
+from ..linear.linearize import diagonals
+from .elk import LevenbergMarquardt
+from .newton import Linearize
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from solvers.linear.linearize import diagonals, estimated_diagonals, jacobian_sweeps
-from solvers.methods.newton import scan_step
-from solvers.solver import Solver, StepInfo
-from solvers.system import MarkovSystem
+from ..linear.linearize import diagonals, estimated_diagonals, jacobian_sweeps
+from ..solver import Solver, StepInfo
+from ..system import MarkovSystem
+from .newton import scan_step
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int
 
-from solvers.composite import CompositeSolver
-from solvers.equations import tolerated
-from solvers.methods.jacobi import Jacobi
-from solvers.solver import Solver, StepInfo
-from solvers.system import SegmentedSystem
+from ..composite import CompositeSolver
+from ..equations import tolerated
+from ..solver import Solver, StepInfo
+from ..system import SegmentedSystem
+from .jacobi import Jacobi
 
 
 class SegmentedState(NamedTuple):

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int
 
-from common.blocks import Start, put_block, take_block
-from solvers.blocks import block_length, count_blocks
-from solvers.equations import batch_size, compare, isolated, prefix_mask, select
-from solvers.solver import Solver, StepInfo
-from solvers.system import BlockSystem, ForwardSubstitution, TriangularSystem
+from ..blocks import block_length, count_blocks
+from ..equations import batch_size, compare, isolated, prefix_mask, select
+from ..solver import Solver, StepInfo
+from ..system import BlockSystem, ForwardSubstitution, TriangularSystem
+from ..trees.blocks import Start, put_block, take_block
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import Any, ClassVar, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from common.blocks import put_block, take_block
-from solvers.blocks import BlockSolver, count_blocks
-from solvers.equations import compare, isolated
-from solvers.methods.jacobi import next_frontier
-from solvers.solver import StepInfo
-from solvers.system import SlidingBlockSystem
+from ..blocks import BlockSolver, count_blocks
+from ..equations import compare, isolated
+from ..solver import StepInfo
+from ..system import SlidingBlockSystem
+from ..trees.blocks import put_block, take_block
+from .jacobi import next_frontier
 
 
 class SlidingState(NamedTuple):

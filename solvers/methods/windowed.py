@@ -10,15 +10,15 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from common.blocks import Start, put_block, take_block
-from common.pytree import pytree
-from common.recurrence import Recurrence
-from solvers.composite import CompositeSolver
-from solvers.equations import finite_equations, tolerated
-from solvers.linear.linearize import ravel, transitions
-from solvers.methods.newton import Newton
-from solvers.solver import Solver, StepInfo
-from solvers.system import LinearizedMarkovSystem, MarkovSystem
+from ..composite import CompositeSolver
+from ..equations import finite_equations, tolerated
+from ..linear.linearize import ravel, transitions
+from ..solver import Solver, StepInfo
+from ..system import LinearizedMarkovSystem, MarkovSystem
+from ..systems.recurrence import Recurrence
+from ..trees.blocks import Start, put_block, take_block
+from ..trees.pytree import pytree
+from .newton import Newton
 
 
 @pytree

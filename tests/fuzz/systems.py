@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from common.blocks import put_block, take_block
-from common.pytree import pytree
-from common.recurrence import Recurrence
+from solvers.systems.recurrence import Recurrence
+from solvers.trees.blocks import put_block, take_block
+from solvers.trees.pytree import pytree
 
 INTEGERS = ("int8", "int16", "int32", "uint8", "uint16", "uint32", "bool")
 FLOATS = ("float16", "bfloat16", "float32", "complex64")

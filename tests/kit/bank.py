@@ -11,11 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from common.blocks import take_block
-from common.pytree import pytree
-from common.recurrence import Recurrence
 from models import MODELS
-from models.autoregressive import AutoregressiveSystem
 from models.made.model import MADEConfig
 from models.pixelcnnpp.model import PixelCNNPPConfig
 from models.rnn.cells import GRUCell
@@ -23,6 +19,10 @@ from models.rnn.systems import ForwardRNN
 from models.wavenet.conditioning import Conditioning
 from models.wavenet.model import WaveNetConfig
 from solvers import SOLVERS, fits, from_function
+from solvers.systems.autoregressive import AutoregressiveSystem
+from solvers.systems.recurrence import Recurrence
+from solvers.trees.blocks import take_block
+from solvers.trees.pytree import pytree
 
 # The solvers that sample from autoregressive models.
 SAMPLING = [name for name, solver in SOLVERS.items() if fits(solver, AutoregressiveSystem)]

@@ -8,8 +8,8 @@ import math
 import jax
 import jax.numpy as jnp
 
-from models.heads import logistic_mixture as mixtures
-from models.heads.logistic_mixture import LOWEST_U
+from solvers.heads import logistic_mixture as mixtures
+from solvers.heads.logistic_mixture import LOWEST_U
 
 HIGHEST_U = 1.0 - LOWEST_U
 

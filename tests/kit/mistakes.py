@@ -51,7 +51,9 @@ BUILT = ", ".join(RUNNERS)
 OLD = "belongs to an older code base; its successor is"
 
 
-KEYS = "model, checkpoint, batch_size, noise_file, head, known_pixels, solvers, repeats, time_limit_s, trace, seed"
+KEYS = (
+    "model, checkpoint, batch_size, noise_file, head, known_pixels, solvers, repeats, time_limit_s, trace, runner, seed"
+)
 
 
 OF_JACOBI = ("tol", "max_steps", "repeats", "trace")  # beside damping

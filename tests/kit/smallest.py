@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from common.paths import CONFIGS
+
 WAVENET = {"name": "wavenet", "dilations": [2, 1, 3], "num_hidden": 6, "num_classes": 9, "sample_rate": 1000}
 DENSENET = {
     **{"name": "densenet", "growth_rate": 4, "block_layers": [2, 2], "num_init_features": 4, "num_classes": 10},
@@ -41,6 +43,14 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "prompt": {"wav": None, "duration_s": 0.06},
             "solvers": [{"name": "cached_sequential"}, {"name": "jacobi", "trace": False}],
             **{"batch_size": 1, "num_samples": 200, "continue_s": 0.01, "repeats": 1, "seed": 1234},
+        },
+    ),
+    "system": (
+        "SystemRunner",
+        {
+            "system": {"path": str(CONFIGS / "example_system.py"), "name": "make_system", "length": 9, "batch_size": 2},
+            "solvers": ["sequential", {"name": "jacobi", "tol": 0.1}],
+            "repeats": 1,
         },
     ),
     "backprop": (

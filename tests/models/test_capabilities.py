@@ -9,11 +9,12 @@ import pytest
 
 from common.errors import UserError
 from models import MODELS, build
-from models.autoregressive import Head
 from models.capabilities import Classifier, ImageModel, Prepared, SoundModel, Streamable, require
-from models.heads.categorical import HEADS, Argmax, Gumbel
-from models.heads.logistic import Logistic
-from models.heads.logistic_mixture import DiscretizedLogisticMixture
+from runners.sampling.sound import HEADS
+from solvers.heads.categorical import Argmax, Gumbel
+from solvers.heads.logistic import Logistic
+from solvers.heads.logistic_mixture import DiscretizedLogisticMixture
+from solvers.systems.autoregressive import Head
 
 TINY: dict[str, dict[str, Any]] = {
     "made": {"num_inputs": 4, "hidden_sizes": [3]},

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import MODELS, SAMPLERS, describe_config, model_config
-from models.autoregressive import AutoregressiveSystem, log_likelihood
 from models.weights.load import load_checkpoint
 from models.weights.native import save_checkpoint
 from solvers import BlockSystem, ForwardSubstitution, SlidingBlockSystem
 from solvers.methods.sequential import substitute_by_updates, substitute_forward
+from solvers.systems.autoregressive import AutoregressiveSystem, log_likelihood
 from tests.kit.bank import tiny_made, tiny_pixelcnnpp, tiny_wavenet
 
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from common.pytree import pytree
 from solvers import BrokenSystemError, GSJacobi, Jacobi, PairingError, check_system, from_function, solve
+from solvers.trees.pytree import pytree
 from tests.kit.bank import Chain, chain, linear_link, pytree_chain, tiny_made
 from tests.kit.untyped import untyped
 

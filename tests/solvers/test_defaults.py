@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from common.pytree import pytree
 from models import SYSTEMS
 from models.densenet.model import DenseNet, DenseNetConfig
 from models.densenet.systems import DenseBlockSystem, DenseNetSystem
@@ -41,6 +40,7 @@ from solvers import (
     solver_name,
 )
 from solvers.blocks import default_block_size
+from solvers.trees.pytree import pytree
 from tests.kit.bank import Chain, chain, contractive_link, linear_link, tiny_made, tiny_pixelcnnpp, tiny_wavenet
 
 

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from common.pytree import pytree
 from models import MODELS
-from models.autoregressive import AutoregressiveSystem
 from models.made.model import MADEConfig
 from solvers import (
     CachedSequential,
@@ -27,6 +25,8 @@ from solvers import (
     solve,
     start,
 )
+from solvers.systems.autoregressive import AutoregressiveSystem
+from solvers.trees.pytree import pytree
 from tests.kit.bank import Chain, chain, contractive_link, pytree_chain, pytree_system, tiny_made
 
 

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from common.pytree import pytree
-from common.recurrence import Recurrence
 from solvers.lyapunov import advice, largest_lyapunov_exponent, pays
+from solvers.systems.recurrence import Recurrence
+from solvers.trees.pytree import pytree
 
 
 @pytree

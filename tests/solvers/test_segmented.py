@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from common.pytree import pytree
 from solvers import (
     SOLVERS,
     CachedSequential,
@@ -25,6 +24,7 @@ from solvers import (
     TraceOptions,
     solve,
 )
+from solvers.trees.pytree import pytree
 from tests.kit.bank import Chain, chain, contractive_link, counting_link, linear_link
 from tests.kit.untyped import untyped
 

@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from common.paths import user_path
-from common.pytree import pytree
 from data.audio.clip import Waveform, load_clip
 from models.capabilities import SoundModel, require
 from models.wavenet.generation import begin, generate
@@ -23,6 +22,7 @@ from runners.plotting.picture import Picture
 from runners.training.config import ClipConfig
 from runners.training.figures import continuation_figure
 from runners.training.task import ModelOutput
+from solvers.trees.pytree import pytree
 
 fold = jax.jit(lambda model: model.fold())  # the inference form of a model, compiled once for all weights
 

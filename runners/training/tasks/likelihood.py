@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Int32, UInt8
 
-from models.autoregressive import AutoregressiveSystem
 from models.capabilities import ImageModel
 from runners.experiment import RunFailure
 from runners.plotting.picture import Picture, sample_grid
@@ -19,6 +18,7 @@ from runners.training.metrics import BITS_PER_DIM
 from runners.training.task import ModelOutput
 from runners.training.tasks.images import ImageTask, Labelled
 from solvers import CachedSequential, Jacobi, Solver, Status, solve, solver_name
+from solvers.systems.autoregressive import AutoregressiveSystem
 
 NUM_SAMPLES = 64
 

@@ -10,13 +10,13 @@ import pytest
 from flax import nnx
 
 from models import model_config
-from models.autoregressive import AutoregressiveSystem
-from models.heads.logistic import LocationScale, Logistic
 from models.made.model import MADE, MADEConfig, generate_masks, sort_by_degree, unit_degrees
 from models.weights.checkpoint import CheckpointError
 from models.weights.load import load_checkpoint
 from models.weights.native import save_checkpoint
 from solvers import Sequential, solve
+from solvers.heads.logistic import LocationScale, Logistic
+from solvers.systems.autoregressive import AutoregressiveSystem
 
 
 @pytest.mark.parametrize(("num_inputs", "hidden"), [(1, (3,)), (5, (4,)), (30, (40, 20)), (64, (32, 32, 16))])

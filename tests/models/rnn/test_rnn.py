@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.options import build_options
-from common.recurrence import shifted
 from models import SYSTEMS
 from models.rnn.cells import ElmanCell, GRUCell, LSTMCell
 from models.rnn.gradients import backward_system, output_gradients, parameter_gradients
@@ -22,6 +21,7 @@ from models.rnn.systems import BackwardRNN, ForwardRNN
 from solvers import SOLVERS, BlockSystem, ForwardSubstitution, SlidingBlockSystem, check_system, fits, solve
 from solvers.linear import linearize
 from solvers.system import AffineMarkovSystem, LinearizedMarkovSystem
+from solvers.systems.recurrence import shifted
 
 KINDS = {
     "softplus": (ElmanCell, "softplus"),

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.autoregressive import AutoregressiveSystem, Known
-from models.heads.categorical import Argmax
 from models.wavenet.generation import begin, generate
 from solvers import CachedSequential, Jacobi, solve
+from solvers.heads.categorical import Argmax
+from solvers.systems.autoregressive import AutoregressiveSystem, Known
 from tests.kit.bank import tiny_wavenet
 
 B, T, SEED = 2, 23, 5  # programs for T samples are shared

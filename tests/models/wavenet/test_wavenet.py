@@ -10,7 +10,6 @@ import pytest
 from flax import nnx
 
 from models import ModelError, model_config
-from models.heads.categorical import Argmax
 from models.wavenet.conditioning import Conditioning
 from models.wavenet.model import WaveNet, WaveNetConfig
 from solvers import (
@@ -25,6 +24,7 @@ from solvers import (
     Status,
     solve,
 )
+from solvers.heads.categorical import Argmax
 from tests.kit.bank import SAMPLING, WAVENETS, tiny_wavenet
 from tests.kit.compiled_text import while_bodies
 

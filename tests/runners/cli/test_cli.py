@@ -34,9 +34,38 @@ from tests.kit.mistakes import (
     tree,
 )
 
+NO_CONFIG = "--config is needed, for example --config made_sampler.yml (or --list, to see what there is)"
 LINES = [
-    bad("no_arguments", "--runner and --config are needed (or --list, to see what there is)"),
-    bad("no_config", "--runner and --config are needed (or --list, to see what there is)", "--runner", "TrainRunner"),
+    bad("no_arguments", NO_CONFIG),
+    bad("no_config", NO_CONFIG, "--runner", "TrainRunner"),
+    bad(
+        "wrong_pair",
+        "made_sampler.yml is for MADESamplerRunner, not TrainRunner",
+        *("--runner", "TrainRunner", "--config", "made_sampler.yml"),
+    ),
+    bad(
+        "wrong_pair_of_samplers",
+        "wavenet_sampler.yml is for WaveNetSamplerRunner, not SamplerRunner",
+        *("--runner", "SamplerRunner", "--config", "wavenet_sampler.yml"),
+    ),
+    bad(
+        "wrong_pair_by_override",
+        "made_sampler.yml is for TrainRunner, not MADESamplerRunner",
+        *("--runner", "MADESamplerRunner", "--config", "made_sampler.yml", "--set", "runner=TrainRunner"),
+    ),
+    bad(
+        "no_runner",
+        f"c.yml does not say which runner it is for: add a line 'runner: NAME' to it, or give --runner; valid: {BUILT}",
+        *("--config", "{here}/c.yml"),
+        config={"seed": 1},
+    ),
+    bad(
+        "runner_in_config",
+        re.compile("unknown runner 'MADESampler'; did you mean 'MADESamplerRunner'.*"),
+        *("--config", "{here}/c.yml"),
+        config={"runner": "MADESampler"},
+    ),
+    bad("runner_of_no_keys", re.compile("unknown runner 'Train'; .*"), "--runner", "Train", "--help"),
     bad("flag_without_value", "argument --runner: expected one argument", "--runner"),
     bad(
         "unknown_flag_near",
@@ -44,6 +73,7 @@ LINES = [
             "unknown flag '--confg'; did you mean '--config'?",
             "--config",
             *("--runner", "--set", "--seed", "--out", "--device", "--verbose", "--list", "--download", "--help", "-h"),
+            *("--version", "--check"),
         ),
         *("--confg", "x"),
     ),

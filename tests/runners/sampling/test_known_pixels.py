@@ -17,11 +17,11 @@ from PIL import Image
 
 from data import load_dataset
 from models import MODELS, model_config
-from models.autoregressive import AutoregressiveSystem, Known
 from models.weights.native import save_checkpoint
 from runners.cli.main import main
 from runners.config.solvers import parse_entry
 from solvers import SOLVERS, Jacobi, solve
+from solvers.systems.autoregressive import AutoregressiveSystem, Known
 from tests.kit.bank import SAMPLING
 
 BATCH = 3

@@ -128,6 +128,7 @@ RECORD = {
     "versions": dict.fromkeys(("python", "jax", "jaxlib", "flax", "optax", "numpy"), str),
     "precision": str,
     "git_commit": (str, type(None)),
+    "wall_s": float,
     "files": list,
     "skipped": list,
     "system": {"name": str, "num_equations": int, "batch_size": int, "sweep_s": TIMES, "sweep_flops": NUMBER_OR_NONE},

@@ -17,7 +17,6 @@ from scipy.io import wavfile
 from data.audio.stream import SoundStream
 from data.audio.wave_file import AudioError
 from models import MODELS, model_config
-from models.autoregressive import log_likelihood
 from models.weights.native import save_checkpoint
 from models.weights.stream_state import save_state
 from runners.cli.main import main
@@ -25,6 +24,7 @@ from runners.stream.figures import stream_figure
 from runners.stream.journal import Journal
 from runners.stream.listener import Predictor
 from runners.stream.report import StreamResult, stream_report
+from solvers.systems.autoregressive import log_likelihood
 from tests.kit.results import assert_readable, read_results
 
 RATE, T, CHUNK = 1000, 60, 7

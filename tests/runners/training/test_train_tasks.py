@@ -19,11 +19,9 @@ from PIL import Image
 from rich.console import Console
 
 from common.errors import UserError
-from common.pytree import pytree
 from data import load_dataset
 from data.audio.clip import read_wave, write_wave
 from models import build
-from models.heads.categorical import Argmax, Gumbel
 from models.wavenet.quantization import Linear
 from models.weights import registry as checkpoints
 from models.weights.load import load_checkpoint
@@ -37,6 +35,8 @@ from runners.training.store import Snapshot, StateStore
 from runners.training.tasks.audio import AudioTask, jittered
 from runners.training.tasks.classifier import ClassifierTask, confusions, errors_output
 from runners.training.trainer import Trainer
+from solvers.heads.categorical import Argmax, Gumbel
+from solvers.trees.pytree import pytree
 
 DENSENET = {
     "name": "densenet",

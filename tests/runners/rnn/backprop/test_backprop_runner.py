@@ -105,6 +105,7 @@ def test_results_have_every_key(record: dict[str, Any]) -> None:
         "versions",
         "precision",
         "git_commit",
+        "wall_s",
         "files",
     }
     assert set(record) == shared | {"system", "error_reference", "fastest", "rows", "training", "skipped", "findings"}

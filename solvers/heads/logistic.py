@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from models.autoregressive import Noise, check_finite
+from ..systems.autoregressive import Noise, check_finite
 
 
 class LocationScale(NamedTuple):

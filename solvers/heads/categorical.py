@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from common.table import Table
-from models.autoregressive import Noise, check_finite
+from ..systems.autoregressive import Noise, check_finite
 
 _NAME = "gumbel_noise"
 
@@ -82,11 +81,6 @@ class Gumbel:
     def check_noise(self, noise: Noise) -> None:
         """Raise ValueError unless the noise is finite."""
         check_finite(noise)
-
-
-HEADS: Table[type[Argmax | Gumbel]] = Table(
-    "head", {"argmax": "models.heads.categorical:Argmax", "gumbel": "models.heads.categorical:Gumbel"}
-)
 
 
 def _log_prob(logits: Float[Array, "S B K"], values: Int[Array, "S B"]) -> Float[Array, "S B"]:

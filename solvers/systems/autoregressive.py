@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int
 
-from common.blocks import Start, take_block
-from common.pytree import pytree
+from ..trees.blocks import Start, take_block
+from ..trees.pytree import pytree
 
 Noise: TypeAlias = dict[str, Array]  # leaves (T, batch, ...), named as the model documents
 

@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from models.autoregressive import Noise
+from ..systems.autoregressive import Noise
 
 HALF_BIN = 1.0 / 255.0  # half the distance of neighbouring 8-bit values, 2 / 255, on [-1, 1]
 LOWEST_LOG_SCALE = -7.0

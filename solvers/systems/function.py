@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from common.pytree import pytree
-from solvers.equations import batch_size, by_equation, check_layout, isolated, prefix_mask, select
+from ..equations import batch_size, by_equation, check_layout, isolated, prefix_mask, select
+from ..trees.pytree import pytree
 
 X = TypeVar("X")
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int
 
-from common.blocks import Start
+from ..trees.blocks import Start
 
 
 class Recurrence(ABC):

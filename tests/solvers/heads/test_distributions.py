@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.autoregressive import Head
-from models.heads.logistic_mixture import DiscretizedLogisticMixture
+from solvers.heads.logistic_mixture import DiscretizedLogisticMixture
+from solvers.systems.autoregressive import Head
 from tests.kit.inversion import inverted
 
 S, B, M = 256, 4, 3  # one shape for most tests, as every other one compiles anew

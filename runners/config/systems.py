@@ -1,0 +1,62 @@
+"""A system from a user's own file, held against what solvers need of it before anything is compiled."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from common.code import load_object
+from common.names import lacks, unknown
+from runners.config.schema import UsageError
+from solvers import TriangularSystem
+
+
+def make_system(options: Mapping[str, Any], seed: int) -> Any:
+    """What ``name`` in the file ``path`` makes of the other options, and of ``seed`` where it takes one.
+
+    Raises:
+        UserError: there is no such function or class, it takes other options, or what it makes is no system.
+    """
+    for key in ("path", "name"):
+        if options.get(key) is None:
+            raise UsageError(
+                f"system: {key} is missing; expected {{path: my_system.py, name: make_system, ...options}}"
+            )
+    make, source = load_object(options["path"], options["name"]), f"system: {options['name']}"
+    given = {key: value for key, value in options.items() if key not in ("path", "name")}
+    if not callable(make):
+        raise UsageError(f"{source} should be a function or a class that makes a system, not {make!r:.50}")
+    parameters = inspect.signature(make).parameters
+    if not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
+        for key in given:
+            if key not in parameters:
+                raise UsageError(f"{source}: {unknown('option', key, parameters)}")
+    for key, each in parameters.items():
+        plain = each.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        if plain and each.default is inspect.Parameter.empty and key not in given and key != "seed":
+            raise UsageError(f"{source}: option {key} is missing")
+    return usable_system(make(**({"seed": seed} if "seed" in parameters else {}) | given), source)
+
+
+def usable_system(system: Any, source: str) -> Any:
+    """The system, of which a sweep can be traced. Raises UsageError, its sentence after ``source``, where none can."""
+    name, has = type(system).__name__, set(dir(system))
+    missing = {"num_equations", "initial_guess", "sweep"} - has
+    if not isinstance(system, TriangularSystem):
+        raise UsageError(f"{source}: {name} is not a TriangularSystem: {lacks(missing, has)}")
+    if any(leaf is system for leaf in jax.tree.leaves(system)):
+        raise UsageError(
+            f"{source}: {name} is not a pytree; put @jax.tree_util.register_dataclass above its @dataclass"
+        )
+    guess = system.initial_guess()
+    wanted, found = (jax.tree.map(_layout, tree) for tree in (guess, jax.eval_shape(lambda s: s.sweep(guess), system)))
+    if wanted != found:
+        raise UsageError(f"{source}: sweep should give what it is given, {wanted}, not {found}")
+    return system
+
+
+def _layout(leaf: Any) -> str:
+    return f"{leaf.dtype}{list(leaf.shape)}"

@@ -1,0 +1,1 @@
+"""Any system of equations under any list of solvers."""

@@ -1,0 +1,1 @@
+"""Generic systems: from a function, from transitions, from an autoregressive network."""

@@ -1,0 +1,1 @@
+"""Pytrees: frozen dataclasses as such, and blocks of their rows."""
