@@ -127,9 +127,11 @@ def tolerated(tol: float, x: PyTree[Array], scale: Float[Array, " B"] | None = N
     """The largest residual of each sample that counts as converged: tol * max(1, |x|).
 
     Integers have to be equal: where a state holds any, the bound stays below one, the least by which they can differ.
-    ``scale`` is |x| where another state than ``x`` is the yardstick.
+    ``scale`` is |x| where another state than ``x`` is the yardstick. One that is not finite is none: beside it anything
+    would be small.
     """
     bound = tol * jnp.maximum(1.0, magnitude(x) if scale is None else scale)
+    bound = jnp.where(jnp.isfinite(bound), bound, 0.0)
     only_floats = all(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in jax.tree.leaves(x))
     return bound if only_floats else jnp.minimum(bound, 0.5)
 

@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(config, items):
         return
     for item in items:
         if "slow" in item.keywords:
-            item.add_marker(pytest.mark.skip(reason="trains for real; run with --slow"))
+            item.add_marker(pytest.mark.skip(reason="takes long; run with --slow"))
 
 
 @pytest.fixture(scope="session", autouse=True)

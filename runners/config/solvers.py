@@ -148,7 +148,9 @@ def _build_composite(kind: type[CompositeSolver], options: Mapping[str, Any]) ->
 
 
 def _count(value: Any, what: str) -> int | None:
-    """A whole number of at least 1, or None."""
+    """A whole number of at least 1, also where it is written as 1.0e3, or None."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         raise ValueError(f"{what} should be a whole number of at least 1, not {value!r}")
     return value

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from common.paths import RUNS, user_path
-from models import build
+from models import build, describe_config
 from models.weights.load import load_checkpoint
 from models.weights.registry import registry, ship
 from runners.config.schema import RunConfig, UsageError
@@ -42,6 +42,7 @@ class TrainRunner:
         self.config, self.context = config, context
         if config.checkpoint_name is not None:
             check_name(config.checkpoint_name, context)
+            _check_no_less(config.checkpoint_name, config)
         model = build(config.model, config.seed)
         self.trainer = Trainer(config, model, self.Task(config, model))
         folder = user_path(config.state_dir) if config.state_dir else RUNS / context.name
@@ -92,6 +93,27 @@ def check_name(name: str, context: RunContext) -> None:
         raise UsageError(
             f"checkpoint_name {name!r}: the registry has weights of this name from another config ({retrain}); choose "
             "another name, or take its entry out of checkpoints/registry.json"
+        )
+
+
+def _check_no_less(name: str, config: TrainConfig) -> None:
+    """Raise UsageError where weights of that name are of another network, of another seed or of a longer training.
+
+    A try with a few keys overridden has the same command as the training that gave them.
+    """
+    entry = registry().get(name)
+    if entry is None:
+        return
+    shipped = load_checkpoint(name)
+    found = {**describe_config(shipped.name, shipped.model.config), "seed": entry.get("seed")}
+    wanted = {**config.model, "seed": config.seed}
+    different = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
+    if entry.get("epochs", 0) > config.epochs:
+        different.append("epochs")
+    if different:
+        raise UsageError(
+            f"checkpoint_name {name!r}: the registry has weights of this name, trained with another "
+            f"{', '.join(different)}; choose another name, or take its entry out of checkpoints/registry.json"
         )
 
 

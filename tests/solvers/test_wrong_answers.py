@@ -127,3 +127,13 @@ def test_a_first_guess_that_is_not_finite_is_taken_for_zeros():
     for name in ("sequential", "jacobi", "anderson", "gs_jacobi", "newton"):
         solver = SOLVERS[name]()
         np.testing.assert_array_equal(solve(system, solver, x0=guess).value, solve(system, solver).value)
+
+
+@pytest.mark.parametrize("tol", [0.0, 1e-3])
+def test_a_block_that_overflows_is_not_within_any_tolerance(tol):
+    """Its size is infinite then, and beside that any residual would be small."""
+
+    system = Driven(lambda x, step, _: step * x**2, jnp.full((3, 1), 0.5), jnp.full(1, 2.0))
+    solution = solve(system, GSJacobi(block_size=2, tol=tol), x0=jnp.full((3, 1), 1e30))
+    assert solution.outcome is Status.CONVERGED
+    np.testing.assert_array_equal(solution.value, np.full((3, 1), 2.0))

@@ -29,7 +29,7 @@ from tests.kit.compiled_text import while_bodies
 GRAY, RGB = ((8, 4, 1), 2), ((4, 8, 3), 1)
 
 
-@pytest.fixture(scope="module", params=[GRAY, RGB], ids=["gray", "rgb"])
+@pytest.fixture(scope="module", params=[GRAY, pytest.param(RGB, marks=pytest.mark.slow)], ids=["gray", "rgb"])
 def system(request):
     return tiny_pixelcnnpp(*request.param, seed=7, features=4)
 
@@ -107,18 +107,21 @@ def test_no_row_cache_is_copied_in_the_pixel_loop(substitute):
     assert all(elements(shape) < line for shape in copies), f"copied in the loop over pixels: {copies}"
 
 
-def test_memory_of_jacobi_does_not_grow_with_its_steps():
+@pytest.mark.parametrize(
+    "solver",
+    [Jacobi(), *(pytest.param(kind(block_size=8), marks=pytest.mark.slow) for kind in (GSJacobi, SlidingGSJacobi))],
+)
+def test_memory_of_jacobi_does_not_grow_with_its_steps(solver):
     system = tiny_pixelcnnpp(*GRAY, seed=0)
-    for solver in (Jacobi(), GSJacobi(block_size=8), SlidingGSJacobi(block_size=8)):
-        sizes = {
-            jax.jit(lambda s, n=steps, solver=solver: solve(s, solver, max_steps=n, throw=False).value)
-            .lower(system)
-            .compile()
-            .memory_analysis()
-            .temp_size_in_bytes
-            for steps in (2, 20)
-        }
-        assert len(sizes) == 1
+    sizes = {
+        jax.jit(lambda s, n=steps: solve(s, solver, max_steps=n, throw=False).value)
+        .lower(system)
+        .compile()
+        .memory_analysis()
+        .temp_size_in_bytes
+        for steps in (2, 20)
+    }
+    assert len(sizes) == 1
 
 
 @pytest.fixture(scope="module")

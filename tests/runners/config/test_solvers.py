@@ -195,3 +195,9 @@ def test_a_solver_that_is_not_in_the_table_is_called_by_its_class() -> None:
         "Unlisted(max_jacobian_mib=1024)",
         "Unlisted(max_jacobian_mib=2)",
     ]
+
+
+def test_a_whole_number_may_be_written_with_an_exponent() -> None:
+    assert parse_entry({"name": "jacobi", "max_steps": 1e3, "repeats": 2.0}) == parse_entry(
+        {"name": "jacobi", "max_steps": 1000, "repeats": 2}
+    )

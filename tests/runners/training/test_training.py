@@ -368,6 +368,26 @@ def test_name_of_weights_from_another_config_is_refused(tmp_path, capsys):
     assert (checkpoints.CHECKPOINTS / "registry.json").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model": {"name": "made", "num_inputs": 784, "hidden_sizes": [8]}, "epochs": 400}, "another hidden_sizes;"),
+        ({"epochs": 1}, "another epochs;"),
+        ({"epochs": 400, "seed": 5}, "another seed;"),
+    ],
+)
+def test_a_try_does_not_replace_weights_of_its_own_config(changes, words, tmp_path, capsys):
+    """The command that the registry has is that of the config with its keys as they stand."""
+    before = (checkpoints.CHECKPOINTS / "registry.json").read_bytes()
+    config = yaml.safe_load((ROOT / "configs" / "train_made_mnist.yml").read_text())
+    path = tmp_path / "train_made_mnist.yml"
+    path.write_text(yaml.safe_dump({**config, "warmup_steps": 0, "checkpoint_name": "made_mnist", **changes}))
+    assert main(["--runner", "TrainRunner", "--config", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert words in capsys.readouterr().err
+    assert sorted(each.name for each in tmp_path.iterdir()) == [path.name]
+    assert (checkpoints.CHECKPOINTS / "registry.json").read_bytes() == before
+
+
 def test_name_that_another_run_took_in_the_meantime_is_not_overwritten(tmp_path, monkeypatch):
     (tmp_path / "registry.json").write_text('{"tiny": {"file": "tiny.safetensors", "retrain": "otherwise"}}')
     monkeypatch.setattr(checkpoints, "CHECKPOINTS", tmp_path)
