@@ -32,7 +32,7 @@ from .methods.sequential import CachedSequential, Sequential
 from .methods.sliding_gs_jacobi import SlidingGSJacobi
 from .methods.windowed import Windowed
 from .pairing import PairingError, fits
-from .progress import Progress, TraceOptions
+from .progress import Progress, StepReport, TraceOptions
 from .solution import Solution, SolveError, Stats, Status, Trace
 from .solve import solve
 from .solver import Solver, StepInfo
@@ -112,6 +112,7 @@ __all__ = [
     "Stats",
     "Status",
     "StepInfo",
+    "StepReport",
     "SystemReport",
     "Trace",
     "TraceOptions",

@@ -1,6 +1,7 @@
 """The derivative of a solution by the implicit function theorem: one more triangular solve instead of a stored loop.
 
-With x = F(x; w) and J = dF/dx, which is strictly lower triangular, a cotangent v of x becomes one of the parameters by
+With x = F(x; w) and J = dF/dx, which is strictly lower triangular, a tangent dw of the parameters becomes one of x by
+(I - J) dx = (dF/dw) dw (tangent.py), and a cotangent v of x one of the parameters by
 
     u = v + J^T u,    dw = (dF/dw)^T u.
 
@@ -17,6 +18,8 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from .equations import is_segmented
@@ -30,11 +33,11 @@ from .solution import Solution, Status
 from .solver import Solver
 from .system import MarkovSystem
 from .systems.recurrence import Recurrence, shifted
+from .tangent import Leaves, MarkovTangent, TangentSystem, floats, with_floats
 from .trees.blocks import Start, take_block
 from .trees.pytree import pytree
 
 X = TypeVar("X")
-Leaves = list[Array]  # the floating-point leaves of a state: class ids have no derivative
 
 
 @pytree
@@ -61,7 +64,7 @@ class AdjointSystem:
 
     def sweep(self, u: Leaves) -> Leaves:
         """All equations at once, v + J^T u."""
-        _, pull = jax.vjp(lambda leaves: _floats(self.system.sweep(_with_floats(self.x, leaves))), _floats(self.x))
+        _, pull = jax.vjp(lambda leaves: floats(self.system.sweep(with_floats(self.x, leaves))), floats(self.x))
         (pulled,) = pull(self.reverse(u))
         return self.reverse([v + p for v, p in zip(self.cotangent, pulled, strict=True)])
 
@@ -121,9 +124,7 @@ class MarkovAdjoint(Recurrence):
 
     def _pull(self, following: Leaves, point: Any, t: Int[Array, ""]) -> Leaves:
         """J_t^T u for one t, the cotangent of what transition t reads."""
-        _, pull = jax.vjp(
-            lambda leaves: _floats(self.system.transition(_with_floats(point, leaves), t)), _floats(point)
-        )
+        _, pull = jax.vjp(lambda leaves: floats(self.system.transition(with_floats(point, leaves), t)), floats(point))
         (pulled,) = pull(following)
         result: Leaves = pulled
         return result
@@ -143,7 +144,7 @@ def default_adjoint(system: Any, solver: Solver) -> Solver:
 
 def check_adjoint(system: Any, adjoint: Solver) -> None:
     """Raise PairingError unless ``adjoint`` can solve the adjoint equations of ``system``."""
-    kind = _adjoint_kind(system)
+    _, kind = _kinds(system)
     if not fits(adjoint, kind):
         scans = "parallel_scan, cached_sequential, " if kind is MarkovAdjoint else ""
         raise PairingError(
@@ -152,37 +153,45 @@ def check_adjoint(system: Any, adjoint: Solver) -> None:
         )
 
 
-def _adjoint_kind(system: Any) -> type[AdjointSystem] | type[MarkovAdjoint]:
-    return MarkovAdjoint if isinstance(system, MarkovSystem) else AdjointSystem
+def _kinds(system: Any) -> tuple[Any, Any]:
+    """The classes of the tangent's and of the adjoint's equations."""
+    if isinstance(system, MarkovSystem):
+        return MarkovTangent, MarkovAdjoint
+    return TangentSystem, AdjointSystem
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
 def with_implicit_gradient(adjoint: Solver, system: Any, x: X) -> X:
     """``x``, the solution of ``system``, as a differentiable function of the system's leaves."""
     return x
 
 
-def _forward(adjoint: Solver, system: Any, x: X) -> tuple[X, tuple[Any, X]]:
-    solution = with_implicit_gradient(adjoint, system, x)  # so that derivatives of the gradient see x move as well
-    return solution, (system, solution)
+@with_implicit_gradient.defjvp
+def _with_tangent(adjoint: Solver, primals: tuple[Any, X], tangents: tuple[Any, X]) -> tuple[X, Any]:
+    """The solution, and its tangent by (I - J) t = (dF/dw) dw, which ``adjoint`` solves as it solves the transpose."""
+    system, x = primals[0], with_implicit_gradient(adjoint, *primals)  # so that further derivatives see x move
+    _, offset = jax.jvp(lambda system: floats(system.sweep(x)), (system,), (tangents[0],))
+    _, push = jax.linearize(lambda leaves: floats(system.sweep(with_floats(x, leaves))), floats(x))
+    forward, backward = _kinds(system)
 
+    def solve_forward(_: Any, offset: Leaves) -> Leaves:
+        return _found(forward(system, x, offset), adjoint)
 
-def _backward(adjoint: Solver, residuals: tuple[Any, Any], cotangent: Any) -> tuple[Any, Any]:
-    system, x = residuals
-    equations = _adjoint_kind(system)(
-        system, x, [v for v, leaf in _pairs(cotangent, x) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    def solve_backward(_: Any, cotangent: Leaves) -> Leaves:
+        equations = backward(system, x, cotangent)
+        return equations.reverse(_found(equations, adjoint))
+
+    tangent = lax.custom_linear_solve(
+        lambda t: [a - b for a, b in zip(t, push(t), strict=True)], offset, solve_forward, solve_backward
     )
-    # Differentiable itself, or second derivatives would take u for a constant.
-    solution = differentiable(equations, iterate(equations, adjoint), default_adjoint(equations, adjoint))
-    # An adjoint that was not found must not pass for one: neither what stands in its place, nor zeros.
+    return x, with_floats(jax.tree.map(_no_tangent, x), tangent)
+
+
+def _found(equations: Any, solver: Solver) -> Leaves:
+    """The solution of linear equations, NaN where it was not found: neither what stands there nor zeros may pass."""
+    solution = iterate(equations, solver)
     found = solution.sample_status == Status.CONVERGED
-    u = equations.reverse([_where(found, leaf) for leaf in solution.value])
-    _, pull = jax.vjp(lambda system: _floats(system.sweep(x)), system)
-    (gradient,) = pull(u)
-    return gradient, jax.tree.map(_no_cotangent, x)
-
-
-with_implicit_gradient.defvjp(_forward, _backward)
+    return [_where(found, leaf) for leaf in solution.value]
 
 
 def _where(found: Bool[Array, " B"], leaf: Array) -> Array:
@@ -192,22 +201,6 @@ def _where(found: Bool[Array, " B"], leaf: Array) -> Array:
     return jnp.where(found.reshape((1, -1) + (1,) * (leaf.ndim - 2)), leaf, jnp.nan)
 
 
-def _pairs(cotangent: Any, x: Any) -> list[tuple[Any, Array]]:
-    return list(zip(jax.tree.leaves(cotangent), jax.tree.leaves(x), strict=True))
-
-
-def _no_cotangent(leaf: Array) -> Any:
-    return jnp.zeros_like(leaf) if jnp.issubdtype(leaf.dtype, jnp.inexact) else jnp.zeros(leaf.shape, jax.dtypes.float0)
-
-
-def _floats(x: Any) -> Leaves:
-    return [leaf for leaf in jax.tree.leaves(x) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-
-
-def _with_floats(x: X, floats: Leaves) -> X:
-    leaves, treedef = jax.tree.flatten(x)
-    remaining = iter(floats)
-    result: X = jax.tree.unflatten(
-        treedef, [next(remaining) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf for leaf in leaves]
-    )
-    return result
+def _no_tangent(leaf: Array) -> Any:
+    """What stands for the tangent of class ids; a floating-point leaf, whose own tangent takes its place, as it is."""
+    return leaf if jnp.issubdtype(leaf.dtype, jnp.inexact) else np.zeros(leaf.shape, jax.dtypes.float0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -21,7 +22,7 @@ from .equations import (
     tolerated,
 )
 from .pairing import require_fit
-from .progress import RUNNING, Progress, TraceOptions, empty_trace, grow_trace, record
+from .progress import RUNNING, Progress, StepReport, TraceOptions, empty_trace, grow_trace, record
 from .solution import Solution, Stats, Status
 from .solver import Solver, StepInfo
 from .system import GuessingSystem
@@ -37,6 +38,7 @@ def iterate(
     max_steps: int | None = None,
     trace: TraceOptions | None = None,
     state: Progress | None = None,
+    callback: Callable[[StepReport], None] | None = None,
 ) -> Solution[Any]:
     """Repeat the solver's step until every sample is done, from the first guess or from where ``state`` stands.
 
@@ -56,7 +58,7 @@ def iterate(
         progress = start(system, solver, x0=x0, max_steps=max_steps, trace=trace)
     else:
         progress = _resume(system, solver, state, max_steps)
-    return finish(system, advance(system, solver, progress, progress.limit))
+    return finish(system, advance(system, solver, progress, progress.limit, callback))
 
 
 def start(
@@ -127,16 +129,32 @@ def _resume(system: Any, solver: Solver, state: Progress, max_steps: int | None)
     return dataclasses.replace(state, limit=jnp.asarray(limit, jnp.int32), trace=grow_trace(state.trace, limit))
 
 
-@partial(jax.jit, static_argnames=("solver",))
-def advance(system: Any, solver: Solver, progress: Progress, until: int | Int[Array, ""]) -> Progress:
-    """Take steps until all samples are done, the limit is reached, or ``until`` steps have been taken in all."""
+@partial(jax.jit, static_argnames=("solver", "callback"))
+def advance(
+    system: Any,
+    solver: Solver,
+    progress: Progress,
+    until: int | Int[Array, ""],
+    callback: Callable[[StepReport], None] | None = None,
+) -> Progress:
+    """Take steps until all samples are done, the limit is reached, or ``until`` steps have been taken in all.
+
+    ``callback`` is called on the host after each.
+    """
     if system.num_equations == 0:
         return progress
     return lax.while_loop(
         lambda p: p.unfinished & (p.iteration < until),
-        lambda p: _step(system, solver, p),
+        lambda p: _reported(_step(system, solver, p), callback),
         progress,
     )
+
+
+def _reported(progress: Progress, callback: Callable[[StepReport], None] | None) -> Progress:
+    if callback is not None:
+        report = StepReport(progress.iteration, progress.num_steps, progress.residual, progress.frontier)
+        jax.debug.callback(callback, report)
+    return progress
 
 
 def finish(system: Any, progress: Progress, unfinished: Status = Status.MAX_STEPS_REACHED) -> Solution[Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .equations import compare
@@ -21,6 +22,15 @@ class TraceOptions:
     """Ask for a trace, and for errors against ``reference`` (a state) if there is one."""
 
     reference: PyTree[Any] | None = None
+
+
+class StepReport(NamedTuple):
+    """How far a solve has come with a step, for those who watch; arrays of numpy."""
+
+    iteration: Int[Array | np.ndarray, ""]  # steps of the solver so far, this one included
+    num_steps: Int[Array | np.ndarray, ""]  # sequential network evaluations so far
+    residual: Float[Array | np.ndarray, " B"]
+    frontier: Int[Array | np.ndarray, " B"]  # length of the prefix known to be exact
 
 
 @pytree

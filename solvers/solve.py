@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 
 from .implicit import check_adjoint, default_adjoint, differentiable
 from .iterate import iterate
-from .progress import Progress, TraceOptions
+from .progress import Progress, StepReport, TraceOptions
 from .solution import Solution, SolveError, Status
 from .solver import Solver
 from .table import check_pairing
@@ -25,11 +26,12 @@ def solve(
     throw: bool = True,
     state: Progress | None = None,
     adjoint: Solver | None = None,
+    callback: Callable[[StepReport], None] | None = None,
 ) -> Solution[Any]:
     """Solve x_t = f_t(x_0 .. x_{t-1}) for all t.
 
-    ``Solution.value`` has a reverse-mode derivative with respect to the floating-point leaves of ``system``: that of
-    the exact solution, by one solve of the adjoint equations (see implicit.py). Nothing else in it has one.
+    ``Solution.value`` has derivatives, in both modes, with respect to the floating-point leaves of ``system``: those of
+    the exact solution, by one solve of linear equations (see implicit.py). Nothing else in it has any.
 
     Args:
         system: what to solve; must satisfy the protocol that ``solver.requires``.
@@ -42,8 +44,11 @@ def solve(
         throw: raise SolveError where the status is not CONVERGED. Under jit and vmap, where no Python error can depend
             on values, it does nothing: look at ``Solution.status`` there, or call ``Solution.check``.
         state: resume from ``Solution.state``.
-        adjoint: what solves the adjoint equations, if a derivative is taken; default: parallel_scan where a solver of
-            order-one systems found the solution, cached_sequential for other solvers of such a system, else jacobi.
+        adjoint: what solves the adjoint (or tangent) equations, if a derivative is taken; default: parallel_scan where
+            a solver of order-one systems found the solution, cached_sequential for other solvers of such a system, else
+            jacobi.
+        callback: is called with a ``StepReport`` after every step, on the host, under jit and vmap too. A function that
+            is made anew for every call has the solve compiled anew.
 
     Raises:
         PairingError: the system does not satisfy what the solver requires, or its adjoint what ``adjoint`` requires.
@@ -54,9 +59,11 @@ def solve(
     solver = solver.with_tol(tol)
     adjoint = default_adjoint(system, solver) if adjoint is None else adjoint
     check_adjoint(system, adjoint)
-    solution = iterate(system, solver, x0=x0, max_steps=max_steps, trace=trace, state=state)
+    solution = iterate(system, solver, x0=x0, max_steps=max_steps, trace=trace, state=state, callback=callback)
     solution = differentiable(system, solution, adjoint)
     concrete = not isinstance(solution.status, jax.core.Tracer)
+    if callback is not None and concrete:
+        jax.effects_barrier()  # calls of the device are not waited for otherwise
     if throw and concrete and solution.outcome is not Status.CONVERGED:
         raise SolveError(solution.outcome)
     return solution

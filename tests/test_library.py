@@ -70,6 +70,12 @@ def test_the_wheel_is_the_library_alone(wheel: Path) -> None:
     assert f"\nVersion: {solvers.__version__}\n" in metadata
 
 
+def test_all_solvers_for_a_transformer_of_ones_own_take_few_lines() -> None:
+    programs = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    network, solved = (next(block for block in programs if word in block) for word in ("def extend", "Decoder("))
+    assert len((network + solved).splitlines()) <= 60
+
+
 def test_the_page_runs_where_the_wheel_is_installed_and_folders_are_called_as_ours(wheel: Path, tmp_path: Path) -> None:
     installed, work = tmp_path / "installed", tmp_path / "work"
     pip = ["-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-deps", "--no-index"]

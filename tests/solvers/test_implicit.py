@@ -210,3 +210,61 @@ def test_a_solution_that_is_not_finite_has_no_finite_gradient():
     system = Chain(system.link, system.inputs.at[2].set(jnp.nan), system.guess)
     found = jax.grad(lambda system: loss_of(solve(system, Newton(), throw=False).value))(system)
     assert not np.all(np.isfinite(found.inputs))
+
+
+def along(find, system, direction):
+    """The derivative of the loss along a direction of the system's leaves."""
+    return jax.jit(lambda *given: jax.jvp(lambda system: loss_of(find(system)), given[:1], given[1:])[1])(
+        system, direction
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "solver", "adjoint"),
+    [
+        ("chain", Newton(tol=0.0), None),
+        ("chain", CachedSequential(), GSJacobi(4)),
+        ("chain", Jacobi(), Jacobi()),
+        ("masked_product", Jacobi(), None),
+        ("class_ids", Jacobi(), None),
+    ],
+    ids=["by a scan", "by blocks", "by sweeps", "any triangular system", "class ids"],
+)
+def test_forward_mode_is_the_transpose_of_reverse_mode(name, solver, adjoint):
+    systems = {"chain": (lambda system: system, chain(contractive_link, 9, 2, 0)), **any_systems()}
+    build, system = systems[name]
+    leaves, treedef = jax.tree.flatten(system)
+    keys = jax.random.split(jax.random.key(5), len(leaves))
+    direction = jax.tree.unflatten(
+        treedef,
+        [
+            jax.random.normal(key, leaf.shape, leaf.dtype)
+            if jnp.issubdtype(leaf.dtype, jnp.inexact)
+            else np.zeros(leaf.shape, jax.dtypes.float0)
+            for key, leaf in zip(keys, leaves, strict=True)
+        ],
+    )
+    pushed = along(lambda given: solve(build(given), solver, adjoint=adjoint).value, system, direction)
+    assert_same(pushed, along(lambda given: unrolled(build(given)), system, direction), atol=1e-4)
+    pulled = gradient(lambda given: solve(build(given), solver, adjoint=adjoint).value, system)
+    inner = sum(
+        jnp.vdot(a, b)
+        for a, b in zip(jax.tree.leaves(pulled), jax.tree.leaves(direction), strict=True)
+        if a.dtype != jax.dtypes.float0
+    )
+    np.testing.assert_allclose(pushed, inner, rtol=1e-3)
+
+
+def test_forward_and_reverse_mode_go_through_each_other(x64):
+    def loss(weight):
+        system = from_function(lambda x, w: jnp.tanh(w * jnp.pad(x, (1, 0))[:-1]) + 1.0, jnp.zeros(8), weight)
+        return jnp.sum(solve(system, Jacobi()).value ** 2)
+
+    weight = jnp.float64(0.7)
+    second = jax.jit(jax.grad(jax.grad(loss)))(weight)
+    for derivative in (jax.jacfwd(jax.grad(loss)), jax.grad(jax.jacfwd(loss)), jax.jacfwd(jax.jacfwd(loss))):
+        np.testing.assert_allclose(jax.jit(derivative)(weight), second, rtol=1e-9)
+    h = 1e-5
+    np.testing.assert_allclose(
+        jax.jvp(loss, (weight,), (jnp.float64(1.0),))[1], (loss(weight + h) - loss(weight - h)) / (2 * h), rtol=1e-7
+    )

@@ -251,3 +251,16 @@ def test_batches_of_closed_over_values_are_right_or_told_to_be_arguments():
         assert "pass it in args, from_function(f, like, value)" in str(error)  # noqa: PT017
     else:
         np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_callback_is_told_of_every_step_under_jit_too():
+    system, told = chain(counting_link, 6, 2, 0, guess=0.0), []
+    solution = solve(system, Jacobi(), callback=told.append)
+    assert [int(report.iteration) for report in told] == list(range(1, 8))
+    assert [int(report.num_steps) for report in told] == list(range(1, 8))
+    np.testing.assert_array_equal(np.stack([report.frontier for report in told])[:, 0], [1, 2, 3, 4, 5, 6, 6])
+    np.testing.assert_array_equal(told[-1].residual, solution.stats.residual)
+    told.clear()
+    jax.jit(lambda system: solve(system, Jacobi(), callback=told.append).value)(system).block_until_ready()
+    jax.effects_barrier()
+    assert len(told) == 7
