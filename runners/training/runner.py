@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from common.paths import RUNS, user_path
 from models import build
@@ -42,7 +42,7 @@ class TrainRunner:
         self.config, self.context = config, context
         if config.checkpoint_name is not None:
             check_name(config.checkpoint_name, context)
-        model = build(config.model, config.seed)
+        model = first_model(config)
         self.trainer = Trainer(config, model, self.Task(config, model))
         folder = user_path(config.state_dir) if config.state_dir else RUNS / context.name
         if folder.resolve().is_relative_to(context.out.resolve()):
@@ -83,6 +83,14 @@ class TrainWaveNetRunner(TrainRunner):
 
     Config = AudioConfig
     Task = AudioTask
+
+
+def first_model(config: TrainConfig) -> Any:
+    """The model with the weights that a training begins with: those of ``init``, or random ones.
+
+    Raises CheckpointError where the weights cannot be had, or are of another architecture.
+    """
+    return build(config.model, config.seed) if config.init is None else load_checkpoint(config.init, config.model).model
 
 
 def check_name(name: str, context: RunContext) -> None:
