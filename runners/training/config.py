@@ -72,7 +72,7 @@ class ImageTrainConfig(TrainConfig):
     max_shift: Annotated[int, Field(ge=0)] = 0  # training images are moved by up to so many pixels, zeros coming in
 
     def identity(self) -> dict[str, Any]:
-        """As of every training. A folder of one's own images counts, where a dataset's only says where its files are."""
+        """As of every training; a folder of one's own images counts, where a dataset's only says where it is."""
         kept = super().identity()
         return {**kept, "data": {**kept["data"], "root": self.data.root}} if self.data.name == "folder" else kept
 
