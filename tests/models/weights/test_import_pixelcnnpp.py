@@ -357,7 +357,7 @@ def test_whole_modules_that_are_missing_or_too_many(tmp_path: Path) -> None:
     assert refused(path).startswith(f"{path}: entry 'PixelCNNLayer_up_1/gated_resnet_1/down_right_shifted_conv2d_0/")
     write(path, changed("PixelCNNLayer_up_2/gated_resnet_2", published(1)["PixelCNNLayer_up_2"]["gated_resnet_0"]))
     assert refused(path).startswith(f"{path}: unexpected entry 'PixelCNNLayer_up_2/gated_resnet_2/down_shifted_")
-    write(path, {"params": published(1)})
+    write(path, {"weights": published(1)})
     assert refused(path).startswith(f"{path}: entry 'down_shifted_conv2d_0/WNConv_0/weight_v' is missing; expected")
 
 
