@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from data import Dataset, DatasetError, load_dataset
+from data.images.pictures import load_pictures
 
 Write = Callable[[Path], Any]  # writes pictures into a folder
 SIZE = (6, 4)  # height, width
@@ -304,3 +305,10 @@ def test_what_is_no_array_of_images_is_one_sentence(tmp_path: Path, kind: str) -
 
 def test_datasets_take_only_options_of_theirs() -> None:
     assert refusal("mnist5k", size=(8, 8)) == "dataset 'mnist5k' takes no 'size'; it takes: root, download"
+
+
+def test_a_classifier_is_shown_pictures_of_a_folder(tmp_path: Path) -> None:
+    here = folder_of(tmp_path / "own", saved(picture(COLOUR, "RGB")))
+    shown = load_pictures("folder", (*SIZE, 3), 1, root=str(here))
+    assert shown.images.shape == (1, *SIZE, 3)
+    assert shown.source == "held-out images of own"
