@@ -17,6 +17,7 @@ import pytest
 
 import runners
 from common.paths import ROOT
+from models.weights.load import load_checkpoint
 from runners import RUNNERS
 from runners.cli.choice import choose_runner
 from runners.cli.main import main
@@ -27,11 +28,12 @@ from runners.measure import comparison
 README = ROOT / "README.md"
 OWN_EXPERIMENT = ROOT / "docs" / "your-own-experiment.md"
 OWN_SYSTEM = ROOT / "docs" / "your-own-system.md"
+OWN_DATA = ROOT / "docs" / "your-own-data-and-weights.md"
 OWN_FILES = ROOT / "docs" / "your-own-model.md"  # tests/runners/test_own_files.py
 # data/README.md shows how the speech was made, from a file that is not here; of a system see test_library.py.
 TESTED_ELSEWHERE = (
     *(README, ROOT / "data" / "README.md", ROOT / "docs" / "solvers.md"),
-    *(OWN_EXPERIMENT, OWN_SYSTEM, OWN_FILES),
+    *(OWN_EXPERIMENT, OWN_SYSTEM, OWN_FILES, OWN_DATA),
 )
 PAGES = [README, ROOT / "data" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -100,7 +102,9 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
     assert set(PAGES) <= reached
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if list(commands(page)) and page != OWN_FILES], ids=name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if list(commands(page)) and page not in (OWN_FILES, OWN_DATA)], ids=name
+)
 def test_commands_are_valid(page: Path) -> None:
     for arguments in commands(page):
         options: dict[str, list[str]] = {}
@@ -192,3 +196,25 @@ def test_the_order_in_which_columns_make_room_is_documented() -> None:
     dropped = sorted((column for column, _ in comparison._CELLS if column.drop), key=lambda column: column.drop)
     text = " ".join((ROOT / "docs" / "results.md").read_text().split())
     assert f"drops, in this order: {', '.join(column.name for column in dropped)}." in text
+
+
+def test_own_data_and_weights_work_as_the_page_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = OWN_DATA.read_text()
+    for place, content in re.findall(r"^`(\S+\.yml)`\n\n```yaml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        (tmp_path / place).write_text(content)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "documentation"}
+    steps = r"^```python\n(.*?)^```$|^    python main\.py ([^\n]*)$"
+    for program, command in re.findall(steps, text, re.DOTALL | re.MULTILINE):
+        if program:
+            exec(program, names)
+        else:
+            assert main(shlex.split(command)) == 0, command
+    scores = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("scores", "scores_of_arrays")]
+    assert scores[0]["bits_per_dim"] == scores[1]["bits_per_dim"]  # the same pictures are held out of either
+    tuned = json.loads((tmp_path / "tuned" / "results.json").read_text())
+    trained = json.loads((tmp_path / "trained" / "results.json").read_text())
+    assert tuned["history"][0]["train_bits_per_dim"] < trained["history"][0]["train_bits_per_dim"]
+    assert names["digits"].shape == (4, 28, 28, 1)
+    assert names["digits"].any()
+    assert load_checkpoint("mine.safetensors").info == {"from": "mine.pth.tar"}

@@ -85,7 +85,7 @@ PARTS: dict[str, set[str]] = {
     "models.weights.native": {"models.weights.checkpoint", "models.weights", "models"},
     "models.weights.stream_state": {"models.weights.checkpoint", "models.weights", "models"},
     "models.weights.registry": {"models.weights.checkpoint", "models.weights.downloads"},
-    "models.weights.importers": {"models.weights.checkpoint", *NETWORKS, "models"},
+    "models.weights.importers": {"models.weights.checkpoint", "models.weights", *NETWORKS, "models"},
     "models.weights.load": {f"models.weights.{name}" for name in ("checkpoint", "native", "registry", "importers")},
     "data": {"data.images"},
     "data.audio": set(),

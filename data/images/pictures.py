@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from common.table import Table
-from data import DATASETS
+from data import DATASETS, call_loader
 from data.images.dataset import LabelledImages, PictureSource
 
 # A dataset is as large as it is; the others come in any size.
@@ -19,7 +20,13 @@ PICTURES: Table[Callable[..., PictureSource]] = DATASETS | Table(
 
 
 def load_pictures(
-    name: str, shape: tuple[int, int, int], count: int, *, root: str | None = None, download: bool = False
+    name: str,
+    shape: tuple[int, int, int],
+    count: int,
+    *,
+    root: str | None = None,
+    download: bool = False,
+    **options: Any,
 ) -> LabelledImages:
     """``count`` images to be classified.
 
@@ -29,16 +36,17 @@ def load_pictures(
         count: how many.
         root: folder that holds the files, for those that have any.
         download: whether files that are not there may be fetched from the network.
+        options: what the loader takes besides.
 
     Raises:
         UnknownNameError: there is no such name.
         DatasetError: they cannot be had, there are fewer, or they are of another shape.
     """
-    return PICTURES[name](root=root, download=download).pictures(shape, count)
+    return call_loader(PICTURES[name], name, root=root, download=download, **options).pictures(shape, count)
 
 
 def load_calibration(
-    name: str, shape: tuple[int, int, int], *, root: str | None = None, download: bool = False
+    name: str, shape: tuple[int, int, int], *, root: str | None = None, download: bool = False, **options: Any
 ) -> LabelledImages:
     """Other images, to take batch-norm statistics of; arguments and errors are those of ``load_pictures``."""
-    return PICTURES[name](root=root, download=download).calibration(shape)
+    return call_loader(PICTURES[name], name, root=root, download=download, **options).calibration(shape)

@@ -23,9 +23,10 @@ from common.files import write_atomically
 from common.reading import cause
 from models import RENAMED, build, describe_model
 from models.weights.checkpoint import Checkpoint, CheckpointError, check_agreement, fitting, flat_state, restore_state
-from models.weights.tensors import read_tensors
+from models.weights.tensors import read_metadata, read_tensors
 
 FORMAT = "trisolve-1"
+UNREADABLE = "is not a readable safetensors file"
 _PACKED = "packed_shapes"
 
 
@@ -53,12 +54,18 @@ def save_checkpoint(path: Path, name: str, model: Any, info: Mapping[str, Any], 
     write_atomically(path, save(arrays, metadata))
 
 
+def stored_format(path: Path) -> str | None:
+    """The format that a .safetensors file says it has; None: none. Raises CheckpointError where it cannot be read."""
+    return read_metadata(path, UNREADABLE, CheckpointError).get("format")
+
+
 def load_native(path: Path, expected: Mapping[str, Any]) -> Checkpoint:
     """Load a file of ours; options that ``expected`` names must agree with it. Raises CheckpointError."""
-    metadata, arrays = read_tensors(path, "is not a readable safetensors file", CheckpointError)
+    metadata, arrays = read_tensors(path, UNREADABLE, CheckpointError)
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} is not a Trisolve checkpoint: its format is {metadata.get('format')!r}, not {FORMAT!r}"
+            f"{path} is not a Trisolve checkpoint: its format is {metadata.get('format')!r}, not {FORMAT!r}; weights "
+            "of torch are read with the model's name, such as model: {name: made}"
         )
     architecture, info, packed = (_mapping(metadata, key, path) for key in ("architecture", "info", _PACKED))
     architecture = {RENAMED.get(key, key): value for key, value in architecture.items()}

@@ -13,6 +13,12 @@ from common.reading import reading
 _READ = {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "BF16", "F32", "F64", "C64"}
 
 
+def read_metadata(path: Path, complaint: str, error: Callable[[str], Exception]) -> dict[str, str]:
+    """A file's metadata alone. Raises ``error`` with ``complaint`` as ``common.reading.reading``."""
+    with reading(path, complaint, error), safe_open(path, framework="numpy") as file:
+        return dict(file.metadata() or {})
+
+
 def read_tensors(
     path: Path, complaint: str, error: Callable[[str], Exception]
 ) -> tuple[dict[str, str], dict[str, np.ndarray]]:

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from common.errors import UserError
 from common.names import unknown
@@ -35,6 +43,9 @@ SUCCESSORS: dict[str, str] = {
 }
 
 
+Count = Annotated[int, Field(ge=1)]
+
+
 class UsageError(UserError):
     """The command line or the config asks for something that cannot be had (exit code 2)."""
 
@@ -61,10 +72,22 @@ class DataConfig(Keys):
     name: str = "mnist5k"  # one of data.DATASETS
     root: str | None = None  # the folder of its files; null: datasets/ in the current folder
     download: bool = False  # fetch files that are not there
+    # Of one's own images, name: folder or name: arrays.
+    size: tuple[Count, Count] | None = None  # (height, width) that the pictures of a folder are cut to; null: their own
+    mode: Literal["L", "RGB"] | None = None  # gray or colour; null: as the pictures of a folder are
+    file: str | None = None  # the .npy or .npz of arrays
+    key: str | None = None  # the name of the images in it; null: the only array, or images
+    labels: str | None = None  # the name of the classes in it; null: one class
+    held_out: Annotated[float, Field(gt=0, lt=1)] | None = None  # share of the images; null: 0.1
+
+    @model_serializer(mode="wrap")
+    def _given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The keys that every dataset has, and of one's own those that are given."""
+        always = ("name", "root", "download")
+        return {key: value for key, value in dump(self).items() if key in always or value is not None}
 
 
 C = TypeVar("C", bound=BaseModel)
-Count = Annotated[int, Field(ge=1)]
 IN_ORDER = AfterValidator(lambda values: sorted(set(values)))  # a list of numbers, the least first and each once
 
 

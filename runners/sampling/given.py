@@ -78,7 +78,7 @@ def load_known(config: KnownPixels, model: ImageModel, batch_size: int) -> Known
 def _images(config: KnownPixels) -> tuple[str, UInt8[np.ndarray, "N H W C"]]:
     """What the images are called in messages, and the images."""
     if config.data is not None:
-        dataset = load_dataset(config.data.name, root=config.data.root, download=config.data.download)
+        dataset = load_dataset(**config.data.model_dump())
         return f"the dataset {dataset.name}", dataset.held_out
     source = f"the file {config.images!r}"
     with open_arrays(user_path(str(config.images)), f"known_pixels: {source}") as file:

@@ -24,12 +24,14 @@ class TrainConfig(RunConfig):
 
     trains: ClassVar[Mapping[str, str]]  # the table of models.MODELS that ``model`` is in
     refusals: ClassVar[Mapping[str, str]] = {
-        "checkpoint": "a training begins with random weights, and goes on by itself from what state_dir holds"
+        "checkpoint": "weights to begin with are named by init; a run that was stopped goes on from its state_dir"
     }
 
     # The architecture: {name: made, ...options}, or of a model of one's own {path: my_model.py, name: MyModel,
     # ...options}.
     model: dict[str, Any]
+
+    init: str | None = None  # weights to begin with, a name in the registry or a path; null: random ones
 
     epochs: Count = 60
     stop_after: Count | None = None  # end after this many epochs, though the schedule is laid out for ``epochs``
@@ -71,6 +73,11 @@ class ImageTrainConfig(TrainConfig):
     max_held_out_images: Count | None = None
     batch_size: Count = 100  # an epoch's images that fill no whole batch are left to later epochs, which shuffle anew
     max_shift: Annotated[int, Field(ge=0)] = 0  # training images are moved by up to so many pixels, zeros coming in
+
+    def identity(self) -> dict[str, Any]:
+        """As of every training; a folder of one's own images counts, where a dataset's only says where it is."""
+        kept = super().identity()
+        return {**kept, "data": {**kept["data"], "root": self.data.root}} if self.data.name == "folder" else kept
 
 
 class LikelihoodConfig(ImageTrainConfig):

@@ -43,7 +43,7 @@ class TrainRunner:
         if config.checkpoint_name is not None:
             check_name(config.checkpoint_name, context)
             _check_no_less(config.checkpoint_name, config)
-        model = build(config.model, config.seed)
+        model = first_model(config)
         self.trainer = Trainer(config, model, self.Task(config, model))
         folder = user_path(config.state_dir) if config.state_dir else RUNS / context.name
         if folder.resolve().is_relative_to(context.out.resolve()):
@@ -89,6 +89,14 @@ class TrainWaveNetRunner(TrainRunner):
 
     Config = AudioConfig
     Task = AudioTask
+
+
+def first_model(config: TrainConfig) -> Any:
+    """The model with the weights that a training begins with: those of ``init``, or random ones.
+
+    Raises CheckpointError where the weights cannot be had, or are of another architecture.
+    """
+    return build(config.model, config.seed) if config.init is None else load_checkpoint(config.init, config.model).model
 
 
 def check_name(name: str, context: RunContext) -> None:

@@ -155,6 +155,8 @@ def _parameters(path: Path) -> dict[str, np.ndarray]:
     """The file's arrays by their paths in the tree. Raises CheckpointError unless it holds nothing but numbers."""
     with reading(path, "is damaged, or not in flax's msgpack format", CheckpointError, why=False):
         tree = msgpack_restore(path.read_bytes())
+    while isinstance(tree, dict) and isinstance(tree.get("params"), dict):  # variables, or a whole training's state
+        tree = tree["params"]
     state: dict[str, np.ndarray] = {}
     folders = [("", tree)]
     while folders:

@@ -13,29 +13,35 @@ import numpy as np
 
 from common.reading import reading
 from models.weights.checkpoint import CheckpointError
+from models.weights.tensors import read_tensors
 
 # The names under which trainings keep a state dict beside other things, and the prefixes of wrapped modules' entries.
 _USUAL = ("state_dict", "model_state_dict", "model", "params", "net", "network", "weights")
-_PREFIXES = ("module.", "_orig_mod.")
+_PREFIXES = ("module.", "_orig_mod.", "model.")  # of torch.nn.DataParallel, torch.compile and PyTorch Lightning
+_NUMBERS = np.typecodes["AllInteger"] + np.typecodes["Float"] + "?"  # numpy's types, a letter each
 _ALONE = "save the state dict alone, torch.save(model.state_dict(), ...)"
 
 
 def read_torch_state(path: Path) -> dict[str, np.ndarray]:
-    """A ``.pth`` file's tensors by name, real numbers.
+    """The tensors by name of a file that torch has written, or of a ``.safetensors`` file: real numbers.
 
-    A state dict that a training has saved beside other things is found, and the prefix ``module.`` of a network that
-    was trained in parallel is taken off.
+    A state dict that a training has saved beside other things is found, numpy's scalars among them, and the prefix
+    ``module.`` of a network that was trained in parallel is taken off.
 
     Raises:
         CheckpointError: it is no state dict, is damaged, or has an entry that is no dense tensor of real numbers.
     """
+    if path.suffix.lower() == ".safetensors":
+        _, arrays = read_tensors(path, "is not a readable safetensors file", CheckpointError)
+        return dict(_without_prefix(arrays))
     import torch
 
     with reading(path, "is damaged, or holds other things than a torch state dict", CheckpointError, why=False):
         if zipfile.is_zipfile(path):
             _check_archive(path)
         try:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(_scalars()):
+                loaded = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             if found := re.search(r"GLOBAL (\S+) was not an allowed global", str(error)):
                 raise CheckpointError(
@@ -44,6 +50,12 @@ def read_torch_state(path: Path) -> dict[str, np.ndarray]:
             raise
     state = _without_prefix(_state_dict(loaded, str(path)))
     return {key: _as_array(tensor, f"{path}: entry {key!r}") for key, tensor in state.items()}
+
+
+def _scalars() -> list[Any]:
+    """What makes numpy's scalars of a file, which are numbers and run nothing; older files call it otherwise."""
+    scalar = np.float32(0).__reduce__()[0]
+    return [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, *{type(np.dtype(kind)) for kind in _NUMBERS}]
 
 
 def _check_archive(path: Path) -> None:

@@ -45,7 +45,7 @@ class BackpropRunner:
     def __init__(self, config: BackpropConfig, context: RunContext) -> None:
         """Load the images and state the first system; everything that can be refused is refused here."""
         self.config, self.context = config, context
-        self.dataset = load_dataset(config.data.name, root=config.data.root, download=config.data.download)
+        self.dataset = load_dataset(**config.data.model_dump())
         if config.num_sequences > len(self.dataset.held_out):
             raise UsageError(
                 f"num_sequences {config.num_sequences} is more than the {len(self.dataset.held_out)} held-out images "

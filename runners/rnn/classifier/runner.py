@@ -60,7 +60,7 @@ class RNNClassifierRunner:
 
 def _task(config: RNNClassifierConfig) -> RNNClassifierTask:
     """Images and first weights. Raises UsageError where the config asks for what cannot be had."""
-    dataset = load_dataset(config.data.name, root=config.data.root, download=config.data.download)
+    dataset = load_dataset(**config.data.model_dump())
     chosen = slice(config.max_train_images)
     train = LabelledRows.of(dataset.train[chosen], dataset.train_labels[chosen])
     held_out = LabelledRows.of(dataset.held_out, dataset.held_out_labels)

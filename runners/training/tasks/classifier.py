@@ -38,6 +38,11 @@ class ClassifierTask(ImageTask):
     def __init__(self, config: ClassifierConfig, model: Any) -> None:
         """Load the dataset. Raises UsageError where the model does not fit it."""
         super().__init__(config, model)
+        if not (self.train[1].any() or self.held_out[1].any()):
+            raise UsageError(
+                f"the images of the dataset {self.dataset} are of one class; a classifier needs more: of a folder each "
+                "subfolder is one, of arrays labels names them"
+            )
         self._smoothing = config.label_smoothing
 
     @classmethod

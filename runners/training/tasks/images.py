@@ -53,7 +53,7 @@ class ImageTask(TrainTask):
         Raises DatasetError, CapabilityError, or UsageError where the images are not like those of the model.
         """
         require(model, cls.capability)
-        dataset = load_dataset(data.name, root=data.root, download=data.download)
+        dataset = load_dataset(**data.model_dump())
         if model.image_shape != dataset.image_shape:
             raise UsageError(
                 f"model {name} {cls.verb} images of shape {list(model.image_shape)}, the dataset {dataset.name} has "

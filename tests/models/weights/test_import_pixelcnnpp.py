@@ -265,6 +265,23 @@ def test_shapes_tell_the_architecture(channels: int, size: int, tmp_path: Path) 
     assert config == PixelCNNPPConfig((size, size, channels), 2, 3, MIXTURES, dropout=0.5)
 
 
+@pytest.mark.parametrize("name", ["w.flax", "w.msgpack", "w.FLAX"])
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda tree: {"params": tree},
+        lambda tree: {"step": 3, "params": {"params": tree}, "opt_state": {"0": {}}},
+        lambda tree: jax.tree.map(lambda a: a.astype(jnp.bfloat16), tree),
+        lambda tree: jax.tree.map(lambda a: a.astype(np.float16), tree),
+    ],
+)
+def test_parameters_as_trainings_of_flax_save_them(name: str, wrapped: Any, tmp_path: Path) -> None:
+    tree = published(1, filters=2)
+    model = load_checkpoint(str(write(tmp_path / name, wrapped(tree))), {"name": "pixelcnnpp"}).model
+    bias = tree["nin_0"]["WNDense_0"]["bias"]
+    np.testing.assert_allclose(model.network.output.weight.bias[...], bias, rtol=0.01)
+
+
 def test_imported_weights_survive_our_own_format(tmp_path: Path) -> None:
     imported = load_checkpoint(str(write(tmp_path / "w.flax", published(3))), expected(3))
     save_checkpoint(tmp_path / "w.safetensors", imported.name, imported.model, imported.info)
@@ -340,7 +357,7 @@ def test_whole_modules_that_are_missing_or_too_many(tmp_path: Path) -> None:
     assert refused(path).startswith(f"{path}: entry 'PixelCNNLayer_up_1/gated_resnet_1/down_right_shifted_conv2d_0/")
     write(path, changed("PixelCNNLayer_up_2/gated_resnet_2", published(1)["PixelCNNLayer_up_2"]["gated_resnet_0"]))
     assert refused(path).startswith(f"{path}: unexpected entry 'PixelCNNLayer_up_2/gated_resnet_2/down_shifted_")
-    write(path, {"params": published(1)})
+    write(path, {"weights": published(1)})
     assert refused(path).startswith(f"{path}: entry 'down_shifted_conv2d_0/WNConv_0/weight_v' is missing; expected")
 
 

@@ -99,12 +99,18 @@ MODELS = [
     ),
     weights(
         "of_another_program",
-        "{here}/w.safetensors is not a Trisolve checkpoint: its format is 'pt', not 'trisolve-1'",
+        "{here}/w.safetensors is not a Trisolve checkpoint: its format is 'mlx', not 'trisolve-1'; weights of torch "
+        "are read with the model's name, such as model: {name: made}",
+        lambda path: save_file({"a": np.zeros(3)}, path, {"format": "mlx"}),
+    ),
+    weights(
+        "of_another_network_in_torch",
+        "{here}/w.safetensors: expected entries net.0, net.2, net.4, ...; found a",
         lambda path: save_file({"a": np.zeros(3)}, path, {"format": "pt"}),
     ),
     weights(
         "without_metadata",
-        "{here}/w.safetensors is not a Trisolve checkpoint: its format is None, not 'trisolve-1'",
+        "{here}/w.safetensors: expected entries net.0, net.2, net.4, ...; found a",
         lambda path: save_file({"a": np.zeros(3)}, path),
     ),
     *(

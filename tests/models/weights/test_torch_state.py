@@ -17,6 +17,7 @@ from models.weights.importers.torch_state import read_torch_state
 from models.weights.load import load_checkpoint
 
 torch = pytest.importorskip("torch")
+save_file = pytest.importorskip("safetensors.torch").save_file
 
 KERNEL = torch.tensor([[1.0, -2.5], [0.5, 3.0]])
 STATE = {"a.weight": KERNEL, "a.bias": torch.tensor([0.25, 7.0])}
@@ -51,6 +52,8 @@ def refused(path: Path) -> str:
         prefixed("module."),
         {"state_dict": prefixed("module."), "epoch": 3},
         prefixed("module._orig_mod."),
+        {"state_dict": prefixed("model."), "pytorch-lightning_version": "2.5.0", "hyper_parameters": {}},
+        {"model": STATE, "best": np.float64(0.5), "epoch": np.int64(3), "rate": np.float32(0.1), "done": np.True_},
         {key: torch.nn.Parameter(value) for key, value in STATE.items()},
     ],
 )
@@ -79,9 +82,10 @@ def test_numbers_of_every_type(tmp_path: Path, kind: str) -> None:
         (lambda: KERNEL.to("meta"), ": entry 'a' has no values: it was saved on the device 'meta'"),
         (lambda: torch.quantize_per_tensor(KERNEL, 0.1, 0, torch.qint8), ": entry 'a' is quantized (qint8); expected"),
         (lambda: 3, " is not a torch state dict: expected tensors by name, entry 'a' is int"),
+        (lambda: np.float64(0.5), " is not a torch state dict: expected tensors by name, entry 'a' is float64"),
         (
-            lambda: np.float64(0.5),
-            " holds numpy._core.multiarray.scalar, which is not loaded, as it may run code; save",
+            lambda: np.zeros(2),
+            " holds numpy._core.multiarray._reconstruct, which is not loaded, as it may run code; save",
         ),
         (lambda: argparse.Namespace(lr=1), " holds argparse.Namespace, which is not loaded"),
     ],
@@ -166,3 +170,40 @@ def test_numbers_that_are_no_weights_are_refused(tmp_path: Path, change: dict[st
     path = saved(tmp_path, made(**change))
     with pytest.raises(CheckpointError, match=re.escape(f"{path}: {words}")):
         load_checkpoint(str(path), {"name": "made"})
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.pt", "w.ckpt", "w.pth.tar", "w.PTH", "w.bin", "w.PT", "w.th"])
+def test_files_of_torch_by_any_name(tmp_path: Path, name: str) -> None:
+    torch.save({"state_dict": prefixed("module.", made()), "epoch": 3}, tmp_path / name)
+    check_made(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.SafeTensors"])
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "float32", "float64"])
+def test_tensors_of_torch_in_safetensors(tmp_path: Path, name: str, metadata: dict[str, str] | None, kind: str) -> None:
+    state = {key: x.to(getattr(torch, kind)).contiguous().clone() for key, x in prefixed("module.", made()).items()}
+    save_file(state, tmp_path / name, metadata)
+    check_made(tmp_path / name)
+
+
+def check_made(path: Path) -> None:
+    layer = load_checkpoint(str(path), {"name": "made"}).model.layers[0]
+    np.testing.assert_array_equal(layer.mask[...], [[True, False]] * 3)
+    np.testing.assert_array_equal(layer.kernel[...], [[0.5, 0.0]] * 3)
+
+
+def test_entries_of_safetensors_that_are_not_read_are_named(tmp_path: Path) -> None:
+    save_file({**made(), "net.0.bias": torch.zeros(3).to(torch.float8_e5m2)}, tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match=re.escape("entry 'net.0.bias' holds F8_E5M2, a type that is not read")):
+        load_checkpoint(str(tmp_path / "w.safetensors"), {"name": "made"})
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".PT"])
+def test_whose_weights_they_are_is_asked_for(tmp_path: Path, suffix: str) -> None:
+    torch.save(made(), tmp_path / f"w{suffix}")
+    words = (
+        f"a {suffix} file does not tell whose weights it has; add model: {{name: made}} or model: {{name: densenet}}"
+    )
+    with pytest.raises(CheckpointError, match=re.escape(words)):
+        load_checkpoint(str(tmp_path / f"w{suffix}"))

@@ -21,6 +21,8 @@ from tests.kit.mistakes import (
     training,
 )
 
+DATA_KEYS = ("root", "download", "size", "mode", "file", "key", "labels", "held_out")
+
 CONFIGS = [
     sampling(
         "yaml_broken",
@@ -79,7 +81,7 @@ CONFIGS = [
     training("data_text", "c.yml: data should be a mapping of keys to values, not 'mnist'", data="mnist"),
     training(
         "nested_key_near",
-        near("c.yml: unknown config key in data 'nam'; did you mean 'name'?", "name", "root", "download"),
+        near("c.yml: unknown config key in data 'nam'; did you mean 'name'?", "name", *DATA_KEYS),
         data={"nam": "mnist5k"},
     ),
     training("nested_old_key", f"c.yml: config key 'data.doc' {OLD} the flag --out", data={"doc": 1}),

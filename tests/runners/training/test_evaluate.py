@@ -199,7 +199,7 @@ def test_shipped_model_of_sound_is_as_good_as_its_registry_says(tmp_path: Path) 
         (
             ARCHITECTURE,
             {"data": {"wav": None}},
-            "data for model made: unknown config key 'wav'; valid: download, name, root",
+            "data for model made: unknown config key 'wav'; valid: download, name, labels, root",
         ),
         (ARCHITECTURE, {"data": {"nam": "mnist5k"}}, "unknown config key 'nam'; did you mean 'name'?"),
         (WAVENET, {"data": {"name": "mnist5k"}}, "data for model wavenet: unknown config key 'name'; "),

@@ -38,6 +38,27 @@ EVALUATING = [
         near("c.yml: unknown config key 'batch_sze'; did you mean 'batch_size'?", "batch_size", *EVALUATE_KEYS),
         batch_sze=3,
     ),
+    training(
+        "init_of_another_architecture",
+        re.compile(r".*made_mnist.safetensors: the config says hidden_sizes: \[8\], the checkpoint hidden_sizes: .*"),
+        init="made_mnist",
+    ),
+    training(
+        "init_absent",
+        re.compile("checkpoint file '{here}/none.pth' does not exist; shipped: .*made_mnist, .*"),
+        init="{here}/none.pth",
+    ),
+    training(
+        "checkpoint",
+        "c.yml: config key 'checkpoint' does not belong here: weights to begin with are named by init; a run that was "
+        "stopped goes on from its state_dir",
+        checkpoint="made_mnist",
+    ),
+    training(
+        "no_folder", "dataset 'folder': {here}/none does not exist", data={"name": "folder", "root": "{here}/none"}
+    ),
+    training("size_of_mnist", "dataset 'mnist5k' takes no 'size'; it takes: root, download", data={"size": [8, 8]}),
+    training("held_out", "c.yml: data.held_out should be less than 1, not 1", data={"name": "arrays", "held_out": 1}),
     training("sample_often", "c.yml: sample_every_epochs should be at least 0, not -1", sample_every_epochs=-1),
 ]
 
