@@ -2,7 +2,10 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Most of these tests' time is compiling; the end-to-end tests run in processes of their own, with what users get.
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0")
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1",
+)
 
 from jaxtyping import install_import_hook
 

@@ -50,7 +50,7 @@ from solvers.equations import isolated
 from solvers.table import SOLVERS
 from tests.fuzz.systems import Structure, structures
 
-PROGRAMS_OF_A_FEW = 5  # cases of each program at least, as compiling is what takes time
+PROGRAMS_OF_A_FEW = 8  # cases of each program at least, as compiling is what takes time
 
 # Beside every solver with its defaults: options that small systems exercise.
 VARIANTS: tuple[Solver, ...] = (

@@ -75,7 +75,9 @@ def golden(case: str) -> dict[str, Any]:
     return record
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.slow] if case == "wavenet" else []) for case in CASES]
+)
 def test_a_run_leaves_what_it_left_before(
     case: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

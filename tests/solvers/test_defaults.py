@@ -97,6 +97,10 @@ def pairs() -> list[tuple[str, str]]:
     ]
 
 
+# They compile long; on pixelcnnpp they have more tests, and with default options they run on every other model.
+SLOW = {("dense_newton", "pixelcnnpp"), ("cached_sequential", "pixelcnnpp"), ("anderson", "pixelcnnpp")}
+
+
 @cache
 def solved(model: str) -> tuple[Any, Any]:
     """A model's system and its sequential solution."""
@@ -108,7 +112,10 @@ def test_every_model_is_here() -> None:
     assert set(SHIPPED) == set(SYSTEMS)
 
 
-@pytest.mark.parametrize(("name", "model"), pairs())
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [pytest.param(*pair, marks=[pytest.mark.slow] if pair in SLOW else []) for pair in pairs()],
+)
 def test_a_solver_with_default_options_gives_the_sequential_answer(name: str, model: str) -> None:
     system, reference = solved(model)
     solver = SOLVERS[name]()

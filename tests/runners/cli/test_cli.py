@@ -253,6 +253,7 @@ def keeping(tmp_path: Path) -> list[str]:
     return [*prepare(sampling("", "", solvers=["jacobi"]).values[0], tmp_path), "--verbose", "warning"]
 
 
+@pytest.mark.slow
 def test_second_run_finds_the_programs_of_the_first_and_is_not_stopped_by_damaged_ones(tmp_path: Path) -> None:
     line, cache = keeping(tmp_path), tmp_path / "cache"
     settings = {"TRISOLVE_CACHE": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}

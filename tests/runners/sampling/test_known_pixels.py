@@ -120,7 +120,7 @@ def complete(folder: Path, architecture: str, **changes: Any) -> dict[str, Any]:
     [
         ("made", {"rows": 3}, 24),
         ("made", {"pixels": 5}, 5),
-        ("made_rgb", {"rows": 2}, 24),
+        pytest.param("made_rgb", {"rows": 2}, 24, marks=pytest.mark.slow),
         ("made_rgb", {"pixels": 5}, 15),
     ],
 )
@@ -161,7 +161,7 @@ def test_sampler_completes_held_out_images_of_a_dataset(tmp_path: Path) -> None:
         assert min(image.size) > 28
 
 
-@pytest.mark.parametrize("component", ["gumbel", "inverse_cdf"])
+@pytest.mark.parametrize("component", [pytest.param("gumbel", marks=pytest.mark.slow), "inverse_cdf"])
 def test_head_options_reach_the_samples_the_noise_and_the_results(tmp_path: Path, component: str) -> None:
     cool = {"component": component, "temperature": 0.25}
     record = complete(tmp_path, "pixelcnnpp", head=cool, solvers=["cached_sequential"], trace=False)

@@ -337,6 +337,7 @@ def test_a_long_run_is_not_warmed_up_and_is_followed_in_one(
     assert (np.diff(times) > 0).all()
 
 
+@pytest.mark.slow
 def test_a_solver_listed_twice_is_told_apart_by_its_options(tmp_path: Path) -> None:
     entries = [{"name": "gs_jacobi", "block_size": 6}, "jacobi", {"name": "gs_jacobi", "block_size": 12}]
     assert sample(tmp_path, solvers=entries) == 0
@@ -427,6 +428,7 @@ def test_interrupt_ends_the_run_and_leaves_old_results_whole(tmp_path: Path) -> 
     assert {path.name for path in tmp_path.iterdir()} == {"tiny.safetensors", "tiny.yml", "out"}
 
 
+@pytest.mark.slow  # its fast cousins kill the writing of results, in test_folder
 def test_kill_leaves_old_results_whole(tmp_path: Path) -> None:
     before = old_results(tmp_path)
     with endless(tmp_path) as process:

@@ -186,6 +186,7 @@ def test_resumes_after_interrupt_bit_for_bit(finished, unfinished, capsys):
     assert_same_run(finished, unfinished)
 
 
+@pytest.mark.slow
 def test_resumes_from_older_state_where_newest_is_damaged(finished, unfinished, capsys):
     states = sorted((path for path in (unfinished / "state" / "states").iterdir()), key=lambda path: int(path.name))
     assert len(states) == 2
