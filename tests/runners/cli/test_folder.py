@@ -227,6 +227,9 @@ def test_a_run_is_left_alone_where_folders_cannot_be_locked(
         monkeypatch.setattr(module, "fcntl", None)
     else:
         monkeypatch.setattr(module.fcntl, "flock", refusing)
+    with module._alone_in(tmp_path):
+        assert module._lock(tmp_path / ".trisolve-lock") is None
+    assert (tmp_path / ".trisolve-lock").exists() == (kind != "unknown")
     dead = tmp_path / ".trisolve-writing-dead"
     dead.mkdir()
     with staged(tmp_path) as slow:
@@ -285,12 +288,15 @@ def test_a_list_of_files_that_is_none_lists_nothing(tmp_path: Path, files: Any) 
 
 
 def test_a_folder_in_the_place_of_a_file_stays_with_all_old_results(tmp_path: Path) -> None:
-    write(tmp_path, "old", "a.npz", "gone.npz")
-    (tmp_path / "a.npz").unlink()
-    (tmp_path / "a.npz").mkdir()
-    assert write(tmp_path, "new", "a.npz") == tmp_path / "results-2"
-    assert whole(tmp_path / "results-2", "new", "a.npz")
-    assert (tmp_path / "gone.npz").read_text() == "old"
+    write(tmp_path, "old", "a.npz", "b.npz", "gone.npz")
+    (tmp_path / "b.npz").unlink()
+    (tmp_path / "b.npz").mkdir()
+    assert write(tmp_path, "new", "a.npz", "b.npz") == tmp_path / "results-2"
+    assert whole(tmp_path / "results-2", "new", "a.npz", "b.npz")
+    shutil.rmtree(tmp_path / "results-2")
+    found = tree(tmp_path)
+    assert json.loads(found.pop("results.json"))["content"] == "old"
+    assert found == {"a.npz": "old", "gone.npz": "old"}
 
 
 def test_results_that_cannot_all_get_their_places_go_aside_whole(
@@ -324,9 +330,10 @@ def test_a_lock_is_let_go_once(tmp_path: Path) -> None:
     staging = Staging(tmp_path)
     (staging.folder / "results.json").write_text(json.dumps(RECORD))
     staging.commit()
-    with (tmp_path / "notes.txt").open("w") as other:
-        staging.discard()
-        os.fstat(other.fileno())
+    others = [os.open(tmp_path, os.O_RDONLY) for _ in range(8)]
+    staging.discard()
+    for other in others:
+        os.close(other)
 
 
 def test_links_that_lead_nowhere_are_judged_by_where_they_lead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
