@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,36 +25,54 @@ def publish(report: Report, context: RunContext) -> None:
     """Write the results to ``context.out``, which keeps its old results until all of the new are there; print them.
 
     results.json and the arrays are written first. A picture that cannot be drawn is a warning; anything else that
-    cannot be written is said once the results are in place, and then nothing is done afterwards. Raises RunFailure
-    where there are results, and yet the run failed; KeyboardInterrupt where they are of a run that was interrupted.
+    cannot be written, or was not because of Ctrl-C, is said once the results are in place, and then nothing is done
+    afterwards. Raises RunFailure where there are results, and yet the run failed; KeyboardInterrupt where they are of a
+    run that was interrupted, or some were not written for it.
     """
     with staged(context.out) as staging:
-        failures = _write_all(report, staging.folder, context)
+        failures, unwritten = _write_all(report, staging.folder, context)
         place = staging.commit()
     _print(report, context, place)
-    if not failures:
+    if not failures and not unwritten:
         for action in report.afterwards:
             action(place)
+    interrupted = ["interrupted; the results are of what was done before"] if report.interrupted else []
+    if unwritten:
+        interrupted.append(f"interrupted; the results are there, but not {', '.join(unwritten)}")
     failures = ([report.failure] if report.failure else []) + failures
-    if report.interrupted:
-        raise KeyboardInterrupt("interrupted; the results are of what was done before")
+    if interrupted:
+        raise KeyboardInterrupt("; ".join(interrupted + failures))
     if failures:
         raise RunFailure("; ".join(failures))
 
 
-def _write_all(report: Report, folder: Path, context: RunContext) -> list[str]:
-    """Write everything into a folder, and at last which files there are; returns what failed."""
+def _write_all(report: Report, folder: Path, context: RunContext) -> tuple[list[str], list[str]]:
+    """Write everything into a folder, and at last which files there are.
+
+    Returns what failed, and the names of the artifacts that Ctrl-C left unwritten.
+    """
     arrays: dict[str, dict[str, Any]] = {name: dict(content) for name, content in report.arrays.items() if content}
     files = sorted([RESULTS_FILE, *arrays, *(artifact.name for artifact in report.artifacts)])
     record = _header(report, context) | dict(report.record) | {"files": files}
     _write_json(folder / RESULTS_FILE, record)
     for name, content in arrays.items():
         np.savez_compressed(folder / name, **content)
-    failures = [failure for artifact in report.artifacts if (failure := _write(artifact, folder, context))]
+    failures, unwritten = _write_artifacts(report.artifacts, folder, context)
     there = sorted(path.name for path in folder.iterdir())
     if there != files:  # only then, as a disk that is full has no room for it
         _write_json(folder / RESULTS_FILE, record | {"files": there})
-    return failures
+    return failures, unwritten
+
+
+def _write_artifacts(artifacts: Sequence[Artifact], folder: Path, context: RunContext) -> tuple[list[str], list[str]]:
+    """Write artifacts until Ctrl-C; returns what failed, and the names of those that were not written for it."""
+    failures: list[str] = []
+    for i, artifact in enumerate(artifacts):
+        try:
+            failures += _write(artifact, folder, context)
+        except KeyboardInterrupt:
+            return failures, [unwritten.name for unwritten in artifacts[i:]]
+    return failures, []
 
 
 def _write_json(path: Path, record: Mapping[str, Any]) -> None:
@@ -76,17 +94,21 @@ def _header(report: Report, context: RunContext) -> dict[str, Any]:
     }
 
 
-def _write(artifact: Artifact, folder: Path, context: RunContext) -> str | None:
-    """Write an artifact; the sentence of its failure if the run fails with it."""
+def _write(artifact: Artifact, folder: Path, context: RunContext) -> list[str]:
+    """Write an artifact, whole or not at all; the sentence of its failure if the run fails with it."""
+    before = set(folder.iterdir())
     try:
         artifact.write(folder)
-    except Exception as error:
-        (folder / artifact.name).unlink(missing_ok=True)  # half of it is nothing, and takes room
+    except BaseException as error:
+        for path in set(folder.iterdir()) - before:
+            path.unlink()  # half of it is nothing, and takes room
+        if not isinstance(error, Exception):
+            raise
         sentence = f"{artifact.name} could not be written: {' '.join(str(error).split()) or type(error).__name__}"
         if artifact.essential:
-            return sentence
+            return [sentence]
         context.console.print(Text(f"warning: {sentence}"), soft_wrap=True)
-    return None
+    return []
 
 
 def _print(report: Report, context: RunContext, place: Path) -> None:

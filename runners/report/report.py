@@ -43,5 +43,6 @@ class Report:
     failure: str | None = None  # what went wrong although there are results: said after them, with exit code 1
     interrupted: bool = False  # the results are of what was done before Ctrl-C, and the exit code says so
     # What waits until the results are on disk, such as the removal of a training's state: called in this order with the
-    # folder where they are, and not at all where an essential artifact could not be written.
+    # folder where they are, and not at all where an essential artifact could not be written, or Ctrl-C came before all
+    # were.
     afterwards: Sequence[Callable[[Path], None]] = ()

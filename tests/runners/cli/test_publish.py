@@ -97,6 +97,48 @@ def test_a_failure_is_said_once_the_results_are_there(
     assert "what [came] out" in capsys.readouterr().out
 
 
+@dataclass(frozen=True)
+class Stopped:
+    """An artifact while whose second file is written somebody presses Ctrl-C."""
+
+    name: str = "stopped.png"
+    essential: bool = False
+
+    def write(self, folder: Path) -> None:
+        (folder / self.name).write_text("half")
+        (folder / ".stopped.png-x").write_text("half")
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_while_pictures_are_drawn_keeps_the_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done: list[Path] = []
+    artifacts = [Picture("a.png", lambda: b"a"), Stopped(), Picture("b.png", lambda: b"b")]
+    with pytest.raises(KeyboardInterrupt, match="^interrupted; the results are there, but not stopped.png, b.png$"):
+        publish(report(artifacts=artifacts, sentences=["so good"], afterwards=[done.append]), context(tmp_path))
+    assert results(tmp_path)["files"] == ["a.png", "results.json"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.png", "results.json"}
+    assert capsys.readouterr().out == "so good\n"
+    assert done == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"interrupted": True}, "interrupted; the results are of what was done before"),
+        ({"artifacts": [Sound(), Stopped()]}, "interrupted; the results are there, but not stopped.png"),
+    ],
+)
+def test_an_interrupted_run_says_what_it_needs_and_could_not_write(
+    tmp_path: Path, changes: dict[str, Any], sentence: str
+) -> None:
+    failure = "sound.wav could not be written: no room left"
+    with pytest.raises(KeyboardInterrupt, match=f"^{sentence}; jacobi: it diverged; {failure}$"):
+        publish(report(**{"artifacts": [Sound()], "failure": "jacobi: it diverged", **changes}), context(tmp_path))
+    assert results(tmp_path)["files"] == ["results.json"]
+
+
 def test_what_waits_for_the_results_is_done_once_they_are_there(tmp_path: Path) -> None:
     seen: list[bool] = []
     publish(report(afterwards=[lambda place: seen.append((place / "results.json").is_file())]), context(tmp_path))
