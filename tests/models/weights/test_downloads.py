@@ -509,8 +509,12 @@ def test_without_a_home_downloads_have_a_closed_folder_and_programs_none(homeles
         assert downloads.cache_folder() == homeless
     assert homeless.stat().st_mode & 0o777 == 0o700
     before = jax.config.jax_compilation_cache_dir
-    keep_programs()
-    assert jax.config.jax_compilation_cache_dir == before
+    try:
+        jax.config.update("jax_compilation_cache_dir", None)
+        keep_programs()
+        assert jax.config.jax_compilation_cache_dir is None
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
     assert list(homeless.iterdir()) == []
 
 
