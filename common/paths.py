@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from common.errors import UserError
@@ -16,8 +17,13 @@ RUNS = ROOT / "runs"  # the state of trainings that are not finished
 def user_path(text: str | Path) -> Path:
     """The path that a user wrote: ``~`` and ``~name`` are homes; what is relative is so to the current folder.
 
-    Raises UserError where there is no such home.
+    Raises UserError where there is no such home, and where no file can have such a name.
     """
+    try:
+        if b"\0" in os.fsencode(text):
+            raise UserError(f"{str(text)!r}: the name of a file cannot hold the character NUL")
+    except UnicodeEncodeError:
+        raise UserError(f"{str(text)!r}: the name of a file cannot hold half of a pair of surrogates") from None
     try:
         return Path(text).expanduser()
     except RuntimeError:

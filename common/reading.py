@@ -52,6 +52,8 @@ def reading(
         if problem.errno in (None, errno.EINVAL):  # a parser's own, or it looked where no file has anything
             raise error(_sentence(path, source, complaint, cause(problem) if why else None)) from None
         raise error(f"{source} cannot be read: {problem.strerror or problem}") from None
+    except MemoryError:  # a whole file that is large, or sizes that a damaged one may say
+        raise error(f"{source} needs more memory than there is") from None
     except Exception as problem:  # what a damaged file raises depends on where the damage is
         raise error(_sentence(path, source, complaint, cause(problem) if why else None)) from None
 

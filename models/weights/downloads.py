@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
+from common.errors import UserError
 from common.files import move_into_place, write_atomically
 from common.options import build_options
 from common.paths import CHECKPOINTS, user_path
@@ -85,18 +87,39 @@ def downloads() -> dict[str, Download]:
     return {name: build_options(Download, {"name": name, **entry}) for name, entry in entries.items()}
 
 
-def cache_folder() -> Path:
-    """The folder that downloads go to: ``$TRISOLVE_CACHE``, or one in the platform's cache for this user."""
+def user_cache() -> Path | None:
+    """``$TRISOLVE_CACHE``, or a folder in the platform's cache for this user; None for an account without a home."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
         return user_path(chosen).absolute()
     try:
         Path.home()
-    except RuntimeError:  # an account without a home
-        return Path(tempfile.gettempdir()) / "trisolve"
+    except RuntimeError:
+        return None
     import pooch  # type: ignore[import-untyped]  # it is slow to import
 
     return Path(pooch.os_cache("trisolve"))
+
+
+def cache_folder() -> Path:
+    """The folder that downloads go to; without a home one of this user's own among the temporary files.
+
+    Raises UserError where that cannot be made, or is not this user's alone: anybody may make one of that name first.
+    """
+    found = user_cache()
+    if found is not None:
+        return found
+    user = os.getuid()
+    folder = Path(tempfile.gettempdir()) / f"trisolve-{user}"
+    advice = f"set {CACHE_VARIABLE} to a folder of your own"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()  # of a link itself
+    except OSError as error:
+        raise UserError(f"there is no home folder, and {folder} cannot be made: {error.strerror}; {advice}") from None
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != user or status.st_mode & 0o077:
+        raise UserError(f"there is no home folder, and {folder} is not a folder of yours alone (mode 0700); {advice}")
+    return folder
 
 
 def downloaded(entry: Download) -> Path | None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from common.files import write_atomically
 from common.names import unknown
 from common.paths import CHECKPOINTS, user_path
@@ -21,11 +23,15 @@ def registry() -> dict[str, dict[str, Any]]:
 
 
 def ship(name: str, entry: Mapping[str, Any], content: bytes) -> None:
-    """Write a file of weights where the repository ships them, and enter it in the registry, each atomically."""
-    entries = {**registry(), name: dict(entry)}
-    write_atomically(CHECKPOINTS / str(entry["file"]), content)
-    text = json.dumps(dict(sorted(entries.items())), indent=2)
-    write_atomically(CHECKPOINTS / "registry.json", (text + "\n").encode())
+    """Write a file of weights where the repository ships them, and enter it in the registry, each atomically.
+
+    Another process that ships at the same time waits, so that neither's entry is lost.
+    """
+    with FileLock(CHECKPOINTS / "registry.lock"):
+        entries = {**registry(), name: dict(entry)}
+        write_atomically(CHECKPOINTS / str(entry["file"]), content)
+        text = json.dumps(dict(sorted(entries.items())), indent=2)
+        write_atomically(CHECKPOINTS / "registry.json", (text + "\n").encode())
 
 
 def locate(reference: str) -> Path:

@@ -33,8 +33,13 @@ class StateError(UserError):
 
 
 def save_state(path: Path, state: Any, model: Any) -> None:
-    """Write a state of ``model``'s network atomically: a StreamState, a Generation or any pytree of arrays."""
+    """Write a state of ``model``'s network atomically: a StreamState, a Generation or any pytree of arrays.
+
+    Raises StateError where it holds NaN or infinity, with the file as it was.
+    """
     arrays = {name: np.array(_data(leaf), order="C") for name, leaf in _leaves(state).items()}
+    for name, array in arrays.items():
+        _check_finite(f"{path} was not written", name, array)
     write_atomically(path, save(arrays, {"format": FORMAT, "model": digest(model)}))
 
 
@@ -63,8 +68,7 @@ def load_state(path: Path, like: S, model: Any) -> S:
     for name, leaf in wanted.items():
         if _kind(arrays[name]) != _kind(_data(leaf)):
             raise StateError(f"{path}: entry {name!r} is {_kind(arrays[name])}; expected {_kind(_data(leaf))}")
-        if not np.isfinite(arrays[name]).all():
-            raise StateError(f"{path}: entry {name!r} holds NaN or infinity; the state is of no use")
+        _check_finite(str(path), name, arrays[name])
     restored = [_leaf(arrays[name], leaf) for name, leaf in wanted.items()]
     state: S = jax.tree.unflatten(jax.tree.structure(like), restored)
     return state
@@ -88,6 +92,11 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
         is_folder = path.is_dir()
         raise StateError(f"state file {str(path)!r} {'is a folder' if is_folder else 'does not exist'}")
     return read_tensors(path, "is damaged, or no safetensors file", StateError)
+
+
+def _check_finite(source: str, name: str, array: np.ndarray) -> None:
+    if not np.isfinite(array).all():
+        raise StateError(f"{source}: entry {name!r} holds NaN or infinity; the state is of no use")
 
 
 def _leaves(state: Any) -> dict[str, Any]:

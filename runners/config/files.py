@@ -13,6 +13,8 @@ from common.paths import CONFIGS, user_path
 from runners.config.schema import RunConfig, UsageError
 from runners.config.text import TextError, field_schema, read_override, read_text
 
+_LONGEST_INDEX = 100  # digits of a number in a key: Python refuses to read thousands
+
 
 def find_config(reference: str) -> Path:
     """The file that a name in configs/ or a path means. Raises UserError with the nearest name."""
@@ -86,7 +88,7 @@ def _set(config: dict[str, Any], path: Sequence[str], value: Any, override: str)
     for depth, part in enumerate(path):
         last = depth == len(path) - 1
         if isinstance(node, list):
-            if not (part.isascii() and part.isdigit()) or int(part) >= len(node):
+            if not (part.isascii() and part.isdigit()) or len(part) > _LONGEST_INDEX or int(part) >= len(node):
                 raise UsageError(
                     f"override {override!r}: {'.'.join(path[:depth])} is a list of {len(node)}; "
                     f"expected a number from 0 to {len(node) - 1}, not {part!r}"

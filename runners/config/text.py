@@ -39,6 +39,14 @@ class TextError(ValueError):
 class _Loader(yaml.SafeLoader):
     """Composes nodes; which scalar is what is decided afterwards, with the schema at hand."""
 
+    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+        """The next node. Raises TextError where the text gives it a tag: in the node it looks like a plain one's."""
+        event: Any = self.peek_event()
+        if getattr(event, "tag", None) is not None:  # an alias has none at all
+            allowed = "expected plain text, lists and mappings"
+            raise TextError(f"the tag {event.tag!r} is not allowed; {allowed}{_at(event.start_mark)}")
+        return super().compose_node(parent, index)
+
 
 _Loader.yaml_implicit_resolvers = {}  # every plain scalar is text to begin with
 
@@ -62,6 +70,10 @@ def read_text(text: str, schema: Any = None) -> Any:
         raise TextError(" ".join(str(error).split())) from None
     except RecursionError:
         raise TextError("lists and mappings are nested too deeply") from None
+    except TextError:
+        raise
+    except (ValueError, OverflowError):  # the parser's own conversions
+        raise TextError('the code of a letter, as in "\\U0001F600", or the version in %YAML is out of range') from None
     return None if node is None else _Reader().value(node, schema)
 
 
@@ -98,10 +110,6 @@ class _Reader:
         self._count += 1
         if self._count > _MOST:
             raise TextError(f"there are more than {_MOST} values")
-        tag = node.tag.removeprefix("tag:yaml.org,2002:")
-        if tag not in ("str", "seq", "map"):
-            allowed = "expected plain text, lists and mappings"
-            raise TextError(f"the tag {node.tag!r} is not allowed; {allowed}{_at(node.start_mark)}")
         try:
             if isinstance(node, MappingNode):
                 return self._mapping(node, schema)

@@ -52,7 +52,7 @@ class CriticalPath:
 
 
 def time_layers(model: DenseNet, system: DenseNetSystem, x: Any, repeats: int) -> CriticalPath:
-    """Time every dense layer of the model by itself on the features that it reads in the solution ``x``.
+    """Time every dense layer of the model by itself on the features that it reads in the state ``x``.
 
     In turn over the layers, so that a slow moment of the machine is not one layer's; ``repeats`` times, but at least 20
     times, as the largest of noisy medians is too large, or as often as fits into half a minute, and once at the least.

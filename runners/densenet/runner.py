@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import ClassVar
 
 import jax
@@ -64,9 +63,12 @@ class DenseNetRunner:
         call, readout = jax.jit(lambda network, x: network(x)), jax.jit(lambda system, x: system.readout(x))
         exact = np.concatenate([call(self.network, batch) for batch in self.batches])[: config.num_images]
         sequential_s = time_calls(lambda: call(self.network, first), config.repeats)
-        comparison = self._compare(system)
+        # Times do not depend on values; after the comparison, Ctrl-C in here would lose its rows.
         self.context.say("timing every layer by itself ...")
-        path = time_layers(self.model, system, comparison.reference, config.repeats)
+        guess = system.initial_guess()
+        path = time_layers(self.model, system, guess, config.repeats)
+        readout_s = time_calls(lambda: readout(system, guess), config.repeats)
+        comparison = self._compare(system)
         followed: dict[str, Followed] = {}
         with KeepingDone(comparison.rows) as run:
             if comparison.interrupted:
@@ -78,11 +80,11 @@ class DenseNetRunner:
             followed=followed,
             path=path,
             sequential_s=sequential_s,
-            readout_s=time_calls(lambda: readout(system, comparison.reference), config.repeats),
+            readout_s=readout_s,
         )
         findings = find(measured, self.classifier, self.pictures, config.early_exit.k)
         report = densenet_report(self.context.name, resolved(config, self.classifier.checkpoint), findings)
-        return dataclasses.replace(report, interrupted=run.interrupted)
+        return run.told(report)
 
     def _compare(self, system: DenseNetSystem) -> Comparison:
         """The standard comparison, on the first batch."""

@@ -1,21 +1,26 @@
-"""Ctrl-C in the middle of an experiment: what was done before it is kept."""
+"""Ctrl-C or a failure in the middle of an experiment: what was done before it is kept."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sized
 from types import TracebackType
 
+from runners.experiment import RunFailure
+from runners.report.report import Report
+
 
 class KeepingDone:
-    """A context that ends at Ctrl-C where some results are there, and says so; where there are none it lets it through.
+    """A context that ends at Ctrl-C or RunFailure where some results are there; where there are none they go through.
 
-    ``with KeepingDone(rows) as run:`` around what fills ``rows``; afterwards ``run.interrupted`` goes into the report.
+    ``with KeepingDone(rows) as run:`` around what fills ``rows``; afterwards ``run.told(report)`` says so.
     """
 
     def __init__(self, results: Sized) -> None:
-        """Keep what is in ``results`` when the interruption comes."""
+        """Keep what is in ``results`` when the interruption or the failure comes."""
         self._results = results
         self.interrupted = False
+        self.failure: str | None = None  # the sentence of a RunFailure
 
     def __enter__(self) -> KeepingDone:
         return self
@@ -23,5 +28,12 @@ class KeepingDone:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        self.interrupted = isinstance(error, KeyboardInterrupt) and len(self._results) > 0
-        return self.interrupted
+        if len(self._results) > 0:
+            self.interrupted = isinstance(error, KeyboardInterrupt)
+            self.failure = str(error) if isinstance(error, RunFailure) else None
+        return self.interrupted or self.failure is not None
+
+    def told(self, report: Report) -> Report:
+        """The report of what was kept, which says that the rest is missing, and why."""
+        failures = [failure for failure in (report.failure, self.failure) if failure is not None]
+        return dataclasses.replace(report, interrupted=self.interrupted, failure="; ".join(failures) or None)

@@ -7,7 +7,7 @@ import tempfile
 import warnings
 
 from common.errors import UserError
-from models.weights.downloads import cache_folder
+from models.weights.downloads import user_cache
 
 FOLDER = "xla"  # in the folder that downloads go to
 
@@ -25,7 +25,8 @@ def silence_xla() -> None:
 def keep_programs() -> None:
     """Keep programs that took over a second to compile, JAX's own limit, and use those of earlier runs.
 
-    A run does not need the cache: where nothing can be written there is none. A folder that JAX was given stays.
+    A run does not need the cache: where nothing can be written there is none, nor without a home: what others may put
+    into a folder of temporary files is not run. A folder that JAX was given stays.
     """
     import jax
 
@@ -33,7 +34,10 @@ def keep_programs() -> None:
     if not is_wanted or jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
         return
     try:
-        folder = cache_folder() / FOLDER
+        place = user_cache()
+        if place is None:
+            return
+        folder = place / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except (OSError, UserError):  # the latter where there is no such user as in ~name

@@ -62,9 +62,10 @@ def sound_subject(config: WaveNetSamplerConfig, context: RunContext, name: str |
 
     def present(comparison: Comparison, title: str) -> Samples:
         ids = np.asarray(comparison.reference)
-        if count:
+        goes_on = count > 0 and not comparison.interrupted  # who has stopped the run does not wait for more sound
+        if goes_on:
             context.say(f"generating {config.continue_s:g} s more ...")
-        behind = _continued(system, ids, count, config.seed, model.sample_rate) if count else None
+        behind = _continued(system, ids, count, config.seed, model.sample_rate) if goes_on else None
         sound = SampledSound(
             prompt=_sound(model, prompt),
             samples=_sound(model, ids),

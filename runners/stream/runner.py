@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, ClassVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
 import jax
 import numpy as np
@@ -14,7 +15,7 @@ from data.audio.stream import SoundStream
 from models.weights.stream_state import StateError, load_state, save_state
 from runners.config.models import ModelChoice, load, resolved
 from runners.config.schema import Count, RunConfig, UsageError
-from runners.experiment import RunContext
+from runners.experiment import RunContext, RunFailure
 from runners.report.report import Report
 from runners.stream.journal import keep_journal
 from runners.stream.listener import Session, listener
@@ -93,10 +94,18 @@ class StreamRunner:
         save = []
         if config.save_state is not None:
             path = user_path(config.save_state)
-            save = [lambda place: save_state(path, session.state, self.checkpoint.model)]
+            save = [lambda place: _save(path, session.state, self.checkpoint.model)]
         weights = "random weights" if config.checkpoint is None else config.checkpoint
         title = f"{self.context.name}: {self.checkpoint.name}, {weights}, {self.sound.path.name}"
         return stream_report(title, resolved(config, self.checkpoint), result, save)
+
+
+def _save(path: Path, state: Any, model: Any) -> None:
+    """Keep the state at the end. Raises RunFailure where nothing can go on from it."""
+    try:
+        save_state(path, state, model)
+    except StateError as error:
+        raise RunFailure(str(error)) from None
 
 
 def _check_target(save_state: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -42,9 +43,10 @@ class TrainRunner:
         self.config, self.context = config, context
         if config.checkpoint_name is not None:
             check_name(config.checkpoint_name, context)
-            _check_no_less(config.checkpoint_name, config)
         model = first_model(config)
         self.trainer = Trainer(config, model, self.Task(config, model))
+        if config.checkpoint_name is not None:
+            _check_no_less(config.checkpoint_name, config, self.trainer.task.dataset)
         folder = user_path(config.state_dir) if config.state_dir else RUNS / context.name
         if folder.resolve().is_relative_to(context.out.resolve()):
             raise UsageError(f"state_dir {folder} lies in the results folder, which is replaced; choose another")
@@ -73,7 +75,9 @@ class TrainRunner:
         finally:
             self.store.close()
         report = training_report(context.name, trainer, snapshot, preview.folder / BEST)
-        shipping = [] if config.checkpoint_name is None else [partial(ship_checkpoint, config.checkpoint_name, context)]
+        shipping = []
+        if config.checkpoint_name is not None:
+            shipping = [partial(ship_checkpoint, config.checkpoint_name, context, _training(config))]
         return dataclasses.replace(report, afterwards=[*shipping, lambda place: self.store.remove()])
 
 
@@ -109,19 +113,24 @@ def check_name(name: str, context: RunContext) -> None:
         )
 
 
-def _check_no_less(name: str, config: TrainConfig) -> None:
-    """Raise UsageError where weights of that name are of another network, of another seed or of a longer training.
+def _check_no_less(name: str, config: TrainConfig, dataset: str) -> None:
+    """Raise UsageError where weights of that name are of another network or training, or of a longer one.
 
-    A try with a few keys overridden has the same command as the training that gave them.
+    A try with a few keys overridden has the same command as the training that gave them. The name of the ``dataset`` is
+    compared too: entries that were made before they had the ``training`` tell no more of it.
     """
     entry = registry().get(name)
     if entry is None:
         return
     shipped = load_checkpoint(name)
-    found = {**describe_config(shipped.name, shipped.model.config), "seed": entry.get("seed")}
-    wanted = {**config.model, "seed": config.seed}
+    network = describe_config(shipped.name, shipped.model.config)
+    training, kept = _training(config), entry.get("training", {})
+    if not kept:
+        training = {"max_train_images": training.get("max_train_images")}
+    found = {**network, "seed": entry.get("seed"), "dataset": entry.get("dataset"), **kept}
+    wanted = {**config.model, "seed": config.seed, "dataset": dataset, **training}
     different = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
-    if entry.get("epochs", 0) > config.epochs:
+    if entry.get("epochs", 0) > min(config.stop_after or config.epochs, config.epochs):
         different.append("epochs")
     if different:
         raise UsageError(
@@ -130,8 +139,20 @@ def _check_no_less(name: str, config: TrainConfig) -> None:
         )
 
 
-def ship_checkpoint(name: str, context: RunContext, results: Path) -> None:
+def _training(config: TrainConfig) -> dict[str, Any]:
+    """The keys that weights depend on, as the registry keeps them; not those that it keeps in another way."""
+    keys = {**config.identity(), "weights_dtype": config.weights_dtype}
+    return {key: value for key, value in keys.items() if key not in ("model", "seed", "epochs")}
+
+
+def ship_checkpoint(name: str, context: RunContext, training: Mapping[str, Any], results: Path) -> None:
     """Copy a training's weights to checkpoints/<name>.safetensors and enter them in the registry, each atomically.
+
+    Args:
+        name: the weights' name from now on.
+        context: the run, whose command the registry has.
+        training: the keys of the config that the weights depend on, for the registry.
+        results: the folder that the run wrote the weights to.
 
     Raises UsageError as ``check_name``: another run may have taken the name in the meantime.
     """
@@ -143,6 +164,7 @@ def ship_checkpoint(name: str, context: RunContext, results: Path) -> None:
         "model": checkpoint.name,
         **{key: value for key, value in checkpoint.info.items() if key != "config"},
         "retrain": _command(name, context),
+        "training": dict(training),
         "licence": "Apache-2.0",
         "sha256": hashlib.sha256(content).hexdigest(),
     }

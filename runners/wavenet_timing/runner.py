@@ -6,7 +6,6 @@ whole receptive field for every sample, which doubles with every layer; with que
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated, Any, ClassVar, Literal
 
 import jax
@@ -96,7 +95,7 @@ class WaveNetTimingRunner:
         ]
         title = f"{self.context.name}: time per sample, {self.config.block} network"
         report = timing_report(title, self.config.model_dump(), timed, skipped)
-        return dataclasses.replace(report, interrupted=run.interrupted)
+        return run.told(report)
 
     def _naive(self, found: dict[int, Times], skipped: list[dict[str, Any]]) -> None:
         """Add naive times by the number of the point, and which were left out because they would take too long."""

@@ -38,7 +38,6 @@ def refused(path: Path, problem: BaseException, **options: Any) -> str:
         zlib.error("a b"),
         KeyError("a b"),
         RecursionError("a b"),
-        MemoryError("a b"),
         OverflowError("a b"),
         OSError("a b"),
     ],
@@ -51,6 +50,10 @@ def test_whatever_a_parser_raises_is_one_sentence(tmp_path: Path, problem: Excep
     assert said.replace("'", "").endswith(": a b")
     assert refused(path, problem, why=False) == f"{path} is damaged"
     assert refused(path, problem, source="file 'f'").startswith("file 'f' is damaged: ")
+
+
+def test_a_file_that_is_too_large_is_not_called_damaged(tmp_path: Path) -> None:
+    assert refused(tmp_path / "f", MemoryError()) == f"{tmp_path / 'f'} needs more memory than there is"
 
 
 def test_errors_of_ours_and_interruptions_pass(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, ClassVar
@@ -76,7 +75,7 @@ class BackpropRunner:
             self._follow("end", TrainingTable(trainings, self.config.smoothing).reference.models[0], phases)
         table = TrainingTable([each for each in trainings if each.losses], self.config.smoothing)
         report = backprop_report(self.context.name, self.config, self.architecture, phases, table, self.skipped)
-        return dataclasses.replace(report, interrupted=run.interrupted)
+        return run.told(report)
 
     def _runnable(self, key: str, entries: list[SolverEntry], system: Any) -> dict[str, SolverEntry]:
         """The entries by label, without those that would take too long. Raises UsageError where none is left."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import ClassVar
 
 from flax import nnx
@@ -55,7 +54,7 @@ class RNNClassifierRunner:
             raise RunFailure(failure)
         num_equations = self.task.train.rows.shape[0]
         report = classifier_report(self.context.name, self.config, num_equations, trainings, failure)
-        return dataclasses.replace(report, interrupted=run.interrupted)
+        return run.told(report)
 
 
 def _task(config: RNNClassifierConfig) -> RNNClassifierTask:

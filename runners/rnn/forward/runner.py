@@ -6,7 +6,6 @@ dynamics are chaotic, and no solver is blamed for what it does there: that is th
 
 from __future__ import annotations
 
-import dataclasses
 from typing import ClassVar
 
 from common.options import build_options
@@ -43,7 +42,7 @@ class ForwardRNNRunner:
                 if results[-1].comparison.interrupted:
                     raise KeyboardInterrupt
         report = forward_report(self.context.name, self.config, results)
-        return dataclasses.replace(report, interrupted=run.interrupted)
+        return run.told(report)
 
     def _experiment(self, cell: str, length: int, size: int) -> Experiment:
         config, entry = self.config, self.config.cells[cell]

@@ -205,6 +205,17 @@ def test_entries_that_do_not_fit_are_named(tmp_path, change, words):
         load_state(path, fold(model).init_state(B), model)
 
 
+def test_a_state_of_no_use_does_not_replace_a_good_one(tmp_path):
+    model, path = build("plain", 2), tmp_path / "s.safetensors"
+    good = fold(model).init_state(B)
+    save_state(path, good, model)
+    before = path.read_bytes()
+    broken = jax.tree.map(lambda leaf: leaf + np.nan if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, good)
+    with pytest.raises(StateError, match=r"s.safetensors was not written: entry '\w+' holds NaN or infinity"):
+        save_state(path, broken, model)
+    assert path.read_bytes() == before
+
+
 def test_files_that_hold_no_such_state_are_refused(tmp_path):
     model, path = build("plain", 2), tmp_path / "s.safetensors"
     like = fold(model).init_state(B)

@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import io
 import json
+import os
 import re
 import resource
 import signal
@@ -22,6 +23,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import gdown
+import jax
 import numpy as np
 import pytest
 import requests
@@ -30,6 +32,7 @@ from rich.console import Console
 from torchvision.models import get_model_weights
 
 import runners.cli.download
+from common.errors import UserError
 from common.paths import ROOT
 from models import MODELS, model_config
 from models.made.model import generate_masks
@@ -41,6 +44,7 @@ from models.weights.load import load_checkpoint
 from models.weights.registry import locate, registry
 from runners.cli.download import DownloadProgress
 from runners.cli.main import main
+from runners.measure.programs import keep_programs
 from tests.kit.packed import tarred, zipped
 from tests.kit.web import OTHER, WEIGHTS, Answer, Site, endless, hangs_up, reply, sends, silent, stalled, truncated
 
@@ -484,6 +488,54 @@ def test_default_folder_is_the_platforms(monkeypatch: Any, tmp_path: Path) -> No
     assert downloads.cache_folder().name == "trisolve"
     monkeypatch.setenv("TRISOLVE_CACHE", "~/x")
     assert downloads.cache_folder() == Path.home() / "x"
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An account without a home; the folder among the temporary files that is its own."""
+
+    def unknown() -> Path:
+        raise RuntimeError
+
+    monkeypatch.delenv("TRISOLVE_CACHE", raising=False)
+    monkeypatch.setattr(downloads.Path, "home", unknown)
+    monkeypatch.setattr(downloads.tempfile, "gettempdir", lambda: str(tmp_path))
+    return tmp_path / f"trisolve-{os.getuid()}"
+
+
+def test_without_a_home_downloads_have_a_closed_folder_and_programs_none(homeless: Path) -> None:
+    assert downloads.user_cache() is None
+    for _ in range(2):
+        assert downloads.cache_folder() == homeless
+    assert homeless.stat().st_mode & 0o777 == 0o700
+    before = jax.config.jax_compilation_cache_dir
+    try:
+        jax.config.update("jax_compilation_cache_dir", None)
+        keep_programs()
+        assert jax.config.jax_compilation_cache_dir is None
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+    assert list(homeless.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["open", "another's", "link", "file"])
+def test_a_folder_that_another_may_have_made_is_refused(
+    kind: str, homeless: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind == "file":
+        homeless.write_text("")
+    elif kind == "link":
+        (homeless.parent / "own").mkdir(mode=0o700)
+        homeless.symlink_to(homeless.parent / "own")
+    elif kind == "open":
+        homeless.mkdir()
+        homeless.chmod(0o755)
+    else:
+        user = os.getuid()
+        homeless.with_name(f"trisolve-{user + 1}").mkdir(mode=0o700)
+        monkeypatch.setattr(downloads.os, "getuid", lambda: user + 1)
+    with pytest.raises(UserError, match=f"^there is no home folder, and {homeless.parent}/trisolve-.*; set TRISOLVE_C"):
+        downloads.cache_folder()
 
 
 # Google Drive.

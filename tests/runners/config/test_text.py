@@ -121,6 +121,13 @@ def test_a_file_has_text_where_text_is_wanted(tmp_path: Path) -> None:
         ("wav: !!int x", r"the tag 'tag:yaml.org,2002:int' is not allowed; .* \(line 1, column 6\)"),
         ("wav: !!timestamp x", "the tag 'tag:yaml.org,2002:timestamp' is not allowed"),
         ("wav: !mine x", "the tag '!mine' is not allowed"),
+        ("free: {a: !!str 5}", r"the tag 'tag:yaml.org,2002:str' is not allowed; .* \(line 1, column 11\)"),
+        ("free: {a: ! 5}", "the tag '!' is not allowed"),
+        ("wav: !!map foo", "the tag 'tag:yaml.org,2002:map' is not allowed"),
+        ("many: !!seq [1]", "the tag 'tag:yaml.org,2002:seq' is not allowed"),
+        (r'wav: "\UFFFFFFFF"', "the code of a letter"),
+        (r'wav: "\U00110000"', "the code of a letter"),
+        (f"%YAML {'1' * 5000}.1\n---\nwav: a", "the version in %YAML is out of range"),
         ("free: " + "[" * 3000 + "]" * 3000, "nested too deeply"),
         ("free: &a [*a]", "nested too deeply, or hold themselves|recursive"),
         ("free: {<<: 1}", r"<< merges a mapping, or a list of them \(line 1"),
@@ -164,3 +171,8 @@ def test_overrides_step_by_plain_digits_alone() -> None:
 )
 def test_another_mapping_s_keys_are_merged_behind_one_s_own(text: str, value: Any) -> None:
     assert read_text(text)["free"] == value
+
+
+def test_an_index_has_no_more_digits_than_python_reads() -> None:
+    with pytest.raises(UsageError, match="many is a list of 1; expected a number from 0 to 0, not '1111"):
+        apply_overrides({"many": [{}]}, [f"many.{'1' * 5000}.path=1"], Config)

@@ -312,7 +312,7 @@ def test_state_inside_results_folder_is_refused(tmp_path, capsys):
     assert "results folder" in capsys.readouterr().err
 
 
-def test_ships_rounded_weights_when_asked(tmp_path, monkeypatch):
+def test_ships_rounded_weights_when_asked(tmp_path, monkeypatch, capsys):
     shipped = tmp_path / "checkpoints"
     shipped.mkdir()
     (shipped / "registry.json").write_text('{"other": {"file": "other.safetensors"}}')
@@ -326,6 +326,11 @@ def test_ships_rounded_weights_when_asked(tmp_path, monkeypatch):
     loaded = load_checkpoint("tiny_made", {"name": "made", "num_inputs": 784})
     again = mean_bits(loaded.model, load_dataset("mnist5k").held_out[:70], draws=2, batch_size=50)
     assert abs(again - record["held_out_bits_per_dim"]) < 0.02
+    # The same command with other keys does not take the name.
+    for key, value in {"learning_rate": 1e-4, "batch_size": 40, "weights_dtype": "float32"}.items():
+        changes = {"checkpoint_name": "tiny_made", "weights_dtype": "float16", "epochs": 2, key: value}
+        assert train(tmp_path, **changes) == 2
+        assert f"trained with another {key};" in capsys.readouterr().err
 
 
 def test_state_stays_until_the_weights_are_written(tmp_path, monkeypatch, capsys):
@@ -375,6 +380,8 @@ def test_name_of_weights_from_another_config_is_refused(tmp_path, capsys):
         ({"model": {"name": "made", "num_inputs": 784, "hidden_sizes": [8]}, "epochs": 400}, "another hidden_sizes;"),
         ({"epochs": 1}, "another epochs;"),
         ({"epochs": 400, "seed": 5}, "another seed;"),
+        ({"stop_after": 1}, "another epochs;"),
+        ({"max_train_images": 200}, "another max_train_images;"),
     ],
 )
 def test_a_try_does_not_replace_weights_of_its_own_config(changes, words, tmp_path, capsys):
@@ -395,7 +402,7 @@ def test_name_that_another_run_took_in_the_meantime_is_not_overwritten(tmp_path,
     (tmp_path / "weights.safetensors").write_bytes(b"weights")
     context = RunContext("TrainRunner", "tiny", tmp_path, Console(quiet=True))
     with pytest.raises(UsageError, match="from another config"):
-        ship_checkpoint("tiny", context, tmp_path)
+        ship_checkpoint("tiny", context, {}, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["registry.json", "weights.safetensors"]
 
 
