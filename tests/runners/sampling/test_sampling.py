@@ -33,6 +33,7 @@ from solvers import Jacobi, Solver
 from solvers.solver import StepInfo
 from tests.kit.bank import SAMPLING
 from tests.kit.results import OLD_RESULTS
+from tests.kit.solvers import in_the_table
 
 SIZE, BATCH = 36, 4
 BLOCKS = {"gs_jacobi": 8, "jacobi_gs": 6}
@@ -456,7 +457,7 @@ class TwoSweeps(Solver):
 def test_a_solver_needs_its_own_file_and_a_line_in_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(solvers.SOLVERS.places, "two_sweeps", f"{__name__}:TwoSweeps")
+    in_the_table(monkeypatch, "two_sweeps", TwoSweeps)
     assert sample(tmp_path, solvers=["sequential", "jacobi", {"name": "two_sweeps", "damping": 1}]) == 0
     first, jacobi, mine = results(tmp_path)["rows"]
     assert mine["solver"] == mine["label"] == "two_sweeps"

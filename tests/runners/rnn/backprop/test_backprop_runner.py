@@ -14,12 +14,12 @@ import pytest
 import yaml
 from PIL import Image
 
-import solvers
 from common.paths import CONFIGS
 from runners.cli.main import main
 from runners.config.files import read_config
 from solvers import Jacobi
 from solvers.linear.prefix_scan import chain_length
+from tests.kit.solvers import in_the_table
 
 SIZE, SEQUENCES, STEPS, TRAININGS = 4, 3, 5, 2
 T = SIZE**2
@@ -271,7 +271,7 @@ def test_a_run_that_fails_says_why(
     changes: dict[str, Any],
     sentence: str,
 ) -> None:
-    monkeypatch.setitem(solvers.SOLVERS.places, "hasty", f"{__name__}:Hasty")
+    in_the_table(monkeypatch, "hasty", Hasty)
     assert backprop(tmp_path, **{"solvers": ["jacobi"], "methods": ["jacobi"], "trainings": 1, **changes}) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert re.match(f"error: {sentence}", error), error
@@ -318,7 +318,7 @@ def test_mistakes_get_a_sentence(
     changes: dict[str, Any],
     sentence: str,
 ) -> None:
-    monkeypatch.setitem(solvers.SOLVERS.places, "picky", f"{__name__}:Picky")
+    in_the_table(monkeypatch, "picky", Picky)
     assert backprop(tmp_path, **changes) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
