@@ -105,6 +105,9 @@ def compare(y: PyTree[Array], x: PyTree[Array], num_equations: int) -> Differenc
     """Residual and matching prefix of two states of ``num_equations`` equations, for each sample."""
     different = by_equation(lambda a, b: jnp.any(a != b, axis=-1), jnp.logical_or, num_equations, y, x)
     distance = by_equation(_distance, jnp.maximum, num_equations, y, x)
+    # Of numbers near the least there is the difference may be flushed to zero, and they differ all the same.
+    least = jnp.finfo(distance.dtype).tiny
+    distance = jnp.where(different, jnp.maximum(distance, least), distance)
     index = jnp.arange(num_equations, dtype=jnp.int32)[:, None]
     first = jnp.min(jnp.where(different, index, num_equations), axis=0, initial=num_equations)
     return Difference(jnp.max(distance, axis=0, initial=0.0), first)

@@ -192,6 +192,7 @@ def _step(system: Any, solver: Solver, progress: Progress) -> Progress:
         progress,
         status=jnp.where(reopened, int(RUNNING), progress.status),
         frontier=jnp.where(lost, shared, progress.frontier),
+        steps_to_convergence=jnp.where(reopened, -1, progress.steps_to_convergence),
     )
     exact = prefix_mask(info.frontier, num_equations)
     broken = ~finite_equations(x, num_equations)
@@ -255,6 +256,8 @@ def _changed(solver: Solver, progress: Progress, x: Any, info: StepInfo, num_equ
     A sample that is done keeps its value, and steps go on to be taken of the whole batch. If samples read each other,
     as they should not, one that seemed done changes when others do, and a step sees that at no cost of its own.
     """
+    if batch_size(progress.x) == 1:  # a solve ends with its only sample
+        return jnp.zeros(1, bool)
     if solver.tol:
         changed = ~(info.residual <= tolerated(solver.tol, progress.x, info.scale))
     else:

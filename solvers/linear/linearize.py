@@ -68,7 +68,7 @@ def in_reals(
     a: Inexact[Array, "S B D D"], b: Inexact[Array, "S B D"], like: Any
 ) -> tuple[Float[Array, "S B E E"], Float[Array, "S B E"]]:
     """Matrices and vectors of the features of ``like`` as ``ravel`` has them, where they may be complex."""
-    if not _is_complex(a) and not _is_complex(b):
+    if not any(map(_is_complex, (a, b, *jax.tree.leaves(like)))):
         return a, b
     a = jnp.asarray(a, jnp.result_type(a, b))
     both = jnp.block([[a.real, -a.imag], [a.imag, a.real]])
@@ -121,6 +121,8 @@ def diagonals(system: Any, previous: Any, start: Start) -> tuple[Any, Float[Arra
     """The transitions and the diagonals of their Jacobians, by D forward derivatives in turn unless it has them."""
     if isinstance(system, LinearizedMarkovSystem):
         values, entries = system.jacobian_diagonals(previous, start)
+        if not any(map(_is_complex, jax.tree.leaves(previous))):
+            return values, entries
         return values, jnp.concatenate([entries.real] * 2, axis=-1)[..., _real_order(previous)]
     flat = ravel(previous)
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ..equations import compare, isolated, magnitude, prefix_mask, select
+from ..equations import compare, isolated, magnitude, prefix_mask, select, tolerated
 from ..linear.linearize import jacobian_sweeps, jacobians, ravel, unravel
 from ..linear.prefix_scan import affine_scan
 from ..solver import Solver, StepInfo
@@ -93,5 +93,5 @@ def accept(system: Any, x: Any, proposal: Any, here: Linearization, tol: float, 
     num_equations = system.num_equations
     scale = jnp.maximum(1.0, magnitude(x))
     moved = compare(proposal, x, num_equations).residual
-    settled = (here.residual <= tol * scale) & ~(moved <= trusted * scale)
+    settled = (here.residual <= tolerated(tol, x)) & ~(moved <= trusted * scale)
     return select(prefix_mask(here.frontier, num_equations) | settled, here.y, proposal)

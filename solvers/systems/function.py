@@ -135,6 +135,8 @@ def _perturbed(like: Any, key: Array) -> Any:
     def perturb(leaf: Array, key: Array) -> Array:
         if jnp.issubdtype(leaf.dtype, jnp.inexact):
             return jnp.add(leaf, jax.random.normal(key, leaf.shape, leaf.dtype))
+        if leaf.dtype == jnp.bool_:
+            return leaf ^ jax.random.bernoulli(key, shape=leaf.shape)
         return jnp.add(leaf, jax.random.randint(key, leaf.shape, 0, 2).astype(leaf.dtype))
 
     return jax.tree.unflatten(treedef, [perturb(leaf, k) for leaf, k in zip(leaves, keys, strict=True)])

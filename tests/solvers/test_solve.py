@@ -166,6 +166,9 @@ def test_from_function_refuses_what_is_not_triangular():
         from_function(lambda x: jnp.concatenate([0 * x[:3], x[4:5], 0 * x[:1]]), jnp.zeros((5, 2)))
     with pytest.raises(NotTriangularError):
         from_function(lambda x: jnp.roll(x, -1, axis=0), jnp.zeros((500, 2)))
+    for truth in (False, True):
+        with pytest.raises(NotTriangularError):
+            from_function(lambda x: jnp.roll(x, -1), jnp.full(5, truth))
 
 
 def test_from_function_refuses_another_layout():

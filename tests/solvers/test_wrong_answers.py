@@ -105,8 +105,40 @@ def test_samples_that_read_each_other_are_solved_together_or_not_called_converge
 
 
 def test_samples_that_read_each_other_are_told_by_name():
-    with pytest.raises(BrokenSystemError, match="others change with sample 0; samples must not read each other"):
+    with pytest.raises(BrokenSystemError, match="other samples change with those .*; samples must not read each other"):
         check_system(gated())
+
+
+@pytest.mark.parametrize(("reads", "read"), [(0, 5), (5, 0), (4, 5), (6, 2)])
+def test_one_sample_that_reads_another_is_found_wherever_they_are(reads, read):
+    with pytest.raises(BrokenSystemError, match="samples must not read each other"):
+        check_system(_behind_the_first(reads, read))
+
+
+def _behind_the_first(reads, read):
+    def function(x):
+        before = jnp.pad(x, ((1, 0), (0, 0)))[:-1]
+        return before.at[1:, reads].add(before[1:, read])
+
+    return from_function(function, jnp.zeros((3, 7)))
+
+
+def test_a_difference_that_is_flushed_to_zero_is_a_difference():
+    """Between numbers near the least there is; their logarithms are far apart."""
+    first, guess = np.float32(1.5 * 2.0**-126), np.float32(1.25 * 2.0**-126)
+    system = from_function(
+        lambda x, first: jnp.stack([first, jnp.log(x[0])]), jnp.array([guess, jnp.log(guess)]), jnp.float32(first)
+    )
+    solution = solve(system, Jacobi())
+    np.testing.assert_array_equal(solution.value, system.sweep(solution.value))
+    np.testing.assert_allclose(solution.value[1], np.log(first), rtol=1e-5)
+
+
+def test_a_sample_that_is_taken_up_again_has_not_converged_in_any_step():
+    for steps in range(1, 33):
+        solution = solve(gated(), Jacobi(), max_steps=steps, throw=False)
+        done = np.asarray(solution.sample_status) == Status.CONVERGED
+        np.testing.assert_array_equal(np.asarray(solution.stats.steps_to_convergence) >= 0, done)
 
 
 @pytest.mark.parametrize("solver", [Jacobi(), CachedSequential(), GSJacobi(block_size=5)])
