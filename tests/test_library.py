@@ -88,3 +88,8 @@ def test_the_page_runs_where_the_wheel_is_installed_and_folders_are_called_as_ou
     printed = run(["page.py"], work, PYTHONPATH=str(installed))
     assert printed.endswith("done\n")
     assert printed.startswith(f"{solvers.__version__}\nSolution(converged after ")
+
+
+def test_the_page_names_all_that_the_library_has() -> None:
+    table = PAGE.read_text(encoding="utf-8").split("## What `trisolve` has")[1]
+    assert sorted(set(re.findall(r"`(\w+)`", table)) - {"trisolve"}) == sorted(solvers.__all__)
