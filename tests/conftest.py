@@ -2,10 +2,7 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Most of these tests' time is compiling; the end-to-end tests run in processes of their own, with what users get.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1",
-)
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0")
 
 from jaxtyping import install_import_hook
 
@@ -36,8 +33,10 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--slow"):
         return
+    # Beside what is marked: cases that take long, each of a test whose other cases run (or with a faster cousin).
+    listed = set(Path(__file__).with_name("slow.txt").read_text(encoding="utf-8").splitlines())
     for item in items:
-        if "slow" in item.keywords:
+        if "slow" in item.keywords or item.nodeid in listed:
             item.add_marker(pytest.mark.skip(reason="takes long; run with --slow"))
 
 

@@ -198,6 +198,7 @@ def test_the_order_in_which_columns_make_room_is_documented() -> None:
     assert f"drops, in this order: {', '.join(column.name for column in dropped)}." in text
 
 
+@pytest.mark.slow  # its steps have tests of their own in data/, models/weights/ and runners/training/
 def test_own_data_and_weights_work_as_the_page_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = OWN_DATA.read_text()
     for place, content in re.findall(r"^`(\S+\.yml)`\n\n```yaml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
