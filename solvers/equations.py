@@ -105,9 +105,10 @@ def compare(y: PyTree[Array], x: PyTree[Array], num_equations: int) -> Differenc
     """Residual and matching prefix of two states of ``num_equations`` equations, for each sample."""
     different = by_equation(lambda a, b: jnp.any(a != b, axis=-1), jnp.logical_or, num_equations, y, x)
     distance = by_equation(_distance, jnp.maximum, num_equations, y, x)
-    # Of numbers near the least there is the difference may be flushed to zero, and they differ all the same.
+    # Of numbers near the least there is the difference may be flushed to zero, and they differ all the same. Any other
+    # stays as it is: in half precision, which is not flushed, neighbours are nearer than the least normal number, 6e-5.
     least = jnp.finfo(distance.dtype).tiny
-    distance = jnp.where(different, jnp.maximum(distance, least), distance)
+    distance = jnp.where(different & (distance == 0), least, distance)
     index = jnp.arange(num_equations, dtype=jnp.int32)[:, None]
     first = jnp.min(jnp.where(different, index, num_equations), axis=0, initial=num_equations)
     return Difference(jnp.max(distance, axis=0, initial=0.0), first)

@@ -117,3 +117,16 @@ def test_a_wide_integer_that_changes_with_a_later_one_is_seen():
 
     with pytest.raises(BrokenSystemError, match="sweep: equation"):
         check_system(from_function(f, first, first, check=False))
+
+
+@pytest.mark.parametrize("value", [jnp.nan, jnp.inf])
+def test_values_that_are_not_finite_are_equal_to_themselves(value):
+    """A sweep of random states may leave the domain of a function that the solution does not leave."""
+
+    def halves(x):
+        before = jnp.pad(x, ((1, 0), (0, 0)))[:-1]
+        return jnp.where(before < 0, value, 1.0 + before / 2)
+
+    system = from_function(halves, jnp.zeros((10, 2)))
+    assert not jnp.isfinite(system.sweep(-1.0 - system.like)).all()
+    check_system(system)

@@ -22,6 +22,7 @@ from solvers import (
     from_function,
     solve,
 )
+from solvers.equations import compare
 from tests.kit.bank import Driven, chain, counting_link, linear_link
 
 COUNTED = [(2**26, "int32"), (2**26, "uint32"), (115, "int8"), (2**60, "int64"), (2**64 - 12, "uint64")]
@@ -132,6 +133,14 @@ def test_a_difference_that_is_flushed_to_zero_is_a_difference():
     solution = solve(system, Jacobi())
     np.testing.assert_array_equal(solution.value, system.sweep(solution.value))
     np.testing.assert_allclose(solution.value[1], np.log(first), rtol=1e-5)
+
+
+def test_differences_that_are_not_flushed_are_what_they_are():
+    """Neighbours in half precision differ by less than its least normal number, and may be within a tolerance."""
+    x = jnp.full((3, 2), 2e-4, jnp.float16)
+    gap = 2.0**-23
+    assert jnp.finfo(jnp.float16).tiny > gap
+    np.testing.assert_array_equal(compare(x + jnp.float16(gap), x, 3).residual, [gap, gap])
 
 
 def test_a_sample_that_is_taken_up_again_has_not_converged_in_any_step():
