@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,14 @@ def registry() -> dict[str, dict[str, Any]]:
     return entries
 
 
-def ship(name: str, entry: Mapping[str, Any], content: bytes) -> None:
+def ship(name: str, entry: Mapping[str, Any], content: bytes, check: Callable[[], None]) -> None:
     """Write a file of weights where the repository ships them, and enter it in the registry, each atomically.
 
-    Another process that ships at the same time waits, so that neither's entry is lost.
+    Another process that ships at the same time waits, so that neither's entry is lost. ``check`` is called when no
+    other can change the registry any more; nothing is written if it raises.
     """
     with FileLock(CHECKPOINTS / "registry.lock"):
+        check()
         entries = {**registry(), name: dict(entry)}
         write_atomically(CHECKPOINTS / str(entry["file"]), content)
         text = json.dumps(dict(sorted(entries.items())), indent=2)

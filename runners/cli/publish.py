@@ -30,15 +30,15 @@ def publish(report: Report, context: RunContext) -> None:
     run that was interrupted, or some were not written for it.
     """
     with staged(context.out) as staging:
-        failures, unwritten = _write_all(report, staging.folder, context)
+        failures, stopped = _write_all(report, staging.folder, context)
         place = staging.commit()
     _print(report, context, place)
-    if not failures and not unwritten:
+    if not failures and stopped is None:
         for action in report.afterwards:
             action(place)
     interrupted = ["interrupted; the results are of what was done before"] if report.interrupted else []
-    if unwritten:
-        interrupted.append(f"interrupted; the results are there, but not {', '.join(unwritten)}")
+    if stopped is not None:
+        interrupted.append(stopped)
     failures = ([report.failure] if report.failure else []) + failures
     if interrupted:
         raise KeyboardInterrupt("; ".join(interrupted + failures))
@@ -46,22 +46,37 @@ def publish(report: Report, context: RunContext) -> None:
         raise RunFailure("; ".join(failures))
 
 
-def _write_all(report: Report, folder: Path, context: RunContext) -> tuple[list[str], list[str]]:
+def _write_all(report: Report, folder: Path, context: RunContext) -> tuple[list[str], str | None]:
     """Write everything into a folder, and at last which files there are.
 
-    Returns what failed, and the names of the artifacts that Ctrl-C left unwritten.
+    Returns what failed, and a sentence if Ctrl-C came. Then the artifacts are left unwritten, but not the rest, which
+    took the computing: only a second Ctrl-C stops that.
     """
     arrays: dict[str, dict[str, Any]] = {name: dict(content) for name, content in report.arrays.items() if content}
-    files = sorted([RESULTS_FILE, *arrays, *(artifact.name for artifact in report.artifacts)])
+    names = [artifact.name for artifact in report.artifacts]
+    files = sorted([RESULTS_FILE, *arrays, *names])
     record = _header(report, context) | dict(report.record) | {"files": files}
-    _write_json(folder / RESULTS_FILE, record)
-    for name, content in arrays.items():
-        np.savez_compressed(folder / name, **content)
-    failures, unwritten = _write_artifacts(report.artifacts, folder, context)
+    failures: list[str] = []
+    try:
+        _write_essentials(record, arrays, folder)
+    except KeyboardInterrupt:
+        _write_essentials(record, arrays, folder)
+        unwritten = names
+        stopped: str | None = "interrupted; the results are there"
+    else:
+        failures, unwritten = _write_artifacts(report.artifacts, folder, context)
+        stopped = "interrupted; the results are there" if unwritten else None
     there = sorted(path.name for path in folder.iterdir())
     if there != files:  # only then, as a disk that is full has no room for it
         _write_json(folder / RESULTS_FILE, record | {"files": there})
-    return failures, unwritten
+    return failures, f"{stopped}, but not {', '.join(unwritten)}" if unwritten else stopped
+
+
+def _write_essentials(record: Mapping[str, Any], arrays: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
+    """Write what cannot be drawn again from something else: the record, and the arrays."""
+    _write_json(folder / RESULTS_FILE, record)
+    for name, content in arrays.items():
+        np.savez_compressed(folder / name, **content)
 
 
 def _write_artifacts(artifacts: Sequence[Artifact], folder: Path, context: RunContext) -> tuple[list[str], list[str]]:

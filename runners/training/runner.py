@@ -156,7 +156,6 @@ def ship_checkpoint(name: str, context: RunContext, training: Mapping[str, Any],
 
     Raises UsageError as ``check_name``: another run may have taken the name in the meantime.
     """
-    check_name(name, context)
     weights = results / WEIGHTS
     content, checkpoint = weights.read_bytes(), load_checkpoint(str(weights))
     entry = {
@@ -168,7 +167,7 @@ def ship_checkpoint(name: str, context: RunContext, training: Mapping[str, Any],
         "licence": "Apache-2.0",
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    ship(name, entry, content)
+    ship(name, entry, content, lambda: check_name(name, context))
 
 
 def _command(name: str, context: RunContext) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,28 @@ def test_an_interrupt_while_pictures_are_drawn_keeps_the_results(
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.png", "results.json"}
     assert capsys.readouterr().out == "so good\n"
     assert done == []
+
+
+@pytest.mark.parametrize("artifacts", [[], [Picture("a.png", lambda: b"a")]])
+def test_an_interrupt_while_arrays_are_written_keeps_them(
+    artifacts: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, calls = np.savez_compressed, count()
+
+    def pressed(path: Path, **arrays: Any) -> None:
+        if next(calls) == 1:
+            Path(path).write_text("half")
+            raise KeyboardInterrupt
+        write(path, **arrays)
+
+    monkeypatch.setattr(np, "savez_compressed", pressed)
+    arrays = {"a.npz": {"x": np.arange(3)}, "b.npz": {"y": np.arange(4)}}
+    missing = ", but not a.png" if artifacts else ""
+    with pytest.raises(KeyboardInterrupt, match=f"^interrupted; the results are there{missing}$"):
+        publish(report(arrays=arrays, artifacts=artifacts), context(tmp_path))
+    assert results(tmp_path)["files"] == ["a.npz", "b.npz", "results.json"]
+    with np.load(tmp_path / "out" / "b.npz") as found:
+        assert found["y"].tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
