@@ -182,6 +182,22 @@ class LinearizedMarkovSystem(VectorizedMarkovSystem[X], Protocol[X]):
 
 
 @runtime_checkable
+class StructuredMarkovSystem(VectorizedMarkovSystem[X], Protocol[X]):
+    """An order-one system that tells what stands for its Jacobians, in the form that is natural to it.
+
+    For units that do not read one another, for leapfrog steps, for whatever is worth more than a diagonal and costs
+    less than a full matrix. Where they are not the Jacobians themselves, solvers take more steps, to the same solution.
+    """
+
+    def structured_jacobians(self, previous: X, start: Start) -> tuple[X, Float[Array, "S B *F"]]:
+        """The transitions, and diagonals (S, B, D), full matrices (S, B, D, D), or blocks (S, B, K, N, N).
+
+        Features are counted as in LinearizedMarkovSystem. Blocks are the entries among N features, D = N K: feature
+        j K + k is entry j of block k. So in a state of N leaves of K features each, block k is that of unit k.
+        """
+
+
+@runtime_checkable
 class AffineMarkovSystem(MarkovSystem[X], Protocol[X]):
     """An order-one system that is linear in the state, x_t = A_t x_{t-1} + b_t, which one prefix scan solves."""
 

@@ -60,7 +60,7 @@ PARTS: dict[str, set[str]] = {
     "solvers.systems.autoregressive": {TREES},
     "solvers.systems.decoder": {TREES, "solvers.systems.autoregressive"},
     "solvers.heads": {"solvers.systems.autoregressive"},
-    "solvers.linear": {*CONTRACTS, TREES},
+    "solvers.linear": {*CONTRACTS, TREES, "solvers.systems.recurrence"},
     "solvers.methods": {*CONTRACTS, TREES, "solvers.linear", "solvers.systems.recurrence"},
     "solvers.iterate": CONTRACTS,
     "solvers.tangent": {TREES, "solvers.linear", "solvers.systems.recurrence"},

@@ -8,13 +8,12 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from ..equations import compare, isolated, magnitude, prefix_mask, select
+from ..equations import compare, isolated, magnitude, next_frontier, prefix_mask, select
 from ..linear.linearize import in_reals, ravel, unravel
 from ..linear.prefix_scan import affine_scan
 from ..solver import Solver, StepInfo
 from ..system import AffineMarkovSystem
 from ..systems.recurrence import shifted
-from .jacobi import next_frontier
 
 
 @dataclass(frozen=True)
