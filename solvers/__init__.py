@@ -28,6 +28,7 @@ from .methods.quasi_elk import QuasiELK
 from .methods.segmented import Segmented
 from .methods.sequential import CachedSequential, Sequential
 from .methods.sliding_gs_jacobi import SlidingGSJacobi
+from .methods.triangular_anderson import TriangularAnderson
 from .methods.windowed import Windowed
 from .pairing import PairingError, fits
 from .progress import Progress, StepReport, TraceOptions
@@ -116,6 +117,7 @@ __all__ = [
     "SystemReport",
     "Trace",
     "TraceOptions",
+    "TriangularAnderson",
     "TriangularSystem",
     "VectorizedMarkovSystem",
     "Windowed",

@@ -19,6 +19,7 @@ class Difference(NamedTuple):
 
     residual: Float[Array, " B"]  # max |y_t - x_t| over equations and features; NaN where a difference is NaN
     matching: Int[Array, " B"]  # the number of leading equations in which y and x are equal, bit for bit
+    relative: Float[Array, " B"]  # max |y_t - x_t| / max(1, |x_0|, ..., |x_t|); infinite where integers differ
 
 
 def batch_size(x: PyTree[Array]) -> int:
@@ -111,7 +112,34 @@ def compare(y: PyTree[Array], x: PyTree[Array], num_equations: int) -> Differenc
     distance = jnp.where(different & (distance == 0), least, distance)
     index = jnp.arange(num_equations, dtype=jnp.int32)[:, None]
     first = jnp.min(jnp.where(different, index, num_equations), axis=0, initial=num_equations)
-    return Difference(jnp.max(distance, axis=0, initial=0.0), first)
+    return Difference(jnp.max(distance, axis=0, initial=0.0), first, _relative(distance, y, x, num_equations))
+
+
+def _relative(distance: Float[Array, "T B"], y: Any, x: Any, num_equations: int) -> Float[Array, " B"]:
+    """The largest distance, each in units of the largest value up to its equation, or of one.
+
+    Not of all values: a guess that has grown out of bounds far on would let anything before it pass. With what is up to
+    an equation for a yardstick, the first that is wrong is seen, as all before it is right. Integers have to be equal.
+    """
+    sizes = by_equation(_size, jnp.maximum, num_equations, x)
+    scale = jnp.maximum(1.0, lax.cummax(sizes, axis=0)).astype(distance.dtype)
+    # A yardstick that is not finite is none: beside it anything would be small.
+    units = jnp.where(distance > 0, jnp.where(jnp.isfinite(scale), distance / scale, jnp.inf), distance)
+    counted = by_equation(_differs_in_integers, jnp.logical_or, num_equations, y, x)
+    return jnp.max(jnp.where(counted, jnp.inf, units), axis=0, initial=0.0)
+
+
+def _size(x: Shaped[Array, "T B F"]) -> Float[Array, "T B"]:
+    """The largest absolute value of each equation; integers have none, as with them nothing is rounded."""
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        return jnp.zeros(x.shape[:2], jnp.result_type(float))
+    return jnp.max(jnp.abs(x), axis=-1, initial=0).astype(jnp.result_type(float))
+
+
+def _differs_in_integers(y: Shaped[Array, "T B F"], x: Shaped[Array, "T B F"]) -> Bool[Array, "T B"]:
+    if jnp.issubdtype(y.dtype, jnp.inexact):
+        return jnp.zeros(y.shape[:2], bool)
+    return jnp.any(y != x, axis=-1)
 
 
 def finite_equations(x: PyTree[Array], num_equations: int) -> Bool[Array, "T B"]:
@@ -127,14 +155,13 @@ def magnitude(x: PyTree[Array]) -> Float[Array, " B"]:
     return jnp.max(jnp.stack([none, *(size.astype(none.dtype) for size in largest)]), axis=0)
 
 
-def tolerated(tol: float, x: PyTree[Array], scale: Float[Array, " B"] | None = None) -> Float[Array, " B"]:
+def tolerated(tol: float, x: PyTree[Array]) -> Float[Array, " B"]:
     """The largest residual of each sample that counts as converged: tol * max(1, |x|).
 
     Integers have to be equal: where a state holds any, the bound stays below one, the least by which they can differ.
-    ``scale`` is |x| where another state than ``x`` is the yardstick. One that is not finite is none: beside it anything
-    would be small.
+    A yardstick that is not finite is none: beside it anything would be small.
     """
-    bound = tol * jnp.maximum(1.0, magnitude(x) if scale is None else scale)
+    bound = tol * jnp.maximum(1.0, magnitude(x))
     bound = jnp.where(jnp.isfinite(bound), bound, 0.0)
     only_floats = all(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in jax.tree.leaves(x))
     return bound if only_floats else jnp.minimum(bound, 0.5)

@@ -19,7 +19,6 @@ from .equations import (
     finite_equations,
     prefix_mask,
     select,
-    tolerated,
 )
 from .pairing import require_fit
 from .progress import RUNNING, Progress, StepReport, TraceOptions, empty_trace, grow_trace, record
@@ -259,7 +258,7 @@ def _changed(solver: Solver, progress: Progress, x: Any, info: StepInfo, num_equ
     if batch_size(progress.x) == 1:  # a solve ends with its only sample
         return jnp.zeros(1, bool)
     if solver.tol:
-        changed = ~(info.residual <= tolerated(solver.tol, progress.x, info.scale))
+        changed = ~info.meets(solver.tol, progress.x)
     else:
         differs = by_equation(lambda a, b: jnp.any(a != b, axis=-1), jnp.logical_or, num_equations, x, progress.x)
         changed = jnp.any(differs, axis=0)
@@ -285,9 +284,8 @@ def _judge(
     spoiled: Bool[Array, " B"],
 ) -> Int[Array, " B"]:
     """The status of every sample after a step; samples that were done keep theirs."""
-    # Not the new x: a step that overshoots would make its own yardstick.
-    bound = tolerated(solver.tol, progress.x, info.scale) if solver.tol else 0.0
-    converged = jnp.isfinite(info.residual) & (info.residual <= bound) & ~spoiled
+    # Not beside the new x: a step that overshoots would make its own yardstick.
+    converged = jnp.isfinite(info.residual) & info.meets(solver.tol, progress.x) & ~spoiled
     # Within its bound of steps a solver terminates however large the residual grows on the way.
     out_of_reach = progress.limit < solver.max_steps(system)
     diverged = out_of_reach & (info.residual > DIVERGENCE_FACTOR * progress.first_residual)

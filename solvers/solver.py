@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
+
+from .equations import tolerated
 
 
 class StepInfo(NamedTuple):
@@ -18,7 +20,15 @@ class StepInfo(NamedTuple):
     frontier: Int[Array, " B"]  # length of the prefix of the new x known to be exact
     num_steps: int | Int[Array, ""]  # sequential network evaluations in this step
     sweeps: float | Float[Array, ""]  # work of this step, in units of one full sweep
-    scale: Float[Array, " B"] | None = None  # max |x| where the residual was taken; None: it was before the step
+    # The residual in units of max(1, |x|), each equation's in those of what is up to it (``compare`` has it); None: the
+    # largest value of all is the unit.
+    relative: Float[Array, " B"] | None = None
+
+    def meets(self, tol: float, x: Any) -> Bool[Array, " B"]:
+        """Which samples of ``x``, the state before the step, are within a tolerance; with 0, which are equal."""
+        if tol == 0:
+            return self.residual <= 0
+        return self.residual <= tolerated(tol, x) if self.relative is None else self.relative <= tol
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from .methods.quasi_elk import QuasiELK
 from .methods.segmented import Segmented
 from .methods.sequential import CachedSequential, Sequential
 from .methods.sliding_gs_jacobi import SlidingGSJacobi
+from .methods.triangular_anderson import TriangularAnderson
 from .methods.windowed import Windowed
 from .pairing import name_in, require_fit
 from .solver import Solver
@@ -32,6 +33,7 @@ SOLVERS: Mapping[str, type[Solver]] = MappingProxyType(
         "jacobi_gs": JacobiGS,
         "segmented": Segmented,
         "anderson": Anderson,
+        "triangular_anderson": TriangularAnderson,
         "newton": Newton,
         "quasi_newton": QuasiNewton,
         "picard": Picard,

@@ -25,6 +25,7 @@ SOLVER_STYLES: dict[str, tuple[str, str]] = {
     "jacobi_gs": ("#009e73", "v"),
     "segmented": ("#ddaa33", "$S$"),
     "anderson": ("#cc79a7", "P"),
+    "triangular_anderson": ("#44aa99", "*"),
     "newton": ("#e69f00", "X"),
     "quasi_newton": ("#56b4e9", "<"),
     "picard": ("#882255", ">"),

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ..equations import compare, isolated, magnitude, next_frontier, prefix_mask, select, tolerated
+from ..equations import compare, isolated, next_frontier, prefix_mask, select
 from ..systems.recurrence import shifted
 from .choices import Linearize
 from .linearize import ravel, unravel
@@ -22,6 +22,7 @@ class Linearization(NamedTuple):
     matrices: Array  # A: (T, B, D, D), diagonals (T, B, D), or blocks (T, B, K, N, N)
     residual: Float[Array, " B"]  # max |y - x|
     frontier: Int[Array, " B"]  # the length of the exact prefix of y
+    relative: Float[Array, " B"]  # the residual in units of |x| up to each equation; see ``compare``
 
 
 def scan_step(
@@ -47,8 +48,8 @@ def linearized(system: Any, x: Any, frontier: Int[Array, " B"], linearize: Linea
 
     blank = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(evaluate, system, x))
     y, matrices = isolated(evaluate, blank, system, x)
-    residual, matching = compare(y, x, system.num_equations)
-    return Linearization(y, matrices, residual, next_frontier(frontier, matching, system.num_equations))
+    residual, matching, relative = compare(y, x, system.num_equations)
+    return Linearization(y, matrices, residual, next_frontier(frontier, matching, system.num_equations), relative)
 
 
 def accept(system: Any, x: Any, proposal: Any, here: Linearization, tol: float, trusted: float) -> Any:
@@ -59,7 +60,6 @@ def accept(system: Any, x: Any, proposal: Any, here: Linearization, tol: float, 
     deviations grow along the sequence, or A is not the Jacobian, rounding errors in F(x) - x add up to a large one.
     """
     num_equations = system.num_equations
-    scale = jnp.maximum(1.0, magnitude(x))
-    moved = compare(proposal, x, num_equations).residual
-    settled = (here.residual <= tolerated(tol, x)) & ~(moved <= trusted * scale)
+    moved = compare(proposal, x, num_equations).relative
+    settled = (here.relative <= tol) & ~(moved <= trusted)
     return select(prefix_mask(here.frontier, num_equations) | settled, here.y, proposal)

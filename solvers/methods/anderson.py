@@ -58,7 +58,7 @@ class Anderson(Solver):
         """One sweep, and the best combination of the last ones."""
         num_equations = system.num_equations
         y = isolated(system.sweep, x, x)
-        residual, matching = compare(y, x, num_equations)
+        residual, matching, relative = compare(y, x, num_equations)
         frontier = next_frontier(frontier, matching, num_equations)
         exact = prefix_mask(frontier, num_equations)
         slot = state.taken % self.history_size
@@ -72,7 +72,7 @@ class Anderson(Solver):
         mixed = jax.tree.map(lambda s, r, fresh: self._combine(weights, s, r, fresh), sweeps, residuals, y)
         new = select(exact, y, mixed)
         following = AndersonState(sweeps, residuals, state.taken + 1)
-        return new, following, StepInfo(residual, frontier, 1, 1.0)
+        return new, following, StepInfo(residual, frontier, 1, 1.0, relative)
 
     def _weights(self, gram: Float[Array, "B M M"], filled: Bool[Array, " M"]) -> Float[Array, "B M"]:
         size = self.history_size

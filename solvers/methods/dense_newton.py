@@ -58,14 +58,14 @@ class DenseNewton(Solver):
         at = _flatten(x, num_equations)
         blank = (x, jnp.zeros((*at.shape, at.shape[1]), at.dtype))
         y, jacobian = isolated(_with_jacobian, blank, system, x)
-        residual, matching = compare(y, x, num_equations)
-        here = Linearization(y, jacobian, residual, next_frontier(frontier, matching, num_equations))
+        residual, matching, relative = compare(y, x, num_equations)
+        here = Linearization(y, jacobian, residual, next_frontier(frontier, matching, num_equations), relative)
         gap = _flatten(y, num_equations) - at
         # Only what is below the diagonal is read, the diagonal being that of I - J.
         step = solve_triangular(-jacobian, gap[..., None], lower=True, unit_diagonal=True)[..., 0]
         proposal = _unflatten(at + step, y, num_equations)
         new = accept(system, x, proposal, here, self.tol, trusted=math.sqrt(self.tol))
-        return new, None, StepInfo(residual, here.frontier, 1, 1.0 + at.shape[1])
+        return new, None, StepInfo(residual, here.frontier, 1, 1.0 + at.shape[1], relative)
 
 
 def _with_jacobian(system: Any, x: Any) -> tuple[Any, Float[Array, "B N N"]]:

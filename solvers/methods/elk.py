@@ -95,7 +95,7 @@ class LevenbergMarquardt(Solver):
         gap = jnp.where(exact[..., None], ravel(here.y) - state.base, gap)
         step = affine_scan(damped, gap, jnp.zeros_like(gap[0]))
         new = accept(system, x, unravel(state.base + step, here.y), here, self.tol, self.trusted)
-        return new, state, StepInfo(here.residual, here.frontier, 1, 1.0 + jacobian_sweeps(system))
+        return new, state, StepInfo(here.residual, here.frontier, 1, 1.0 + jacobian_sweeps(system), here.relative)
 
     def _judged(
         self,

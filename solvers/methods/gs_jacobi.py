@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from ..blocks import BlockSolver, count_blocks
-from ..equations import compare, isolated, next_frontier, tolerated
+from ..equations import compare, isolated, next_frontier
 from ..solver import StepInfo
 from ..trees.blocks import put_block, take_block
 
@@ -51,18 +51,20 @@ class GSJacobi(BlockSolver):
             lambda system, *rest: system.update(*rest, size), (guess, cache), system, guess, cache, start
         )
         values = _keep_inside(jnp.arange(size)[:, None] < length, values, guess)
-        residual, matching = compare(values, guess, size)
+        residual, matching, relative = compare(values, guess, size)
         inside = jnp.maximum(frontier - start, 0)
         failed = frontier < 0  # such a sample must not hold up the others
-        move = jnp.all((residual <= tolerated(self.tol, values)) | failed)
-        complete = move & (start + length == num_equations)
         exact = start + jnp.minimum(next_frontier(inside, matching, size), length)
         info = StepInfo(
-            residual=jnp.where(complete, residual, jnp.inf),
+            residual=residual,
             frontier=jnp.where(failed, frontier, exact).astype(jnp.int32),
             num_steps=1,
             sweeps=length / num_equations,
+            relative=relative,
         )
+        move = jnp.all(info.meets(self.tol, guess) | failed)
+        complete = move & (start + length == num_equations)
+        info = info._replace(residual=jnp.where(complete, residual, jnp.inf))
         following = GSJacobiState(
             start=jnp.where(move & ~complete, start + size, start),
             cache=jax.tree.map(lambda new, old: jnp.where(move, new, old), new_cache, cache),

@@ -36,12 +36,12 @@ class Jacobi(Solver):
         """One sweep, damped beyond the exact prefix."""
         num_equations = system.num_equations
         y = isolated(system.sweep, x, x)
-        residual, matching = compare(y, x, num_equations)
+        residual, matching, relative = compare(y, x, num_equations)
         frontier = next_frontier(frontier, matching, num_equations)
         if self.damping < 1.0:
             damped = jax.tree.map(lambda a, b: _damp(a, b, self.damping), x, y)
             y = select(prefix_mask(frontier, num_equations), y, damped)
-        return y, None, StepInfo(residual, frontier, 1, 1.0)
+        return y, None, StepInfo(residual, frontier, 1, 1.0, relative)
 
 
 def _damp(old: Array, new: Array, weight: float) -> Array:

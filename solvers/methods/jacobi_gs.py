@@ -32,11 +32,11 @@ class JacobiGS(BlockSolver):
         """One round over all blocks at once."""
         num_equations, size = system.num_equations, self.block_length(system)
         y = isolated(lambda system, x: _all_blocks(system, x, size), x, system, x)
-        residual, matching = compare(y, x, num_equations)
+        residual, matching, relative = compare(y, x, num_equations)
         # The block that holds the first disagreement started from an exact prefix, so all of it is exact now.
         exact_blocks = jnp.maximum(frontier, matching) // size + 1
         frontier = jnp.minimum(exact_blocks * size, num_equations).astype(jnp.int32)
-        return y, None, StepInfo(residual, frontier, 1 + size, 2.0)
+        return y, None, StepInfo(residual, frontier, 1 + size, 2.0, relative)
 
 
 def _all_blocks(system: Any, x: Any, size: int) -> Any:

@@ -74,7 +74,7 @@ class Newton(Solver):
         trusted = math.sqrt(self.tol) if self.jacobian == "full" else 0.0
         new, here = scan_step(system, x, frontier, linearize, self.tol, trusted)
         sweeps = 1.0 + sweeps_beside(self.jacobian, self.probes, system)
-        return new, state + 1, StepInfo(here.residual, here.frontier, 1, sweeps)
+        return new, state + 1, StepInfo(here.residual, here.frontier, 1, sweeps, here.relative)
 
     def floats_per_equation(self, features: int) -> int:
         """Working memory of a step, in numbers for each equation and sample."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from ..equations import compare, isolated, magnitude, next_frontier, prefix_mask, select
+from ..equations import compare, isolated, next_frontier, prefix_mask, select
 from ..linear.linearize import in_reals, ravel, unravel
 from ..linear.prefix_scan import affine_scan
 from ..solver import Solver, StepInfo
@@ -38,8 +38,8 @@ class ParallelScan(Solver):
         scanned = unravel(at + affine_scan(matrices, lacking, jnp.zeros_like(at[0])), x)
         new = select(prefix_mask(frontier, num_equations), x, scanned)
         y = isolated(system.sweep, new, new)
-        residual, matching = compare(y, new, num_equations)
+        residual, matching, relative = compare(y, new, num_equations)
         frontier = next_frontier(frontier, matching, num_equations)
         new = select(prefix_mask(frontier, num_equations), y, new)
         # The evaluation of A and b is counted as a sweep.
-        return new, None, StepInfo(residual, frontier, 1, 2.0, magnitude(new))
+        return new, None, StepInfo(residual, frontier, 1, 2.0, relative)

@@ -12,7 +12,6 @@ from jax import lax
 from jaxtyping import Array, Int
 
 from ..composite import CompositeSolver
-from ..equations import tolerated
 from ..solver import Solver, StepInfo
 from ..system import SegmentedSystem
 from .jacobi import Jacobi
@@ -89,7 +88,7 @@ class Segmented(CompositeSolver):
             failed = frontier < 0  # such a sample must not hold up the others
             inside = jnp.where(failed, -1, jnp.clip(frontier - begin, 0, length))
             values, inner, info = self.inner.step(segment, x[index], state.inner[index], inside)
-            move = jnp.all((info.residual <= tolerated(self.tol, x[index])) | failed)
+            move = jnp.all(info.meets(self.tol, x[index]) | failed)
             new = (*x[:index], values, *x[index + 1 :])
             # The values that the next segment builds on are never touched again, so they count as exact.
             exact = begin + jnp.where(move, length, jnp.minimum(info.frontier, length))
@@ -107,6 +106,7 @@ class Segmented(CompositeSolver):
                 frontier=jnp.where(failed, frontier, exact).astype(jnp.int32),
                 num_steps=jnp.asarray(info.num_steps, jnp.int32),
                 sweeps=jnp.asarray(info.sweeps * (length / num_equations), jnp.float32),
+                relative=info.relative,
             )
             return new, following, info
 

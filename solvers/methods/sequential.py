@@ -47,8 +47,8 @@ class Sequential(Solver):
         here = jnp.broadcast_to(jnp.arange(num_equations)[:, None] == state, (num_equations, batch))
         new = select(here, y, x)
         passed = prefix_mask(jnp.full(batch, state + 1), num_equations)
-        ahead = compare(select(passed, new, y), new, num_equations).residual
-        return new, state + 1, StepInfo(ahead, jnp.full(batch, state + 1, jnp.int32), 1, 1.0)
+        residual, _, relative = compare(select(passed, new, y), new, num_equations)
+        return new, state + 1, StepInfo(residual, jnp.full(batch, state + 1, jnp.int32), 1, 1.0, relative)
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class SlidingGSJacobi(BlockSolver):
             start,
             keep,
         )
-        residual, matching = compare(values, guess, size)
+        residual, matching, relative = compare(values, guess, size)
         exact = start + next_frontier(jnp.maximum(frontier - start, 0), matching, size)
         at_end = start + size == num_equations
         info = StepInfo(
@@ -71,5 +71,6 @@ class SlidingGSJacobi(BlockSolver):
             frontier=jnp.where(failed, frontier, jnp.maximum(frontier, exact)).astype(jnp.int32),
             num_steps=1,
             sweeps=size / num_equations,
+            relative=relative,
         )
         return put_block(x, values, start), SlidingState(start + keep, cache), info

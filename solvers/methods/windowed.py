@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from ..composite import CompositeSolver
-from ..equations import finite_equations, tolerated
+from ..equations import finite_equations
 from ..linear.linearize import ravel, transitions
 from ..solver import Solver, StepInfo
 from ..system import LinearizedMarkovSystem, MarkovSystem, StructuredMarkovSystem
@@ -190,6 +190,7 @@ class Windowed(CompositeSolver):
             frontier=jnp.where(failed, frontier, exact).astype(jnp.int32),
             num_steps=info.num_steps,
             sweeps=info.sweeps * length / num_equations,
+            relative=info.relative,
         )
         fresh = self.inner.init(*_cut(system, new, following, size))
         inner = jax.tree.map(lambda a, b: jnp.where(move, a, b), fresh, inner)
@@ -198,7 +199,7 @@ class Windowed(CompositeSolver):
     def _settled(self, block: Any, values: Any, info: StepInfo) -> Bool[Array, " B"]:
         """A mask of the samples that have met the tolerance with values that the next window can begin from."""
         size = jax.tree.leaves(values)[0].shape[0]
-        return (info.residual <= tolerated(self.tol, block)) & jnp.all(finite_equations(values, size), axis=0)
+        return info.meets(self.tol, block) & jnp.all(finite_equations(values, size), axis=0)
 
 
 def _cut(system: Any, x: Any, start: Int[Array, ""], length: int) -> tuple[Window, Any]:

@@ -40,6 +40,7 @@ from solvers import (
     SlidingGSJacobi,
     Solver,
     Status,
+    TriangularAnderson,
     Windowed,
     advance,
     finish,
@@ -65,6 +66,10 @@ VARIANTS: tuple[Solver, ...] = (
     CachedSequential(chunk_size=5),
     Segmented(solver=Sequential()),
     Segmented(solver=CachedSequential()),
+    TriangularAnderson(history_size=2, unexplained=1.0, tol=0.0),
+    TriangularAnderson(solver=Picard(), unexplained=0.5),
+    Newton(jacobian="scalar"),
+    Newton(jacobian="block_diagonal", block_size=1),
     Segmented(solver=Anderson(), tol=1e-5),
     Newton(tol=0.0),
     QuasiNewton(probes=2),
@@ -179,10 +184,9 @@ def judge(solver: Solver, value: Any, converged: np.ndarray, swept: Any) -> str 
             return f"F(x) != x in {np.count_nonzero(x != y)} of {x.size} values of {x.dtype}"
     if exactly(solver) or not floats:
         return None
-    size = np.max([np.max(np.abs(widened(x)), axis=1, initial=1.0) for x, _ in floats], axis=0)
     worst = 0.0
-    for x, y in floats:
-        gap = np.max(np.abs(widened(y) - widened(x)), axis=1, initial=0.0)
+    for (x, y), size in zip(floats, sizes_up_to([x for x, _ in floats]), strict=True):
+        gap = np.max(np.abs(widened(y) - widened(x)), axis=2, initial=0.0)
         if not np.all(np.isfinite(gap)):
             return "F(x) - x is not finite"
         bound = max(solver.tol, 64 * float(jnp.finfo(x.dtype).eps)) * size
@@ -190,9 +194,18 @@ def judge(solver: Solver, value: Any, converged: np.ndarray, swept: Any) -> str 
     return f"|F(x) - x| is {worst:.1f} times what is tolerated" if worst > 1.0 else None
 
 
+def sizes_up_to(leaves: list[np.ndarray]) -> list[np.ndarray]:
+    """For each leaf (B, T, F) the largest value up to each equation, or one: (B, T). Segments follow one another."""
+    own = [np.max(np.abs(widened(x)), axis=2, initial=1.0) for x in leaves]
+    if len({size.shape[1] for size in own}) == 1:
+        return [np.maximum.accumulate(np.max(own, axis=0), axis=1)] * len(own)
+    ends = np.cumsum([size.shape[1] for size in own])[:-1]
+    return np.split(np.maximum.accumulate(np.concatenate(own, axis=1), axis=1), ends, axis=1)
+
+
 def by_sample(leaf: np.ndarray) -> np.ndarray:
-    """A leaf with one row for each sample."""
-    return np.moveaxis(leaf, 1, 0).reshape(leaf.shape[1], -1) if leaf.ndim > 1 else leaf[None]
+    """A leaf (T, B, ...) or (T,) as (B, T, F)."""
+    return np.moveaxis(leaf, 1, 0).reshape(leaf.shape[1], leaf.shape[0], -1) if leaf.ndim > 1 else leaf[None, :, None]
 
 
 def widened(leaf: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from solvers import (
     Sequential,
     Status,
     TraceOptions,
+    TriangularAnderson,
     check_system,
     fits,
     from_function,
@@ -178,3 +179,15 @@ def test_a_block_that_overflows_is_not_within_any_tolerance(tol):
     solution = solve(system, GSJacobi(block_size=2, tol=tol), x0=jnp.full((3, 1), 1e30))
     assert solution.outcome is Status.CONVERGED
     np.testing.assert_array_equal(solution.value, np.full((3, 1), 2.0))
+
+
+def test_what_has_grown_far_on_is_no_yardstick_for_what_comes_first() -> None:
+    """x_t = 2 x_{t-1}, from the solution with an early value off: beside 2^40 that is little, beside itself it is not."""
+    system = from_function(
+        lambda x: jnp.concatenate([jnp.ones_like(x[:1]), 2 * x[:-1]]), jnp.zeros((41, 1), jnp.float32)
+    )
+    exact = jnp.asarray(2.0 ** np.arange(41), jnp.float32)[:, None]
+    for solver in (Jacobi(tol=1e-6), Anderson(), TriangularAnderson(), Sequential()):
+        solution = solve(system, solver, x0=exact.at[3].add(1000.0), throw=False)
+        assert solution.outcome is Status.CONVERGED
+        np.testing.assert_array_equal(solution.value, exact)
