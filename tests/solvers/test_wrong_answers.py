@@ -190,4 +190,4 @@ def test_what_has_grown_far_on_is_no_yardstick_for_what_comes_first() -> None:
     for solver in (Jacobi(tol=1e-6), Anderson(), TriangularAnderson(), Sequential()):
         solution = solve(system, solver, x0=exact.at[3].add(1000.0), throw=False)
         assert solution.outcome is Status.CONVERGED
-        np.testing.assert_array_equal(solution.value, exact)
+        np.testing.assert_allclose(solution.value, exact, rtol=2e-6)
