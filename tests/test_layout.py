@@ -59,6 +59,7 @@ PARTS: dict[str, set[str]] = {
     "solvers.systems.recurrence": {TREES},
     "solvers.systems.autoregressive": {TREES},
     "solvers.systems.decoder": {TREES, "solvers.systems.autoregressive"},
+    "solvers.systems.guesses": {*CONTRACTS, TREES, "solvers.systems.autoregressive"},
     "solvers.heads": {"solvers.systems.autoregressive"},
     "solvers.linear": {*CONTRACTS, TREES},
     "solvers.methods": {*CONTRACTS, TREES, "solvers.linear", "solvers.systems.recurrence"},
@@ -72,7 +73,7 @@ PARTS: dict[str, set[str]] = {
     "solvers": {
         *METHODS,
         *(f"solvers.{name}" for name in ("iterate", "table", "solve", "check", "systems", "heads")),
-        *(f"solvers.systems.{name}" for name in ("autoregressive", "decoder", "recurrence")),
+        *(f"solvers.systems.{name}" for name in ("autoregressive", "decoder", "guesses", "recurrence")),
     },
     "models": set(),
     "models.layers": set(),

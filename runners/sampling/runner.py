@@ -11,6 +11,7 @@ from runners.experiment import RunContext
 from runners.measure.comparison import compare_solvers
 from runners.report.report import Report
 from runners.sampling.config import SamplerConfig, WaveNetSamplerConfig
+from runners.sampling.guess import guessed
 from runners.sampling.report import sampling_report
 from runners.sampling.sound import sound_subject
 from runners.sampling.subject import Subject, image_subject, load_model
@@ -28,7 +29,8 @@ class SamplerRunner:
         """Load the model and bind the noise; everything that can be refused is refused here."""
         self.context = context
         self.subject = self.bind(config, context, self.model_name)
-        self.config = config.model_copy(update={"solvers": fit_entries(config.solvers, self.subject.system)})
+        self.system = guessed(self.subject.system, config.guess, self.subject.grid)
+        self.config = config.model_copy(update={"solvers": fit_entries(config.solvers, self.system)})
 
     @classmethod
     def to_check(cls, config: SamplerConfig, context: RunContext) -> tuple[str, Any]:
@@ -40,12 +42,13 @@ class SamplerRunner:
         """Compare the solvers; the report fails where one did not converge."""
         config, subject = self.config, self.subject
         comparison = compare_solvers(
-            subject.system,
+            self.system,
             dict(zip(labels(config.solvers), config.solvers, strict=True)),
             repeats=config.repeats,
             time_limit_s=config.time_limit_s,
             trace=config.trace,
             console=self.context.console,
+            without_guesses=None if config.guess.is_default else subject.system,
         )
         title = f"{self.context.name}: {subject.words}"
         record = {**resolved(config, subject.checkpoint), "head": dict(subject.head)}
