@@ -117,6 +117,7 @@ RECORD = {
         "noise_file": type(None),
         "head": dict,
         "known_pixels": type(None),
+        "guess": {"name": str, "n": type(None), "file": type(None)},
         "solvers": list,
         "repeats": int,
         "time_limit_s": type(None),
