@@ -90,6 +90,7 @@ PARTS: dict[str, set[str]] = {
     "models.weights.load": {f"models.weights.{name}" for name in ("checkpoint", "native", "registry", "importers")},
     "data": {"data.images"},
     "data.audio": set(),
+    "data.text": {"data.images"},
     "data.images": set(),
     "data.images.pictures": {"data", "data.images"},
     "runners": set(),
