@@ -28,15 +28,20 @@ class SamplerRunner:
     def __init__(self, config: SamplerConfig, context: RunContext) -> None:
         """Load the model and bind the noise; everything that can be refused is refused here."""
         self.context = context
-        self.subject = self.bind(config, context, self.model_name)
+        self.subject = self.bind(config, context, self.insists_on(config))
         self.system = guessed(self.subject.system, config.guess, self.subject.grid)
         self.config = config.model_copy(update={"solvers": fit_entries(config.solvers, self.system)})
 
     @classmethod
     def to_check(cls, config: SamplerConfig, context: RunContext) -> tuple[str, Any]:
         """The model that is sampled from."""
-        checkpoint = load_model(config, context.runner, cls.model_name)
+        checkpoint = load_model(config, context.runner, cls.insists_on(config))
         return checkpoint.name, checkpoint.model
+
+    @classmethod
+    def insists_on(cls, config: SamplerConfig) -> str | None:
+        """The model that a config has to name, and may leave out; None where any will do."""
+        return cls.model_name
 
     def run(self) -> Report:
         """Compare the solvers; the report fails where one did not converge."""
@@ -73,3 +78,8 @@ class WaveNetSamplerRunner(SamplerRunner):
     Config: ClassVar[type[RunConfig]] = WaveNetSamplerConfig
     model_name = "wavenet"
     bind = staticmethod(sound_subject)
+
+    @classmethod
+    def insists_on(cls, config: SamplerConfig) -> str | None:
+        """WaveNet, or any model of sound from a user's own file."""
+        return None if (config.model or {}).get("path") else cls.model_name
