@@ -41,6 +41,11 @@ SAMPLING = [name for name in SOLVERS if fits(SOLVERS[name], AutoregressiveSystem
 WAYS: dict[str, Guesses] = {"jacobi": NoiseFree(), "gs_jacobi": RepeatLast(), "sliding_gs_jacobi": NoiseFree()}
 
 
+def guessed(guesses: Guesses, y: Any, known: jax.Array) -> Any:
+    """The guesses for a state of which so much is known of each sample."""
+    return jax.jit(lambda y, known: guesses.guess(None, y, y, known))(y, known)
+
+
 def options(name: str) -> dict[str, Any]:
     return {"block_size": 4} if "gs" in name else {}
 
@@ -91,10 +96,10 @@ def test_the_last_known_value_is_repeated() -> None:
     np.testing.assert_array_equal(found.value, without.value)
     assert (int(found.stats.num_steps), int(without.stats.num_steps)) == (3, 25)
     y = {"flat": jnp.arange(4.0), "wide": jnp.arange(8.0).reshape(4, 1, 2)}
-    guess = RepeatLast().guess(None, y, y, jnp.array([2]))
+    guess = guessed(RepeatLast(), y, jnp.array([2]))
     np.testing.assert_array_equal(guess["flat"], [1, 1, 1, 1])
     np.testing.assert_array_equal(guess["wide"][:, 0], [[2, 3]] * 4)
-    np.testing.assert_array_equal(RepeatLast().guess(None, y, y, jnp.array([0]))["flat"], y["flat"])
+    np.testing.assert_array_equal(guessed(RepeatLast(), y, jnp.array([0]))["flat"], y["flat"])
 
 
 def test_n_grams_follow_the_last_place_of_each_sample() -> None:
@@ -105,8 +110,8 @@ def test_n_grams_follow_the_last_place_of_each_sample() -> None:
         3: [[1, 2, 3, 1, 2, 9, 9, 9], [1, 1, 1, 5, 6, 7, 8, 9], [4, 5, 6, 7, 8, 9, 9, 9]],
     }
     for n, rows in expected.items():
-        np.testing.assert_array_equal(NGram(n).guess(None, y, y, known).T, rows)
-    np.testing.assert_array_equal(NGram(2).guess(None, y, y, jnp.zeros(3, jnp.int32)), y)
+        np.testing.assert_array_equal(guessed(NGram(n), y, known).T, rows)
+    np.testing.assert_array_equal(guessed(NGram(2), y, jnp.zeros(3, jnp.int32)), y)
 
 
 def test_a_first_guess_that_is_the_answer_takes_one_step(plain: Any) -> None:
@@ -122,15 +127,15 @@ def test_a_first_guess_that_is_the_answer_takes_one_step(plain: Any) -> None:
 
 def test_a_guessed_system_is_whatever_the_system_is_and_its_work_is_counted(plain: Any) -> None:
     system, _ = plain
-    guessed = with_guesses(system, NoiseFree())
+    outer = with_guesses(system, NoiseFree())
     for name in SAMPLING:
-        assert fits(SOLVERS[name], guessed)
-    assert not fits(SOLVERS["newton"], guessed)
-    assert isinstance(guessed, CountedGuessingSystem)
-    assert guessed.network is system.network
+        assert fits(SOLVERS[name], outer)
+    assert not fits(SOLVERS["newton"], outer)
+    assert isinstance(outer, CountedGuessingSystem)
+    assert outer.network is system.network
     again = with_guesses(system, NoiseFree())
-    assert jax.tree.structure(again) == jax.tree.structure(guessed)  # or programs would be compiled anew
-    stats = solve(guessed, Jacobi()).stats
+    assert jax.tree.structure(again) == jax.tree.structure(outer)  # or programs would be compiled anew
+    stats = solve(outer, Jacobi()).stats
     assert float(stats.sweep_equivalents) == 2 * int(stats.num_steps)
     chain = Chain(jnp.add, jnp.ones((4, 1)), jnp.zeros((4, 1)))
     assert fits(SOLVERS["newton"], with_guesses(chain, RepeatLast()))
@@ -140,13 +145,13 @@ def test_without_noise_a_head_gives_the_middle_of_its_distribution() -> None:
     logits = jax.random.normal(jax.random.key(0), (4, 2, 5))
     for head in (Gumbel(5, temperature=2.0), Argmax(5)):
         quiet = noise_free(head)
-        np.testing.assert_array_equal(head.sample(logits, quiet), jnp.argmax(logits, axis=-1))
+        np.testing.assert_array_equal(jax.jit(head.sample)(logits, quiet), jnp.argmax(logits, axis=-1))
     parameters = LocationScale(jnp.arange(8.0).reshape(4, 2), jnp.zeros((4, 2)))
-    np.testing.assert_array_equal(Logistic().sample(parameters, noise_free(Logistic())), parameters.mean)
+    np.testing.assert_array_equal(jax.jit(Logistic().sample)(parameters, noise_free(Logistic())), parameters.mean)
     # Two components of weights 3 : 1 around -1/2 and 1/2, narrow: the mean of the heavier, and the median in it.
     params = jnp.broadcast_to(jnp.array([jnp.log(3.0), 0.0, -0.5, 0.5, -4.0, -4.0]), (4, 2, 6))
     likeliest, median = (
-        head.sample(params, noise_free(head))
+        jax.jit(head.sample)(params, noise_free(head))
         for head in (DiscretizedLogisticMixture(1, 2, "gumbel"), DiscretizedLogisticMixture(1, 2, "inverse_cdf"))
     )
     np.testing.assert_allclose(likeliest, -0.5, atol=1e-6)
@@ -155,7 +160,7 @@ def test_without_noise_a_head_gives_the_middle_of_its_distribution() -> None:
 
 def noise_free(head: Any) -> Any:
     assert isinstance(head, NoiseFreeHead)
-    noise = head.draw_noise(jax.random.key(1), 4, 2)
+    noise = jax.jit(lambda key: head.draw_noise(key, 4, 2))(jax.random.key(1))
     quiet = head.noise_free(noise)
     assert jax.tree.map(jnp.shape, quiet) == jax.tree.map(jnp.shape, noise)
     return quiet

@@ -10,14 +10,16 @@ import pytest
 import yaml
 
 from data.audio.clip import write_wave
-from models.weights.native import save_checkpoint
 from runners.cli.main import main
 from runners.config.schema import check_config
+from runners.experiment import RunContext
+from runners.report.console import TextConsole
+from runners.sampling.config import WaveNetSamplerConfig
+from runners.sampling.runner import WaveNetSamplerRunner
 from runners.training.config import AudioConfig
 from runners.training.evaluation import task_for
 from runners.training.runner import first_model
 from runners.training.tasks.audio import AudioTask
-from tests.kit.results import read_results
 
 SOURCE = """
 from models.wavenet.model import WaveNet
@@ -26,8 +28,6 @@ class Backwards(WaveNet):
         return super().from_sound(-sound)
     def to_sound(self, ids):
         return -super().to_sound(ids)
-class Silent(WaveNet):
-    to_sound = property()
 """
 SHAPE = {"dilations": [2, 1], "num_hidden": 4, "num_classes": 5, "sample_rate": 1000}
 
@@ -45,16 +45,13 @@ def test_it_is_trained_evaluated_and_sampled_from(tmp_path: Path, model: dict[st
     mine = first_model(config)
     assert len(AudioTask(config, mine).train.ids) == 5
     assert task_for("Backwards", mine) is AudioTask
-    save_checkpoint(tmp_path / "w.safetensors", "Backwards", mine, {})
-    sampling = {"runner": "WaveNetSamplerRunner", "model": model, "checkpoint": str(tmp_path / "w.safetensors")}
-    sampling |= {"num_samples": 8, "solvers": ["cached_sequential"], "repeats": 1, "trace": False}
+    sampling = {"model": {**model, **SHAPE}, "num_samples": 8, "solvers": ["jacobi"]}
     sampling |= {"prompt": {"wav": str(tmp_path / "hum.wav"), "duration_s": 0.02}}
-    (tmp_path / "c.yml").write_text(yaml.safe_dump(sampling))
-    assert main(["--config", str(tmp_path / "c.yml"), "--out", str(tmp_path / "out")]) == 0
-    assert read_results(tmp_path / "out")["config"]["model"]["path"] == model["path"]
-    with np.load(tmp_path / "out" / "samples.npz") as arrays:
-        assert arrays["samples"].shape == (1, 8)
-        assert arrays["prompt"].shape == (1, 20)
+    context = RunContext("WaveNetSamplerRunner", "c", tmp_path, TextConsole(quiet=True))
+    runner = WaveNetSamplerRunner(check_config(WaveNetSamplerConfig, sampling, "c.yml"), context)
+    assert type(runner.subject.checkpoint.model) is type(mine)
+    assert (runner.system.num_equations, runner.system.network.origin) == (8, 20)
+    assert WaveNetSamplerRunner.to_check(runner.config, context)[0] == "Backwards"
 
 
 def test_what_is_no_model_of_sound_is_refused_by_what_it_lacks(
