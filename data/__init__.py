@@ -1,4 +1,4 @@
-"""Image datasets by name, as uint8 arrays with a fixed training and held-out part."""
+"""Datasets by name, as uint8 arrays with a fixed training and held-out part: images, and text as bytes."""
 
 import inspect
 from collections.abc import Callable
@@ -12,7 +12,7 @@ __all__ = ["DATASETS", "Dataset", "DatasetError", "load_dataset"]
 S = TypeVar("S", bound=PictureSource)
 
 # Loaders are imported on use, so that importing this package pulls in no dataset library.
-DATASETS: Table[Callable[..., Dataset]] = Table(
+DATASETS: Table[Callable[..., Any]] = Table(
     "dataset",
     {
         "mnist5k": "data.images.mnist5k:load_mnist5k",
@@ -22,12 +22,13 @@ DATASETS: Table[Callable[..., Dataset]] = Table(
         "photos32": "data.images.photos32:load_photos32",
         "folder": "data.images.folder:load_folder",
         "arrays": "data.images.arrays:load_arrays",
+        "text": "data.text.passages:load_text",  # no images: models of sequences read it
     },
 )
 
 
 def load_dataset(name: str, *, root: str | None = None, download: bool = False, **options: Any) -> Dataset:
-    """Load one dataset of ``DATASETS``.
+    """Load one dataset of images in ``DATASETS``; ``data.text.passages.load_text`` loads a text.
 
     Args:
         name: a key of ``DATASETS``.
@@ -41,9 +42,14 @@ def load_dataset(name: str, *, root: str | None = None, download: bool = False, 
 
     Raises:
         UnknownNameError: there is no such dataset.
-        DatasetError: missing or damaged files, failed download, or an argument the dataset refuses.
+        DatasetError: missing or damaged files, failed download, an argument the dataset refuses, or it has no images.
     """
-    return call_loader(DATASETS[name], name, root=root, download=download, **options)
+    found = call_loader(DATASETS[name], name, root=root, download=download, **options)
+    if not isinstance(found, Dataset):
+        raise DatasetError(
+            f"dataset {name!r} is a sequence of bytes and has no images; TrainWaveNetRunner trains on it"
+        )
+    return found
 
 
 def call_loader(loader: Callable[..., S], name: str, **options: Any) -> S:

@@ -19,7 +19,6 @@ from common.code import file_of, load_object
 from common.errors import UserError
 from common.options import build_options
 from common.table import Table
-from solvers.trees.pytree import in_jax_precision
 
 # Autoregressive models, which are sampled from.
 SAMPLERS: Table[Any] = Table(
@@ -106,7 +105,9 @@ def build(options: Mapping[str, Any], seed: int) -> Any:
 
     They are in JAX's precision: float32, or float64 where ``jax_enable_x64`` is set.
     """
-    from flax import nnx  # it takes a while to import, and the names of the models can be had without it
+    from flax import nnx  # these take a while to import, and the names of the models can be had without them
+
+    from solvers.trees.pytree import in_jax_precision
 
     config = model_config(options)
     model = model_class(options)(config, rngs=nnx.Rngs(seed))

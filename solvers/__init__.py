@@ -38,6 +38,7 @@ from .solver import Solver, StepInfo
 from .system import (
     AffineMarkovSystem,
     BlockSystem,
+    CountedGuessingSystem,
     ForwardSubstitution,
     GuessingSystem,
     LinearizedMarkovSystem,
@@ -52,6 +53,7 @@ from .system import (
 from .systems.autoregressive import AutoregressiveSystem, CausalNetwork, Head, Known, Noise, log_likelihood
 from .systems.decoder import Decoder, DecoderNetwork
 from .systems.function import ClosureError, FunctionSystem, NotTriangularError, from_function
+from .systems.guesses import Guesses, NGram, NoiseFree, NoiseFreeHead, RepeatLast, with_first_guess, with_guesses
 from .systems.recurrence import Recurrence
 from .table import SOLVERS, check_pairing, solver_name
 from .trees.blocks import Start, put_block, take_block
@@ -73,6 +75,7 @@ __all__ = [
     "CausalNetwork",
     "ClosureError",
     "CompositeSolver",
+    "CountedGuessingSystem",
     "Decoder",
     "DecoderNetwork",
     "DenseNewton",
@@ -80,6 +83,7 @@ __all__ = [
     "ForwardSubstitution",
     "FunctionSystem",
     "GSJacobi",
+    "Guesses",
     "GuessingSystem",
     "Gumbel",
     "Head",
@@ -89,8 +93,11 @@ __all__ = [
     "LinearizedMarkovSystem",
     "Logistic",
     "MarkovSystem",
+    "NGram",
     "Newton",
     "Noise",
+    "NoiseFree",
+    "NoiseFreeHead",
     "NotTriangularError",
     "PairingError",
     "ParallelScan",
@@ -99,6 +106,7 @@ __all__ = [
     "QuasiELK",
     "QuasiNewton",
     "Recurrence",
+    "RepeatLast",
     "Segmented",
     "SegmentedSystem",
     "Sequential",
@@ -135,4 +143,6 @@ __all__ = [
     "solver_name",
     "start",
     "take_block",
+    "with_first_guess",
+    "with_guesses",
 ]

@@ -24,7 +24,7 @@ from .pairing import require_fit
 from .progress import RUNNING, Progress, StepReport, TraceOptions, empty_trace, grow_trace, record
 from .solution import Solution, Stats, Status
 from .solver import Solver, StepInfo
-from .system import GuessingSystem
+from .system import CountedGuessingSystem, GuessingSystem
 
 DIVERGENCE_FACTOR = 1e6
 
@@ -214,7 +214,7 @@ def _step(system: Any, solver: Solver, progress: Progress) -> Progress:
         # A step that was spoiled gained nothing, and does not count against finite termination.
         iteration=progress.iteration + jnp.where(jnp.any(spoiled), 0, 1),
         num_steps=num_steps,
-        sweeps=progress.sweeps + info.sweeps,
+        sweeps=progress.sweeps + info.sweeps + _work_of_guessing(system),
         status=status,
         residual=jnp.where(progress.active, info.residual, progress.residual),
         first_residual=jnp.where(jnp.isfinite(progress.first_residual), progress.first_residual, info.residual),
@@ -230,6 +230,11 @@ def _step(system: Any, solver: Solver, progress: Progress) -> Progress:
 def _guesses(system: Any) -> bool:
     """Whether a system foresees values; many have a first guess by the same name, which is no method."""
     return isinstance(system, GuessingSystem) and callable(system.guess)
+
+
+def _work_of_guessing(system: Any) -> float:
+    """The full sweeps that a system's guesses cost at each step."""
+    return float(system.guess_sweeps) if isinstance(system, CountedGuessingSystem) else 0.0
 
 
 def _foreseen(system: Any, progress: Progress) -> Progress:

@@ -86,6 +86,15 @@ class GuessingSystem(TriangularSystem[X], Protocol[X]):
 
 
 @runtime_checkable
+class CountedGuessingSystem(GuessingSystem[X], Protocol[X]):
+    """A guessing system whose guesses cost work, with which the work of solvers is counted."""
+
+    @property
+    def guess_sweeps(self) -> float:
+        """The work of one call of ``guess``, in units of a full sweep."""
+
+
+@runtime_checkable
 class SizedBlockSystem(BlockSystem[X, Cache], Protocol[X, Cache]):
     """A block system that says how long blocks should be where a solver's options do not.
 

@@ -216,6 +216,8 @@ def test_own_data_and_weights_work_as_the_page_tells(tmp_path: Path, monkeypatch
     tuned = json.loads((tmp_path / "tuned" / "results.json").read_text())
     trained = json.loads((tmp_path / "trained" / "results.json").read_text())
     assert tuned["history"][0]["train_bits_per_dim"] < trained["history"][0]["train_bits_per_dim"]
+    text = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("trained_text", "scores_text")]
+    assert text[1]["cross_entropy"]["mean"] == pytest.approx(text[0]["cross_entropy"], rel=1e-3)
     assert names["digits"].shape == (4, 28, 28, 1)
     assert names["digits"].any()
     assert load_checkpoint("mine.safetensors").info == {"from": "mine.pth.tar"}

@@ -1,26 +1,26 @@
 """What there is: runners, configs, checkpoints, solvers and which solver goes with which system.
 
-Imports neither flax nor torch, so that it answers at once.
+What is said of classes is read from their source: nothing is imported that takes a while, so it answers at once.
 """
 
 from __future__ import annotations
 
-import ast
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common.paths import CHECKPOINTS, CONFIGS, RESULTS, ROOT
+from common.paths import CHECKPOINTS, CONFIGS, RESULTS
 from models import SYSTEMS
 from models.weights.downloads import Download, downloaded, downloads
 from runners import RUNNERS
+from runners.cli.source import Place, classes_in, first_sentence, members, value_of
 from runners.report.units import format_bytes, format_duration
-from solvers import SOLVERS, Solver, fits
-from solvers.systems.function import FunctionSystem
 
 _CHECKPOINTS = CHECKPOINTS / "registry.json"
 _WIDTH = 34
+_ANY = {"any x -> F(x) (from_function)": "solvers.systems.function:FunctionSystem"}  # beside the systems of models
 # The figures of merit that entries of the registry have, one each.
 _MERITS = {
     "bits_per_dim": "{:.3f} bits/dim",
@@ -34,7 +34,7 @@ def print_listing() -> None:
     print("runners (--runner), and their configs (--config) with the time that a run took where it is recorded")
     configs = sorted(CONFIGS.glob("*.yml"))
     for name, place in RUNNERS.places.items():
-        print(f"  {name:<{_WIDTH}} {_first_sentence(place)}")
+        print(f"  {name:<{_WIDTH}} {first_sentence(Place.of(place))}")
         for path in configs:
             if _runner(path) == name:
                 print(f"    {path.name:<{_WIDTH - 2}} {_took(path):<13} {_first_comment(path)}")
@@ -45,14 +45,17 @@ def print_listing() -> None:
     for name, download in downloads().items():
         print(f"  {name:<{_WIDTH}} {_describe(download)}")
     print("\nsolvers (solvers: in a config), what they need, and what has it")
-    for name, kind in SOLVERS.items():
-        print(f"  {name:<{_WIDTH}} {kind.requires.__name__ + ':':<20} {', '.join(_solvable(kind))}")
+    for name, needed, systems in solvable():
+        print(f"  {name:<{_WIDTH}} {needed + ':':<20} {', '.join(systems)}")
 
 
-def _solvable(solver: type[Solver]) -> list[str]:
-    """The models that a solver solves. A protocol is looked for in their systems' classes: nothing is built."""
-    models = [name for name, kind in SYSTEMS.items() if fits(solver, kind)]
-    return models + (["any x -> F(x) (from_function)"] if fits(solver, FunctionSystem) else [])
+def solvable() -> Iterator[tuple[str, str, list[str]]]:
+    """Each solver, the protocol that it needs, and the systems that have all members of that protocol."""
+    systems = {name: members(Place.of(place)) for name, place in {**SYSTEMS.places, **_ANY}.items()}
+    for name, solver in classes_in(Place("solvers.table", "SOLVERS")).items():
+        needed = value_of(solver, "requires")
+        wanted = members(Place("solvers.system", needed))
+        yield name, needed, [system for system, own in systems.items() if wanted <= own]
 
 
 def _merit(entry: dict[str, Any]) -> str:
@@ -83,14 +86,6 @@ def _took(path: Path) -> str:
         return format_duration(json.loads((RESULTS / path.stem / "results.json").read_text(encoding="utf-8"))["wall_s"])
     except (OSError, ValueError, KeyError):
         return "-"
-
-
-def _first_sentence(place: str) -> str:
-    """The first line of a class's docstring, from its source: nothing is imported."""
-    module, name = place.split(":")
-    tree = ast.parse((ROOT / module.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8"))
-    found = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
-    return (ast.get_docstring(found[0]) or "").split("\n")[0] if found else ""
 
 
 def _first_comment(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import jax
@@ -26,6 +27,7 @@ NAIVE_LENGTH = 2_000  # the equations up to which naive sequential evaluation is
 Skip: TypeAlias = Callable[[Any, SolverEntry], str | None]  # why an entry is not run on a system; None where it is
 # What errors are measured against, the first of these that is among the solvers.
 REFERENCES = ("sequential", "cached_sequential")
+_WITHOUT = "num_steps_without_guess"  # the key of a row
 # By the key of a row, the baseline that its time is held against.
 _BASELINES = {"speedup_vs_sequential": "sequential", "speedup_vs_cached": "cached_sequential"}
 
@@ -63,6 +65,7 @@ class Comparison:
     reference_label: str
     failure: str | None = None  # what kept solvers from being measured that should have been
     interrupted: bool = False  # by Ctrl-C: the rows are of the solvers that were done
+    guessed: bool = False  # whether solvers were tried without the system's guesses too
 
     @property
     def best(self) -> Row | None:
@@ -95,7 +98,8 @@ class Comparison:
 
         It has its speed-up over each of the two sequential baselines; None unless both were run and converged.
         """
-        return row.record | {key: self._speedup(row, name) for key, name in _BASELINES.items()}
+        without = {_WITHOUT: row.num_steps_without_guess} if self.guessed else {}
+        return row.record | without | {key: self._speedup(row, name) for key, name in _BASELINES.items()}
 
     @property
     def system_record(self) -> dict[str, Any]:
@@ -125,6 +129,7 @@ def compare_solvers(
     skip: Skip = lambda system, entry: None,
     references: Sequence[str] = REFERENCES,
     job: type[Job] = Job,
+    without_guesses: Any = None,
 ) -> Comparison:
     """Solve ``system`` with every entry, by label: a run to warm up, ``repeats`` timed runs, and with ``trace`` more.
 
@@ -145,27 +150,38 @@ def compare_solvers(
         references: names of solvers. Errors are measured against the solution of the first that is run, which is run
             before all others; where none is, against that of the first entry.
         job: how a solver is measured and followed.
+        without_guesses: the same equations without the guesses of ``system``. Sequential solvers, to which guesses do
+            not matter, are run on them, and the steps of all others are counted on them too.
     """
     chosen, skipped = split_entries(system, entries, skip)
     chosen = {label: entry.resolved(system) for label, entry in chosen.items()}
-    guess = system.initial_guess()
-    sweep = jax.jit(lambda system, x: system.sweep(x)).lower(system, guess).compile()
-    sweep_s = time_calls(lambda: sweep(system, guess), max(50, repeats))
+    plain = system if without_guesses is None else without_guesses
+    guess = plain.initial_guess()
+    sweep = jax.jit(lambda system, x: system.sweep(x)).lower(plain, guess).compile()
+    sweep_s = time_calls(lambda: sweep(plain, guess), max(50, repeats))
     first = _first(chosen, references)
     plans = {label: Plan.of(entry, repeats, trace) for label, entry in chosen.items()}
     rows: dict[str, Row] = {}
     reference: Any = None
     failed: dict[str, str] = {}
     with (
-        SolveProgress(console, {label: plan.stages for label, plan in plans.items()}) as progress,
+        SolveProgress(
+            console, {label: plan.stages + (without_guesses is not None) for label, plan in plans.items()}
+        ) as progress,
         KeepingDone(rows) as run,
     ):
         for label in sorted(chosen, key=lambda label: label != first):
             try:
-                measured = job(system, chosen[label], label, plans[label], time_limit_s, progress)
+                guessing = without_guesses is not None and chosen[label].inner_name not in REFERENCES
+                measured = job(
+                    system if guessing else plain, chosen[label], label, plans[label], time_limit_s, progress
+                )
                 solution = measured.measure()
                 reference = solution.value if reference is None else reference
-                rows[label] = measured.row(sweep, solution, reference)
+                rows[label] = measured.row(partial(sweep, plain), solution, reference)
+                if guessing:
+                    steps = measured.steps_on(plain)
+                    rows[label] = dataclasses.replace(rows[label], num_steps_without_guess=steps)
             except (MemoryError, RuntimeError, UserError) as error:
                 if not rows:
                     raise
@@ -183,6 +199,7 @@ def compare_solvers(
         reference_label=first,
         failure="; ".join(f"{label}: {reason}" for label, reason in failed.items()) or None,
         interrupted=run.interrupted,
+        guessed=without_guesses is not None,
     )
 
 
@@ -241,18 +258,24 @@ _CELLS: Cells = (
 
 def comparison_table(comparison: Comparison, title: str) -> ResultTable:
     """All rows, the fastest converged one marked."""
+    without: Cells = ((Column("unguessed"), lambda row: _steps(row[_WITHOUT])),) if comparison.guessed else ()
+    explained = "; unguessed: steps without the guess" if comparison.guessed else ""
     return ResultTable.of(
         title,
-        _CELLS,
+        (*_CELLS[:3], *without, *_CELLS[3:]),
         [comparison.record(row) for row in comparison.rows],
         best=next((i for i, row in enumerate(comparison.rows) if row is comparison.best), None),
         note=(
             f"T = {comparison.num_equations} equations, batch {comparison.batch_size}; one sweep takes "
             f"{format_seconds(comparison.sweep_s.median)}. * fastest that converged; steps: sequential network "
             "evaluations; sweeps: work in full sweeps; residual: max |F(x) - x|; mismatched: equations off by more "
-            f"than 0.001; error: against {comparison.reference_label}."
+            f"than 0.001; error: against {comparison.reference_label}{explained}."
         ),
     )
+
+
+def _steps(steps: int | None) -> str:
+    return "-" if steps is None else str(steps)
 
 
 def _factor(factor: float | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,7 @@ class Frames:
 
 @dataclass(frozen=True)
 class Row:
-    """One solver's results. ``record`` holds all but the last two as they are named here."""
+    """One solver's results. ``record`` holds all but the last three as they are named here."""
 
     label: str
     entry: SolverEntry
@@ -57,11 +57,12 @@ class Row:
     peak_memory_bytes: int | None
     trace: dict[str, np.ndarray] | None
     frames: Frames | None
+    num_steps_without_guess: int | None = None  # where the system guesses and its own first guess was tried as well
 
     @property
     def record(self) -> dict[str, Any]:
         """The row as results.json holds it, without what other rows have a part in."""
-        measured = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)[2:-2]}
+        measured = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)[2:-3]}
         shown = {"status": self.status.label, "run_s": dataclasses.asdict(self.run_s)}
         return {**self.entry.named(self.label), **measured, **shown}
 
@@ -111,10 +112,10 @@ class Job:
         self.run_s = Times.of(seconds)
         return solution
 
-    def row(self, sweep: Any, solution: Solution[Any], reference: Any) -> Row:
+    def row(self, sweep: Callable[[Any], Any], solution: Solution[Any], reference: Any) -> Row:
         """Everything measured, and if it was asked for the trace and the frames."""
         stats = solution.stats
-        residual, mismatched = _check(sweep(self.system, solution.value), solution.value)
+        residual, mismatched = _check(sweep(solution.value), solution.value)
         trace, frames = self.way(solution, reference) if self.plan.trace else (None, None)
         return Row(
             label=self.label,
@@ -134,6 +135,13 @@ class Job:
             trace=trace,
             frames=frames,
         )
+
+    def steps_on(self, system: Any) -> int | None:
+        """The steps that the solver takes on another system, solved once; None where it does not converge."""
+        self.progress.stage(self.label, "without guesses")
+        compiled = CompiledSolve(system, self.entry.solver, max_steps=self.entry.max_steps)
+        solution = follow(compiled, self.show, limit_s=self.time_limit_s).solution
+        return int(solution.stats.num_steps) if solution.outcome is Status.CONVERGED else None
 
     def way(self, solution: Solution[Any], reference: Any) -> tuple[dict[str, np.ndarray], Frames | None]:
         """The trace and the frames of a solve that ended with ``solution``.

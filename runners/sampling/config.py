@@ -11,6 +11,7 @@ from runners.config.models import ModelChoice
 from runners.config.schema import Count, RunConfig
 from runners.config.solvers import SolverList
 from runners.sampling.given import KnownPixels, PromptConfig
+from runners.sampling.guess import Guess, GuessChoice
 
 
 class SamplerConfig(ModelChoice, RunConfig):
@@ -24,6 +25,9 @@ class SamplerConfig(ModelChoice, RunConfig):
     noise_file: str | None = None  # an .npz with the noise's arrays, batch first, named as the model documents
     head: dict[str, Any] = Field(default_factory=dict)  # options of the output distribution: {temperature: 0.9}
     known_pixels: KnownPixels | None = None  # images that are completed: their first pixels are given
+    # What solvers guess: default, noise_free, repeat_last, n_gram or {name: n_gram, n: 3}, or the samples.npz of a
+    # neighbouring run. It changes steps and no samples; results have the steps without it too.
+    guess: Guess = GuessChoice()
     # Each {name: ..., options}, where max_steps, repeats and trace are options of every solver and the latter two
     # override the run's. The first sequential one is the reference for errors.
     solvers: SolverList

@@ -127,8 +127,8 @@ def load_prompt(config: PromptConfig | None, model: Any, batch_size: int) -> Int
     if config is None:
         return jnp.zeros((0, batch_size), jnp.int32)
     if config.file is not None:
-        return _from_file(user_path(config.file), model.config.num_classes, batch_size)
-    rate = model.config.sample_rate
+        return _from_file(user_path(config.file), model.quantizer.num_classes, batch_size)
+    rate = model.sample_rate
     ids = model.from_sound(jnp.asarray(config.stretch(prompt_clip(config, rate), rate)))
     return jnp.repeat(ids[:, None], batch_size, axis=1).astype(jnp.int32)
 

@@ -11,6 +11,7 @@ from runners.experiment import RunContext
 from runners.measure.comparison import compare_solvers
 from runners.report.report import Report
 from runners.sampling.config import SamplerConfig, WaveNetSamplerConfig
+from runners.sampling.guess import guessed
 from runners.sampling.report import sampling_report
 from runners.sampling.sound import sound_subject
 from runners.sampling.subject import Subject, image_subject, load_model
@@ -27,25 +28,32 @@ class SamplerRunner:
     def __init__(self, config: SamplerConfig, context: RunContext) -> None:
         """Load the model and bind the noise; everything that can be refused is refused here."""
         self.context = context
-        self.subject = self.bind(config, context, self.model_name)
-        self.config = config.model_copy(update={"solvers": fit_entries(config.solvers, self.subject.system)})
+        self.subject = self.bind(config, context, self.insists_on(config))
+        self.system = guessed(self.subject.system, config.guess, self.subject.grid)
+        self.config = config.model_copy(update={"solvers": fit_entries(config.solvers, self.system)})
 
     @classmethod
     def to_check(cls, config: SamplerConfig, context: RunContext) -> tuple[str, Any]:
         """The model that is sampled from."""
-        checkpoint = load_model(config, context.runner, cls.model_name)
+        checkpoint = load_model(config, context.runner, cls.insists_on(config))
         return checkpoint.name, checkpoint.model
+
+    @classmethod
+    def insists_on(cls, config: SamplerConfig) -> str | None:
+        """The model that a config has to name, and may leave out; None where any will do."""
+        return cls.model_name
 
     def run(self) -> Report:
         """Compare the solvers; the report fails where one did not converge."""
         config, subject = self.config, self.subject
         comparison = compare_solvers(
-            subject.system,
+            self.system,
             dict(zip(labels(config.solvers), config.solvers, strict=True)),
             repeats=config.repeats,
             time_limit_s=config.time_limit_s,
             trace=config.trace,
             console=self.context.console,
+            without_guesses=None if config.guess.is_default else subject.system,
         )
         title = f"{self.context.name}: {subject.words}"
         record = {**resolved(config, subject.checkpoint), "head": dict(subject.head)}
@@ -70,3 +78,8 @@ class WaveNetSamplerRunner(SamplerRunner):
     Config: ClassVar[type[RunConfig]] = WaveNetSamplerConfig
     model_name = "wavenet"
     bind = staticmethod(sound_subject)
+
+    @classmethod
+    def insists_on(cls, config: SamplerConfig) -> str | None:
+        """WaveNet, or any model of sound from a user's own file."""
+        return None if (config.model or {}).get("path") else cls.model_name

@@ -90,6 +90,7 @@ def sound_subject(config: WaveNetSamplerConfig, context: RunContext, name: str |
         system=system,
         head={"name": head_name, **head_options(head)},
         words=f"{in_words(config, checkpoint)}, {head_name}{given}",
+        grid=(config.num_samples,),
         present=present,
     )
 

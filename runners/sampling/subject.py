@@ -11,7 +11,6 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -26,13 +25,13 @@ from common.paths import user_path
 from models import SAMPLERS
 from models.capabilities import EquationModel, ImageModel, SoundModel, require
 from models.weights.checkpoint import Checkpoint
-from runners.config.arrays import open_arrays
 from runners.config.models import load
 from runners.config.schema import UsageError
 from runners.config.systems import usable_system
 from runners.experiment import RunContext
 from runners.measure.comparison import Comparison
 from runners.sampling.config import SamplerConfig
+from runners.sampling.files import batch_first, by_equation, load_like
 from runners.sampling.given import load_known
 from runners.sampling.report import Samples
 from solvers.systems.autoregressive import AutoregressiveSystem, Head, Noise
@@ -46,6 +45,7 @@ class Subject:
     system: Any  # its equations, for noise that is fixed
     head: Mapping[str, Any]  # the output distribution's options, as a config has them
     words: str  # of which model, for titles
+    grid: tuple[int, ...]  # how the T equations of a sample lie in files
     present: Callable[[Comparison, str], Samples]  # what a comparison found, with the title of its pictures
 
 
@@ -76,6 +76,7 @@ def image_subject(config: SamplerConfig, context: RunContext, name: str | None) 
         system=AutoregressiveSystem(model.fold(), head, noise, known),
         head=head_options(head),
         words=in_words(config, checkpoint) + (f", {config.known_pixels.amount} known" if config.known_pixels else ""),
+        grid=grid,
         present=present,
     )
 
@@ -98,7 +99,7 @@ def equation_subject(config: SamplerConfig, checkpoint: Checkpoint) -> Subject:
         (samples,) = jax.tree.leaves(comparison.reference)
         return Samples(np.moveaxis(np.asarray(samples), 1, 0), {})
 
-    return Subject(checkpoint, system, {}, in_words(config, checkpoint), present)
+    return Subject(checkpoint, system, {}, in_words(config, checkpoint), (leaves[0].shape[0],), present)
 
 
 def _image_model(checkpoint: Checkpoint, runner: str) -> ImageModel:
@@ -162,7 +163,7 @@ def make_noise(config: SamplerConfig, head: Head, grid: tuple[int, ...]) -> Nois
     jax.block_until_ready(drawn)  # so that too large a batch is an error and not the end of the process
     if config.noise_file is None:
         return drawn
-    read = load_noise(user_path(config.noise_file), noise_in_files(drawn, grid))
+    read = load_like(user_path(config.noise_file), "noise_file", noise_in_files(drawn, grid))
     noise = {name: jnp.asarray(by_equation(array, grid)) for name, array in read.items()}
     try:
         head.check_noise(noise)
@@ -174,41 +175,3 @@ def make_noise(config: SamplerConfig, head: Head, grid: tuple[int, ...]) -> Nois
 def noise_in_files(noise: Noise, grid: tuple[int, ...]) -> dict[str, np.ndarray]:
     """Noise as files hold it, batch first."""
     return {name: batch_first(np.asarray(array), grid) for name, array in noise.items()}
-
-
-def load_noise(path: Path, like: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file that are named, shaped and typed as in ``like``; other arrays are passed over.
-
-    A samples.npz of an earlier run will do. Raises UsageError: one sentence.
-    """
-    source = f"noise_file {str(path)!r}"
-    with open_arrays(path, source) as file:
-        for name in like:
-            if name not in file:
-                raise UsageError(f"{source}: array {name!r} is missing; it has: {', '.join(file) or 'none'}")
-        return {name: _checked(f"{source}: {name}", file[name], array) for name, array in like.items()}
-
-
-def _checked(source: str, given: np.ndarray, like: np.ndarray) -> np.ndarray:
-    if given.shape[1:] == like.shape[1:] and len(given) != len(like):
-        raise UsageError(f"{source} is a batch of {len(given)}, the config says batch_size: {len(like)}")
-    if given.shape != like.shape:
-        raise UsageError(f"{source} has shape {given.shape}, expected {like.shape} (batch first)")
-    if not np.issubdtype(given.dtype, np.number) or np.iscomplexobj(given):
-        raise UsageError(f"{source} holds {given.dtype} values, expected {like.dtype}")
-    with np.errstate(over="ignore"):
-        noise = given.astype(like.dtype)
-    if not np.all(np.isfinite(noise)):
-        raise UsageError(f"{source} holds values that are not finite {like.dtype} numbers")
-    return noise
-
-
-def batch_first(array: Shaped[np.ndarray, "T B ..."], grid: tuple[int, ...]) -> Shaped[np.ndarray, "B ..."]:
-    """States or noise as files hold them, (batch, *grid, ...)."""
-    array = np.moveaxis(np.asarray(array), 1, 0)
-    return array.reshape(len(array), *grid, *array.shape[2:])
-
-
-def by_equation(array: Shaped[np.ndarray, "B ..."], grid: tuple[int, ...]) -> Shaped[np.ndarray, "T B ..."]:
-    """The inverse of ``batch_first``."""
-    return np.moveaxis(array.reshape(len(array), math.prod(grid), *array.shape[1 + len(grid) :]), 0, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from models import CLASSIFIERS, SAMPLERS, describe_config, model_config
 from runners.config.schema import Count, DataConfig, Keys, RunConfig
@@ -17,6 +17,9 @@ _FREE: dict[str, Any] = {
     **dict.fromkeys(("save_every_s", "state_dir", "eval_every_epochs", "sample_every_epochs", "show_s"), True),
     **dict.fromkeys(("prompt_s", "stop_after", "weights_dtype", "checkpoint_name"), True),
 }
+
+
+_OF_TEXT = ("name", "file", "held_out")  # the keys of data that is text
 
 
 class TrainConfig(RunConfig):
@@ -97,12 +100,34 @@ class ClassifierConfig(ImageTrainConfig):
 
 
 class ClipConfig(Keys):
-    """An audio clip, and how much of it is held out."""
+    """An audio clip, or a text, and how much of it is held out."""
 
+    name: Literal["clip", "text"] = "clip"  # text: bytes, which are class ids from 0 to 255
     wav: str | None = None  # a file; null: the embedded speech
     sample_rate: Count = 16000  # Hz that the clip is resampled to
     held_out_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # the clip's end, which is not trained on
     max_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None  # only the clip's beginning
+    file: str | None = None  # of a text, in UTF-8
+    held_out: Annotated[float, Field(gt=0, lt=1)] | None = None  # share of a text's paragraphs or lines; null: 0.1
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> ClipConfig:
+        wrong = [key for key in sorted(self.model_fields_set - {"name"}) if (key in _OF_TEXT) != self.is_text]
+        if wrong:
+            raise ValueError(f"{wrong[0]} does not go with name: {self.name}")
+        if self.is_text and self.file is None:
+            raise ValueError("file is missing: a text in UTF-8")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The keys that a clip has, or those of a text."""
+        return {key: value for key, value in dump(self).items() if (key in _OF_TEXT) == self.is_text}
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is a text, and no sound."""
+        return self.name == "text"
 
 
 class JitterConfig(Keys):
@@ -113,12 +138,14 @@ class JitterConfig(Keys):
 
 
 class AudioConfig(TrainConfig):
-    """Maximum likelihood of an audio clip."""
+    """Maximum likelihood of an audio clip, or of a text."""
 
     trains = SAMPLERS
 
-    data: ClipConfig  # {} is the embedded speech
-    chunk_size: Count = 4000  # samples of a step, which reads all that came before through the network's cache
+    data: ClipConfig  # {} is the embedded speech, {name: text, file: ...} a text
+    chunk_size: Count = (
+        4000  # samples, or bytes, of a step, which reads all that came before through the network's cache
+    )
     input_jitter: JitterConfig | None = None
     show_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3.0  # how much sound is made to look at
     # How much of the clip is given for it. Sound that begins with silence cannot be told from no sound having begun.

@@ -38,6 +38,10 @@ class Argmax:
         """The noise of these equations: no numbers."""
         return {_NAME: jnp.zeros((times.shape[0], batch_size, 0))}
 
+    def noise_free(self, noise: Noise) -> Noise:
+        """The noise as it is: every sample is the likeliest class."""
+        return noise
+
     def check_noise(self, noise: Noise) -> None:
         """Nothing to check: its noise holds no numbers."""
 
@@ -73,6 +77,10 @@ class Gumbel:
         """The noise of these equations: a function of the key and the equation's number, wherever a call begins."""
         keys = jax.vmap(lambda time: jax.random.fold_in(key, time))(times)
         return {_NAME: jax.vmap(lambda one: jax.random.gumbel(one, (batch_size, self.num_classes)))(keys)}
+
+    def noise_free(self, noise: Noise) -> Noise:
+        """Zeros, under which a sample is the mode of its distribution, the likeliest class."""
+        return {_NAME: jnp.zeros_like(noise[_NAME])}
 
     def initial_guess(self, noise: Noise) -> Int[Array, "T B"]:
         """The middle class, which is silence."""

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from runners import RUNNERS
-from runners.cli import main as program
+from runners.cli import execute as program
 from runners.config.files import apply_overrides, read_config
 from runners.config.schema import UsageError, check_config
 from runners.experiment import RunFailure

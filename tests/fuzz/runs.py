@@ -69,6 +69,7 @@ OPTIONS: dict[str, list[Any]] = {
     "initial_value": [-1, 0.5, 1.5],
     "head": [{}, {"name": "argmax"}, {"name": "gumbel", "temperature": 0.5}, {"temperature": 0}, {"name": "x"}],
     "prompt": [None, {}, {"duration_s": 0.01}, {"duration_s": 1e9}, {"wav": "nowhere.wav"}, {"file": "/dev/null"}],
+    "guess": ["repeat_last", "noise_free", "n_gram", {"name": "n_gram", "n": 0}, {"n": 2}, "nowhere.npz", "FOLDER"],
     "noise_file": [None, "nowhere.npz", "/dev/null", "FOLDER", "~nosuch/x.npz"],
     "known_pixels": [
         None,

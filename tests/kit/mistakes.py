@@ -52,7 +52,8 @@ OLD = "belongs to an older code base; its successor is"
 
 
 KEYS = (
-    "model, checkpoint, batch_size, noise_file, head, known_pixels, solvers, repeats, time_limit_s, trace, runner, seed"
+    "model, checkpoint, batch_size, noise_file, head, known_pixels, guess, solvers, repeats, time_limit_s, trace, "
+    "runner, seed"
 )
 
 

@@ -7,14 +7,11 @@ from types import MappingProxyType
 import pytest
 
 import solvers.table
-from runners.cli import listing
 from runners.config.solvers import SOLVERS
 from solvers import Solver
 
 
 def in_the_table(monkeypatch: pytest.MonkeyPatch, name: str, kind: type[Solver]) -> None:
-    """Give a solver a name for the rest of a test: the library's, which --list shows too, and that of configs."""
-    library = MappingProxyType({**solvers.table.SOLVERS, name: kind})
-    for module in (solvers.table, listing):
-        monkeypatch.setattr(module, "SOLVERS", library)
+    """Give a solver a name for the rest of a test: the library's and that of configs."""
+    monkeypatch.setattr(solvers.table, "SOLVERS", MappingProxyType({**solvers.table.SOLVERS, name: kind}))
     monkeypatch.setitem(SOLVERS.places, name, f"{kind.__module__}:{kind.__qualname__}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
@@ -10,13 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
 
 from common.paths import ROOT
+from runners.cli.check import check_contracts
 from runners.cli.main import main
 from runners.config.files import anchor_paths
+from runners.experiment import RunContext
+from runners.report.console import TextConsole
+from runners.system.runner import SystemConfig
+from solvers import from_function
 
 PAGE = (ROOT / "docs" / "your-own-model.md").read_text()
 COMMANDS = [shlex.split(line)[2:] for line in PAGE.split("\n") if line.startswith("    python main.py --c")]
@@ -223,6 +230,21 @@ def test_a_broken_system_fails_the_check(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["--check", "densenet.yml"]) == 2
     assert capsys.readouterr().err.startswith("error: DenseNetRunner has no model or system that --check knows")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.yml", "m.py"]
+
+
+def test_a_check_says_on_a_terminal_how_long_it_has_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Runner:
+        @classmethod
+        def to_check(cls, config: Any, context: Any) -> tuple[str, Any]:
+            return "mine", from_function(lambda x: jnp.pad(x, ((1, 0), (0, 0)))[:-1], jnp.ones((2, 1)))
+
+    terminal = TextConsole(force_terminal=True, width=80, file=io.StringIO())
+    config: Any = SystemConfig(system={}, solvers=["jacobi"])
+    check_contracts(Runner, config, RunContext("SystemRunner", "c", tmp_path, terminal))  # type: ignore[arg-type]
+    shown = terminal.file.getvalue()  # type: ignore[attr-defined]
+    assert re.search(r"checking c.*?\d:\d\d:\d\d", shown)
+    said = capsys.readouterr().out.splitlines()
+    assert (said[0].startswith("FunctionSystem satisfies"), said[-1]) == (True, "all of it holds")
 
 
 def test_paths_of_code_are_relative_to_the_config(tmp_path: Path) -> None:

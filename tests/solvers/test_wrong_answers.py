@@ -182,7 +182,7 @@ def test_a_block_that_overflows_is_not_within_any_tolerance(tol):
 
 
 def test_what_has_grown_far_on_is_no_yardstick_for_what_comes_first() -> None:
-    """x_t = 2 x_{t-1}, from the solution with an early value off: beside 2^40 that is little, beside itself it is not."""
+    """x_t = 2 x_{t-1}, from the solution with an early value off: little beside 2^40, and much beside itself."""
     system = from_function(
         lambda x: jnp.concatenate([jnp.ones_like(x[:1]), 2 * x[:-1]]), jnp.zeros((41, 1), jnp.float32)
     )

@@ -1,4 +1,4 @@
-"""Training by the likelihood of an audio clip, in nats a sample: truncated backpropagation through time."""
+"""Training by the likelihood of an audio clip, or of the bytes of a text: truncated backpropagation through time."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from runners.config.schema import UsageError, check_config
 from runners.training.config import AudioConfig, ClipConfig, EvaluateConfig, JitterConfig
 from runners.training.metrics import ACCURACY, SAMPLE_CROSS_ENTROPY, Evaluated
 from runners.training.task import Evaluation, ModelOutput, Scores, TrainTask, by_example
-from runners.training.tasks.clip import Chunks, ClipContinuation, clip_name, fold, load_parts
+from runners.training.tasks.clip import Chunks, ClipContinuation, TextContinuation, clip_name, fold, load_parts
 
 _CHUNK = 4000  # samples that are evaluated at once
 
 
 class AudioTask(TrainTask):
-    """Minus the log-likelihood of a clip's class ids, chunk by chunk in order. Satisfies TrainTask.
+    """Minus the log-likelihood of a clip's class ids, in nats, chunk by chunk in order. Satisfies TrainTask.
+
+    The bytes of a text are class ids as they stand.
 
     Each chunk's step begins with the network's cache of all that came before: the context is exact however long it is,
     while gradients end at the chunk's beginning.
@@ -38,19 +40,25 @@ class AudioTask(TrainTask):
     def __init__(self, config: AudioConfig, model: Any) -> None:
         """Load the clip. Raises UserError where it cannot be had, or does not fit the chunks or the model."""
         parts = load_parts(config.data, config.model["name"], model, "trained")
+        samples, clip = parts.words
         if parts.num_train < config.chunk_size:
+            held_out = "" if config.data.is_text else f" with data.held_out_s {config.data.held_out_s:g}"
             raise UsageError(
-                f"chunk_size {config.chunk_size} is more than the {max(0, parts.num_train)} samples to train on, of "
-                f"a clip of {len(parts.ids)} with data.held_out_s {config.data.held_out_s:g}"
+                f"chunk_size {config.chunk_size} is more than the {max(0, parts.num_train)} {samples} to train on, of "
+                f"a {clip} of {len(parts.ids)}{held_out}"
             )
         self.clip = parts.wave
         self.train, self.held_out = parts.train(config.chunk_size), parts.evaluated(config.chunk_size)
         self.num_examples = len(self.train.ids)
         self.dataset = clip_name(config.data)
         self.evaluated = Evaluated(prefix="", words="held-out" if parts.held_out else "training clip")
-        self._evaluated_on = f"last {parts.held_out} samples of the clip" if parts.held_out else "training clip"
+        self._evaluated_on = f"last {parts.held_out} {samples} of the {clip}" if parts.held_out else "training clip"
         self._jitter, self._num_classes = config.input_jitter, model.quantizer.num_classes
-        self._continuation = ClipContinuation(self.clip, config.show_s, config.prompt_s)
+        self._continuation: ClipContinuation | TextContinuation = (
+            TextContinuation(parts.ids)
+            if parts.wave is None
+            else ClipContinuation(parts.wave, config.show_s, config.prompt_s)
+        )
 
     @classmethod
     def evaluation(cls, config: EvaluateConfig, name: str, model: Any) -> Evaluation:
@@ -65,12 +73,13 @@ class AudioTask(TrainTask):
         before = config.part == "train"
         chunks = parts.train(min(_CHUNK, length)) if before else parts.evaluated(min(_CHUNK, length))
         count = parts.num_train if before else held_out or length
-        which = f"{'first' if before else 'last'} {count} samples of the clip" if held_out else "clip"
+        samples, clip = parts.words
+        which = f"{'first' if before else 'last'} {count} {samples} of the {clip}" if held_out else clip
         return Evaluation(
             metrics=cls.metrics,
             num_examples=count,
-            unit="samples",
-            words=f"{('training ' if before else 'held-out ') if held_out else ''}samples of {clip_name(data)}",
+            unit=samples,
+            words=f"{('training ' if before else 'held-out ') if held_out else ''}{samples} of {clip_name(data)}",
             data=data.model_dump(),
             scores=_scores(model, chunks),
             independent=False,
@@ -106,7 +115,7 @@ class AudioTask(TrainTask):
         return {"evaluated_on": self._evaluated_on}
 
     def output(self, model: Any, key: Array, suffix: str = "") -> ModelOutput:
-        """Sound that the model makes of the clip's beginning."""
+        """Sound, or text, that the model makes of the clip's beginning."""
         return self._continuation.generate(model, key, suffix)
 
 

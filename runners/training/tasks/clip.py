@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from common.paths import user_path
 from data.audio.clip import Waveform, load_clip
+from data.text.passages import NUM_IDS, load_text
 from models.capabilities import SoundModel, require
 from models.wavenet.generation import begin, generate
 from runners.config.schema import UsageError
@@ -24,6 +25,7 @@ from runners.training.figures import continuation_figure
 from runners.training.task import ModelOutput
 from solvers.trees.pytree import pytree
 
+_TEXT = 400  # bytes that are generated to look at
 fold = jax.jit(lambda model: model.fold())  # the inference form of a model, compiled once for all weights
 
 
@@ -47,11 +49,16 @@ class Chunks:
 
 
 class ClipParts(NamedTuple):
-    """A clip, and which part of it is held out."""
+    """A clip or a text, and which part of it is held out."""
 
-    wave: Waveform
+    wave: Waveform | None  # None: it is a text
     ids: Int[np.ndarray, " T"]  # its class ids
-    held_out: int  # samples at its end
+    held_out: int  # samples, or bytes, at its end
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """What it consists of, and what it is."""
+        return ("bytes", "text") if self.wave is None else ("samples", "clip")
 
     @property
     def num_train(self) -> int:
@@ -70,10 +77,10 @@ class ClipParts(NamedTuple):
 def load_parts(data: ClipConfig, name: str, model: Any, verb: str) -> ClipParts:
     """The clip for a model called ``name`` that is ``verb``, trained or evaluated, on it.
 
-    Raises CapabilityError where the model makes no sound, AudioError where there is no such clip, and UsageError where
-    they do not go together.
+    Of a text the held-out passages come behind all others. Raises CapabilityError where the model makes no sound,
+    AudioError or DatasetError where there is no such clip or text, and UsageError where they do not go together.
     """
-    if require(model, SoundModel).sample_rate != data.sample_rate:
+    if require(model, SoundModel).sample_rate != data.sample_rate and not data.is_text:
         raise UsageError(
             f"data.sample_rate is {data.sample_rate}, the model's sample_rate {model.sample_rate}; they should "
             "be the same"
@@ -82,14 +89,57 @@ def load_parts(data: ClipConfig, name: str, model: Any, verb: str) -> ClipParts:
         jax.eval_shape(lambda model: model.fold(), model)
     except ValueError as error:  # it is conditioned on something
         raise UsageError(f"model {name} cannot be {verb} on a clip alone: {error}") from None
+    if data.is_text:
+        return _text_parts(data, name, model)
     wave = load_clip(None if data.wav is None else user_path(data.wav), data.sample_rate, data.max_s)
     ids = np.asarray(model.quantizer.encode(wave.samples))
     return ClipParts(wave, ids, held_out=round(data.held_out_s * wave.sample_rate))
 
 
+def _text_parts(data: ClipConfig, name: str, model: Any) -> ClipParts:
+    if model.quantizer.num_classes < NUM_IDS:
+        raise UsageError(
+            f"model {name} has num_classes: {model.quantizer.num_classes}; the bytes of a text need {NUM_IDS}"
+        )
+    text = load_text(file=data.file, held_out=data.held_out)
+    return ClipParts(None, np.concatenate([text.train, text.held_out]).astype(np.int32), len(text.held_out))
+
+
 def clip_name(data: ClipConfig) -> str:
-    """The name of a clip in files of weights and for people."""
-    return Path(data.wav).name if data.wav else "speech"
+    """The name of a clip or a text in files of weights and for people."""
+    path = data.file if data.is_text else data.wav
+    return Path(path).name if path else "speech"
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A text, in bytes. Satisfies Artifact."""
+
+    name: str
+    content: bytes
+
+    essential: ClassVar[bool] = True
+
+    def write(self, folder: Path) -> None:
+        """Write the file; bytes that are no UTF-8 become the sign for that."""
+        (folder / self.name).write_text(self.content.decode("utf-8", "replace"), encoding="utf-8")
+
+
+class TextContinuation:
+    """Goes on with a text: ``generated`` by the likeliest bytes, ``sampled`` by draws from the distribution."""
+
+    def __init__(self, ids: Int[np.ndarray, " T"]) -> None:
+        """From the text's beginning, half as much as is generated."""
+        self._prompt = jnp.asarray(ids[: min(len(ids), _TEXT // 2), None])
+
+    def generate(self, model: Any, key: Array, suffix: str) -> ModelOutput:
+        """Make <name><suffix>.txt each, with the same noise for the same key."""
+        made = _continued(model, self._prompt, _TEXT, key)
+        files = [
+            TextFile(f"{name}{suffix}.txt", np.asarray(ids).astype(np.uint8).tobytes()) for name, ids in made.items()
+        ]
+        record = {name: {"num_bytes": len(ids), "prompt_bytes": len(self._prompt)} for name, ids in made.items()}
+        return ModelOutput(record, files)
 
 
 class ClipContinuation:
@@ -111,14 +161,9 @@ class ClipContinuation:
 
     def _made(self, model: Any, key: Array) -> dict[str, Float[np.ndarray, " T"]]:
         """Sounds by their names, each with the prompt that it begins with."""
-        network = fold(model)
         prompt = model.quantizer.encode(self._clip.samples[: self._prompt])[:, None]
-        made = {}
-        for i, (name, head) in enumerate({"generated": model.greedy, "sampled": model.head}.items()):
-            state = begin(network, prompt, jax.random.fold_in(key, i))
-            ids, _ = generate(network, head, state, self._num_samples - self._prompt)
-            made[name] = np.asarray(model.quantizer.decode(jnp.concatenate([prompt, ids])[:, 0]))
-        return made
+        made = _continued(model, prompt, self._num_samples - self._prompt, key)
+        return {name: np.asarray(model.quantizer.decode(ids)) for name, ids in made.items()}
 
     def _record(self, samples: Float[np.ndarray, " T"]) -> dict[str, Any]:
         """The length of a sound, and its correlation with the clip: 1 is the same up to a factor, 0 nothing alike."""
@@ -128,6 +173,16 @@ class ClipContinuation:
             "prompt_samples": self._prompt,
             "correlation_with_clip": _correlation(samples[self._prompt :], clip),
         }
+
+
+def _continued(model: Any, prompt: Int[Array, "P 1"], count: int, key: Array) -> dict[str, Int[Array, " T"]]:
+    """The class ids of a prompt and ``count`` that follow, by the name of how they were made."""
+    network, made = fold(model), {}
+    for i, (name, head) in enumerate({"generated": model.greedy, "sampled": model.head}.items()):
+        state = begin(network, prompt, jax.random.fold_in(key, i))
+        ids, _ = generate(network, head, state, count)
+        made[name] = jnp.concatenate([prompt, ids])[:, 0]
+    return made
 
 
 def _correlation(x: Float[np.ndarray, " T"], y: Float[np.ndarray, " T"]) -> float:

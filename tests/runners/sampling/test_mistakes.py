@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from data import DATASETS
+from runners.sampling.guess import GUESSES
 from tests.kit.mistakes import (
     NOT_NPZ,
     PIXELS,
@@ -251,7 +252,42 @@ COMPLETING = [
 ]
 
 
-ROWS = FILES + PIXELCNNPP + COMPLETING
+GUESS = "guess: file '{here}/g.npz'"
+GUESSING = [
+    sampling(
+        "guess_near",
+        near("c.yml: guess: unknown guess 'n_grams'; did you mean 'n_gram'?", "n_gram", *set(GUESSES) - {"n_gram"}),
+        guess="n_grams",
+    ),
+    sampling(
+        "guess_order", "c.yml: guess: n goes with n_gram, not with noise_free", guess={"name": "noise_free", "n": 2}
+    ),
+    sampling("guess_n", "c.yml: guess.n should be at least 1, not 0", guess={"name": "n_gram", "n": 0}),
+    sampling(
+        "guess_both",
+        "c.yml: guess: name and file do not go together: n_gram guesses on the way, a file says the first",
+        guess={"name": "n_gram", "file": "g.npz"},
+    ),
+    sampling(
+        "guess_ids",
+        "guess: n_gram goes with sequences of class ids, whole numbers (T, batch); the state is float32[36, 4]",
+        guess="n_gram",
+    ),
+    sampling("guess_missing", f"{GUESS} does not exist", guess="{here}/g.npz"),
+    sampling(
+        "guess_batch",
+        f"{GUESS}: samples is a batch of 5, the config says batch_size: 4",
+        guess="{here}/g.npz",
+        files=(("g.npz", npz(samples=np.zeros((5, 36)))),),
+    ),
+    sampling(
+        "guess_shape",
+        f"{GUESS}: samples has shape (36, 4), expected (4, 36) (batch first)",
+        guess="{here}/g.npz",
+        files=(("g.npz", npz(samples=np.zeros((36, 4)))),),
+    ),
+]
+ROWS = FILES + PIXELCNNPP + COMPLETING + GUESSING
 
 
 @pytest.mark.parametrize("row", ROWS)

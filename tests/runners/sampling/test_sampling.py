@@ -117,6 +117,7 @@ RECORD = {
         "noise_file": type(None),
         "head": dict,
         "known_pixels": type(None),
+        "guess": {"name": str, "n": type(None), "file": type(None)},
         "solvers": list,
         "repeats": int,
         "time_limit_s": type(None),
@@ -469,12 +470,10 @@ def test_a_solver_needs_its_own_file_and_a_line_in_the_table(
     capsys.readouterr()
     assert sample(tmp_path, solvers=[{"name": "two_sweeps", "dampng": 1}]) == 2
     assert "solver two_sweeps: unknown option 'dampng'; did you mean 'damping'?" in capsys.readouterr().err
-    assert main(["--list"]) == 0
-    assert "two_sweeps" in capsys.readouterr().out
 
 
 def test_list_names_all_there_is_and_imports_nothing_heavy() -> None:
-    heavy = ("flax", "torch", "torchvision", "matplotlib", "mlxtend", "optax", "orbax")
+    heavy = ("jax", "solvers", "flax", "torch", "torchvision", "matplotlib", "mlxtend", "optax", "orbax")
     code = (
         "import sys; from runners.cli.main import main; code = main(['--list']); "
         f"print(sorted(set({heavy!r}) & set(sys.modules)), code)"

@@ -387,6 +387,30 @@ def test_audio_from_config_to_registry_and_listing(
     assert f"wavenet on clip.wav, {record['cross_entropy']:.3f} nats a sample" in capsys.readouterr().out
 
 
+def test_text_is_trained_and_evaluated_byte_by_byte(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "t.txt").write_text("".join(f"abä {i}\n\n" for i in range(20)))
+    model = {"name": "wavenet", "dilations": [1, 2], "num_hidden": 4, "input": "embedded"}
+    data = {"name": "text", "file": str(tmp_path / "t.txt"), "held_out": 0.4}
+    config = {"model": model, "data": data, "chunk_size": 16, "epochs": 1, "learning_rate": 0.05, "ema_decay": 0.0}
+    config |= {"warmup_steps": 1, "sample_every_epochs": 0}
+    assert run(tmp_path, "TrainWaveNetRunner", config) == 0
+    record = results(tmp_path)
+    assert record["config"]["data"] == data
+    count = int(re.fullmatch(r"last (\d+) bytes of the text", record["evaluated_on"])[1])  # type: ignore[index]
+    for name in ("generated", "sampled"):
+        prompt = record[name]["prompt_bytes"]
+        assert record[name]["num_bytes"] == prompt + 400
+        assert (tmp_path / "out" / f"{name}.txt").read_text(encoding="utf-8").startswith("ab")
+    weights = str(tmp_path / "out" / "weights.safetensors")
+    (tmp_path / "e.yml").write_text(yaml.safe_dump({"checkpoint": weights, "data": data}))
+    line = ["--runner", "EvaluateRunner", "--config", str(tmp_path / "e.yml"), "--out", str(tmp_path / "scores")]
+    assert main(line) == 0
+    scores = json.loads((tmp_path / "scores" / "results.json").read_text())
+    assert scores["num_bytes"] == count
+    assert scores["cross_entropy"]["mean"] == pytest.approx(record["cross_entropy"], rel=1e-3)
+    assert f"({count} held-out bytes of t.txt)" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("runner", "config", "words"),
     [
@@ -399,6 +423,20 @@ def test_audio_from_config_to_registry_and_listing(
         ("TrainWaveNetRunner", {"model": MADE, "data": {}}, "model made makes no sound; valid: wavenet"),
         ("TrainWaveNetRunner", {"model": CONDITIONED, "data": {}}, "cannot be trained on a clip alone: "),
         ("TrainWaveNetRunner", {"model": MADE, "data": {"wave": "x.wav"}}, "did you mean 'wav'"),
+        ("TrainWaveNetRunner", {"model": MADE, "data": {"name": "text", "file": "x"}}, "model made makes no sound; "),
+        (
+            "TrainWaveNetRunner",
+            {"model": WAVENET, "data": {"name": "text", "file": "x"}},
+            "model wavenet has num_classes: 16; the bytes of a text need 256",
+        ),
+        ("TrainWaveNetRunner", {"model": WAVENET, "data": {"name": "text"}}, "data: file is missing: a text in UTF-8"),
+        ("TrainWaveNetRunner", {"model": WAVENET, "data": {"name": "txt"}}, "'clip' or 'text', not 'txt'"),
+        (
+            "TrainWaveNetRunner",
+            {"model": WAVENET, "data": {"name": "text", "file": "x", "held_out_s": 1}},
+            "held_out_s does not go with name: text",
+        ),
+        ("TrainWaveNetRunner", {"model": WAVENET, "data": {"file": "x"}}, "file does not go with name: clip"),
     ],
 )
 def test_mistakes_in_config_are_one_sentence(
