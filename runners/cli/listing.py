@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common.paths import CHECKPOINTS, CONFIGS, RESULTS, ROOT
-from models import SYSTEMS
+from models import PROBLEMS, SYSTEMS
 from models.weights.downloads import Download, downloaded, downloads
 from runners import RUNNERS
 from runners.report.units import format_bytes, format_duration
@@ -44,6 +44,9 @@ def print_listing() -> None:
     print("\npublished weights (--download, then checkpoint: in a config)")
     for name, download in downloads().items():
         print(f"  {name:<{_WIDTH}} {_describe(download)}")
+    print("\nsystems (system: in a config of SystemRunner)")
+    for name, place in PROBLEMS.places.items():
+        print(f"  {name:<{_WIDTH}} {_first_sentence(place)}")
     print("\nsolvers (solvers: in a config), what they need, and what has it")
     for name, kind in SOLVERS.items():
         print(f"  {name:<{_WIDTH}} {kind.requires.__name__ + ':':<20} {', '.join(_solvable(kind))}")
