@@ -182,8 +182,24 @@ class LinearizedMarkovSystem(VectorizedMarkovSystem[X], Protocol[X]):
 
 
 @runtime_checkable
+class StructuredMarkovSystem(VectorizedMarkovSystem[X], Protocol[X]):
+    """An order-one system of a real state that tells its Jacobians in the layout that suits them.
+
+    Matrices come in one of three layouts: diagonals (S, B, D), full ones (S, B, D, D), or blocks (S, B, K, n, n) with
+    D = n K. Feature j * K + k of a state, in the order of LinearizedMarkovSystem, is entry j of block k: for a state of
+    n leaves of K units each, block k is unit k.
+    """
+
+    def structured_jacobians(self, previous: X, start: Start) -> tuple[X, Float[Array, "S B *F"]]:
+        """The transitions and their Jacobians, exact, in the layout that the system has them in."""
+
+
+@runtime_checkable
 class AffineMarkovSystem(MarkovSystem[X], Protocol[X]):
     """An order-one system that is linear in the state, x_t = A_t x_{t-1} + b_t, which one prefix scan solves."""
 
-    def affine(self) -> tuple[Float[Array, "T B D D"], Float[Array, "T B D"]]:
-        """The matrices A and the offsets b, for the features of a state as in LinearizedMarkovSystem."""
+    def affine(self) -> tuple[Float[Array, "T B *F"], Float[Array, "T B D"]]:
+        """The matrices A and the offsets b, for the features of a state as in LinearizedMarkovSystem.
+
+        A is full, (T, B, D, D); of a real state it may also be diagonal or in blocks, as in StructuredMarkovSystem.
+        """

@@ -63,7 +63,7 @@ PARTS: dict[str, set[str]] = {
     "solvers.linear": {*CONTRACTS, TREES},
     "solvers.methods": {*CONTRACTS, TREES, "solvers.linear", "solvers.systems.recurrence"},
     "solvers.iterate": CONTRACTS,
-    "solvers.tangent": {TREES, "solvers.linear", "solvers.systems.recurrence"},
+    "solvers.tangent": {TREES, "solvers.linear", "solvers.system", "solvers.systems.recurrence"},
     "solvers.implicit": {*METHODS, "solvers.iterate", "solvers.systems.recurrence", "solvers.tangent"},
     "solvers.table": METHODS,
     "solvers.solve": {*CONTRACTS, "solvers.iterate", "solvers.implicit", "solvers.table"},

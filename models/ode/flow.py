@@ -29,7 +29,7 @@ class Flow(Recurrence):
         k1 = f(s, x)    k2 = f(s + h/2, x + h/2 k1)    k3 = f(s + h/2, x + h/2 k2)    k4 = f(s + h, x + h k3)
         x' = x + h/6 (k1 + 2 k2 + 2 k3 + k4)
 
-    Satisfies CoarseMarkovSystem and all that Recurrence does. Its coarse map is one such step in the place of many.
+    Satisfies all that Recurrence does. Its coarse map, for parareal, is one such step in the place of many.
     """
 
     vector_field: Any  # a VectorField
@@ -53,7 +53,7 @@ class Flow(Recurrence):
         return self._step(previous, times[:, None], self.step_size)
 
     def coarse(self, previous: Float[Array, "B D"], start: Start, size: int) -> Float[Array, "B D"]:
-        """Equation start + size - 1 from the state before equation ``start``, by one step; see CoarseMarkovSystem."""
+        """Equation start + size - 1 from the state before equation ``start``, by one step."""
         return self._step(previous, self.step_size * jnp.asarray(start), self.step_size * size)
 
     def _step(self, x: Float[Array, "*S D"], t: Float[Array, "..."], h: float) -> Float[Array, "*S D"]:

@@ -100,11 +100,11 @@ class AffineRNN(UnitwiseRNN):
 
     cell: AffineCell
 
-    def affine(self) -> tuple[Float[Array, "T B D D"], Float[Array, "T B D"]]:
-        """The matrices of all steps and the offsets, what a step makes of a state of zeros; see AffineMarkovSystem."""
+    def affine(self) -> tuple[Float[Array, "T B H"] | Float[Array, "T B H P P"], Float[Array, "T B D"]]:
+        """The diagonals or the blocks of all steps, and what each makes of a state of zeros; see AffineMarkovSystem."""
         zeros = jax.tree.map(jnp.zeros_like, self.initial_guess())
         offsets, jacobian = self.cell.linearize(zeros, self.drive)
-        return jacobian.matrix(), self.cell.ravel(offsets)
+        return jacobian.structured(), self.cell.ravel(offsets)
 
 
 def _forward_kind(cell: RecurrentCell) -> type[ForwardRNN]:
@@ -171,7 +171,7 @@ class BackwardRNN(Recurrence):
         """The number of equations, T."""
         return int(self.source.shape[0])
 
-    def affine(self) -> tuple[Float[Array, "T B D D"], Float[Array, "T B D"]]:
+    def affine(self) -> tuple[Float[Array, "T B *F"], Float[Array, "T B D"]]:
         """The transposed Jacobians and b; see AffineMarkovSystem."""
         return jnp.swapaxes(self.jacobian.matrix(), -1, -2), self.source
 
@@ -203,6 +203,10 @@ class UnitwiseBackwardRNN(BackwardRNN):
     """The backward pass of a cell whose units do not read one another. Satisfies StructuredMarkovSystem too."""
 
     jacobian: UnitJacobian
+
+    def affine(self) -> tuple[Float[Array, "T B H"] | Float[Array, "T B H P P"], Float[Array, "T B D"]]:
+        """The diagonals or the blocks of the transposed Jacobians and b; see AffineMarkovSystem."""
+        return self.jacobian.transposed().structured(), self.source
 
     def structured_jacobians(
         self, previous: Float[Array, "S B D"], start: Start

@@ -87,9 +87,9 @@ def prefix_scan(
 
 
 def affine_scan(
-    a: Float[Array, "T B D D"] | Float[Array, "T B D"], b: Float[Array, "T B D"], initial: Float[Array, "B D"]
+    a: Float[Array, "T B *F"], b: Float[Array, "T B D"], initial: Float[Array, "B D"]
 ) -> Float[Array, "T B D"]:
-    """All y_t = A_t y_{t-1} + b_t, with y_{-1} = ``initial``. A is full, or diagonal and then without its last axis.
+    """All y_t = A_t y_{t-1} + b_t, with y_{-1} = ``initial``. A is full, diagonal or in blocks: see matrices.py.
 
     Samples are independent, and y_t reads nothing past t, so values that are not finite spread neither way. They can
     arise though where the recurrence has none: products of A overflow sooner than the states that they act on.

@@ -108,6 +108,28 @@ def test_systems_are_of_the_kind_of_their_cell(kind: str) -> None:
     assert not affine or int(solution.stats.num_steps) == 1
 
 
+@pytest.mark.parametrize("kind", ["para_lstm", pytest.param("lru", marks=pytest.mark.slow)])
+def test_gradients_of_solutions_are_those_of_the_scan(kind: str) -> None:
+    model = RNN(RNNConfig(kind, 2, 3, 2), rngs=nnx.Rngs(0)).fold()
+    inputs = jax.random.normal(jax.random.key(1), (9, 2, 2))
+
+    def loss(model: Any) -> jax.Array:
+        found = solve(ForwardRNN.of(model.cell, inputs), Newton(), adjoint=ParallelScan(), throw=False)
+        return model.loss(found.value, inputs)
+
+    assert_close(jax.grad(loss)(model), jax.grad(lambda model: model.loss(model.states(inputs), inputs))(model))
+    forward = jax.jvp(loss, (model,), (model,))[1]
+    assert_close(forward, jax.jvp(lambda model: model.loss(model.states(inputs), inputs), (model,), (model,))[1])
+
+
+def test_structure_keeps_memory_linear_in_the_features() -> None:
+    """An affine cell, solved by a scan of its blocks, holds no D x D matrices: less than 30 numbers a feature."""
+    system = ForwardRNN.of(random_cell("lru", 40), jnp.ones((50, 2, 2)))
+    one = jax.jit(lambda system: solve(system, ParallelScan(), throw=False).value).lower(system).compile()
+    features = 2 * 40
+    assert one.memory_analysis().temp_size_in_bytes < 4 * 50 * 2 * features * 30
+
+
 def test_a_dense_cell_has_no_structure() -> None:
     model, inputs = RNN(RNNConfig("gru", 2, 3, 2), rngs=nnx.Rngs(0)).fold(), jnp.ones((4, 1, 2))
     system = ForwardRNN.of(model.cell, inputs)
