@@ -59,6 +59,7 @@ SYSTEMS: Table[type] = Table(
         "densenet block": "models.densenet.systems:DenseBlockSystem",
         "rnn": "models.rnn.systems:ForwardRNN",
         "rnn backward": "models.rnn.systems:BackwardRNN",
+        "rnn unitwise": "models.rnn.systems:UnitwiseRNN",
         "rnn affine": "models.rnn.systems:AffineRNN",
         "ode": "models.ode.flow:Flow",
         "residual network": "models.ode.residual:ResidualNetwork",

@@ -46,6 +46,7 @@ from .system import (
     SegmentedSystem,
     SizedBlockSystem,
     SlidingBlockSystem,
+    StructuredMarkovSystem,
     TriangularSystem,
     VectorizedMarkovSystem,
 )
@@ -113,6 +114,7 @@ __all__ = [
     "Status",
     "StepInfo",
     "StepReport",
+    "StructuredMarkovSystem",
     "SystemReport",
     "Trace",
     "TraceOptions",

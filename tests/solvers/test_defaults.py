@@ -72,8 +72,8 @@ def rnn_backward() -> Any:
     return backward_system(model, inputs, model.states(inputs), inputs)
 
 
-def rnn_affine() -> ForwardRNN:
-    cell = RNN(RNNConfig("lru", 2, 2, 2), rngs=nnx.Rngs(0)).fold().cell
+def rnn_of(name: str) -> ForwardRNN:
+    cell = RNN(RNNConfig(name, 2, 2, 2), rngs=nnx.Rngs(0)).fold().cell
     return ForwardRNN.of(cell, jax.random.normal(jax.random.key(1), (14, 2, 2)))
 
 
@@ -86,7 +86,8 @@ SHIPPED: dict[str, Callable[[], Any]] = {
     "densenet block": densenet_block,
     "rnn": rnn_forward,
     "rnn backward": rnn_backward,
-    "rnn affine": rnn_affine,
+    "rnn unitwise": lambda: rnn_of("para_lstm"),
+    "rnn affine": lambda: rnn_of("lru"),
     "ode": lambda: ContractionProblem(num_steps=14, batch_size=2, features=3).system(0),
     "residual network": lambda: ResidualProblem(14, 2, 3, 4).system(0),
 }
@@ -109,7 +110,7 @@ def pairs() -> list[tuple[str, str]]:
 # They compile long; on pixelcnnpp they have more tests, and with default options they run on every other model.
 SLOW = {("dense_newton", "pixelcnnpp"), ("cached_sequential", "pixelcnnpp"), ("anderson", "pixelcnnpp")}
 # Systems of one kind with "rnn": of these the solvers that differ on them, and the others when there is time.
-ALIKE = ("rnn affine", "ode", "residual network")
+ALIKE = ("rnn unitwise", "rnn affine", "ode", "residual network")
 TELLING = ("jacobi", "newton", "picard", "parallel_scan")
 SLOW |= {(name, model) for model in ALIKE for name in SOLVERS if name not in TELLING}
 
