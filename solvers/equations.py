@@ -158,3 +158,8 @@ def select(mask: Bool[Array, "T B"], on_true: X, on_false: X) -> X:
 def prefix_mask(length: Int[Array, " B"], num_equations: int) -> Bool[Array, "T B"]:
     """A mask that holds for the first ``length`` equations of each sample."""
     return jnp.arange(num_equations, dtype=jnp.int32)[:, None] < length
+
+
+def next_frontier(frontier: Int[Array, " B"], matching: Int[Array, " B"], num_equations: int) -> Int[Array, " B"]:
+    """The length of the exact prefix of F(x): one more than x and F(x) agree on, and one more than before."""
+    return jnp.minimum(jnp.maximum(frontier, matching) + 1, num_equations).astype(jnp.int32)

@@ -25,14 +25,13 @@ from jaxtyping import Array, Bool, Float, Int
 from .equations import is_segmented
 from .iterate import iterate
 from .linear.linearize import conjugation, jacobians, ravel
-from .linear.matrices import matrices
 from .methods.jacobi import Jacobi
 from .methods.parallel_scan import ParallelScan
 from .methods.sequential import CachedSequential
 from .pairing import PairingError, fits, with_article
 from .solution import Solution, Status
 from .solver import Solver
-from .system import MarkovSystem, StructuredMarkovSystem
+from .system import MarkovSystem
 from .systems.recurrence import Recurrence, shifted
 from .tangent import Leaves, MarkovTangent, TangentSystem, floats, with_floats
 from .trees.blocks import Start, take_block
@@ -111,17 +110,13 @@ class MarkovAdjoint(Recurrence):
         pulled = jax.vmap(self._pull)(previous, points, following)
         return [v + p for v, p in zip(inputs, pulled, strict=True)]
 
-    def affine(self) -> tuple[Float[Array, "T B *F"], Float[Array, "T B D"]]:
+    def affine(self) -> tuple[Float[Array, "T B D D"], Float[Array, "T B D"]]:
         """The transposed Jacobians, and the cotangents."""
-        previous, b = shifted(self.system.initial_state, self.x), ravel(self.reverse(self.cotangent))
-        if isinstance(self.system, StructuredMarkovSystem):
-            _, forward = self.system.structured_jacobians(previous, 0)
-            return matrices(forward).transpose(jnp.roll(forward[::-1], 1, axis=0)), b
-        _, forward = jacobians(self.system, previous, 0)
+        _, forward = jacobians(self.system, shifted(self.system.initial_state, self.x), 0)
         # Cotangents pair with tangents as u * t does, without a conjugate, where the transpose of real parts has one.
         signs = conjugation(self.cotangent)
         transposed = jnp.swapaxes(jnp.roll(forward[::-1], 1, axis=0), -1, -2)
-        return signs[:, None] * transposed * signs, b
+        return signs[:, None] * transposed * signs, ravel(self.reverse(self.cotangent))
 
     def reverse(self, leaves: Leaves) -> Leaves:
         """The leaves in the adjoint's order from those in the system's, or back."""

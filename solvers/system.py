@@ -183,15 +183,18 @@ class LinearizedMarkovSystem(VectorizedMarkovSystem[X], Protocol[X]):
 
 @runtime_checkable
 class StructuredMarkovSystem(VectorizedMarkovSystem[X], Protocol[X]):
-    """An order-one system of a real state that tells its Jacobians in the layout that suits them.
+    """An order-one system that tells what stands for its Jacobians, in the form that is natural to it.
 
-    Matrices come in one of three layouts: diagonals (S, B, D), full ones (S, B, D, D), or blocks (S, B, K, n, n) with
-    D = n K. Feature j * K + k of a state, in the order of LinearizedMarkovSystem, is entry j of block k: for a state of
-    n leaves of K units each, block k is unit k.
+    For units that do not read one another, for leapfrog steps, for whatever is worth more than a diagonal and costs
+    less than a full matrix. Where they are not the Jacobians themselves, solvers take more steps, to the same solution.
     """
 
     def structured_jacobians(self, previous: X, start: Start) -> tuple[X, Float[Array, "S B *F"]]:
-        """The transitions and their Jacobians, exact, in the layout that the system has them in."""
+        """The transitions, and diagonals (S, B, D), full matrices (S, B, D, D), or blocks (S, B, K, N, N).
+
+        Features are counted as in LinearizedMarkovSystem. Blocks are the entries among N features, D = N K: feature
+        j K + k is entry j of block k. So in a state of N leaves of K features each, block k is that of unit k.
+        """
 
 
 @runtime_checkable

@@ -12,11 +12,9 @@ from .methods.elk import ELK
 from .methods.gs_jacobi import GSJacobi
 from .methods.jacobi import Jacobi
 from .methods.jacobi_gs import JacobiGS
-from .methods.newton import Newton
+from .methods.newton import Newton, Picard, QuasiNewton
 from .methods.parallel_scan import ParallelScan
-from .methods.picard import Picard
 from .methods.quasi_elk import QuasiELK
-from .methods.quasi_newton import QuasiNewton
 from .methods.segmented import Segmented
 from .methods.sequential import CachedSequential, Sequential
 from .methods.sliding_gs_jacobi import SlidingGSJacobi

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 import jax
@@ -11,7 +10,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from .linear.linearize import jacobians, ravel
-from .system import StructuredMarkovSystem
 from .systems.recurrence import Recurrence, shifted
 from .trees.blocks import Start, take_block
 from .trees.pytree import pytree
@@ -93,11 +91,9 @@ class MarkovTangent(Recurrence):
         pushed = jax.vmap(self._push)(previous, points, times)
         return [a + b for a, b in zip(take_block(self.offset, start, size), pushed, strict=True)]
 
-    def affine(self) -> tuple[Float[Array, "T B *F"], Float[Array, "T B D"]]:
+    def affine(self) -> tuple[Float[Array, "T B D D"], Float[Array, "T B D"]]:
         """The Jacobians, and the offsets."""
-        structured = isinstance(self.system, StructuredMarkovSystem)
-        told = self.system.structured_jacobians if structured else partial(jacobians, self.system)
-        _, matrices = told(shifted(self.system.initial_state, self.x), 0)
+        _, matrices = jacobians(self.system, shifted(self.system.initial_state, self.x), 0)
         return matrices, ravel(self.offset)
 
     def _push(self, tangent: Leaves, point: Any, t: Int[Array, ""]) -> Leaves:

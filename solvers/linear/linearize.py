@@ -1,4 +1,4 @@
-"""Derivatives of order-one systems: their transitions by rows, full Jacobians, diagonals, exact or estimated."""
+"""Derivatives of order-one systems: transitions by rows, Jacobians, their blocks, diagonals, exact or estimated."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Inexact, Int
 
-from ..system import LinearizedMarkovSystem, VectorizedMarkovSystem
+from ..system import LinearizedMarkovSystem, StructuredMarkovSystem, VectorizedMarkovSystem
 from ..trees.blocks import Start
+from .blocks import as_blocks, as_matrices, in_rows, inside_blocks
 
 
 def ravel(x: Any) -> Float[Array, "S B D"]:
@@ -108,6 +109,9 @@ def jacobians(system: Any, previous: Any, start: Start) -> tuple[Any, Float[Arra
     if isinstance(system, LinearizedMarkovSystem):
         values, matrices = system.jacobians(previous, start)
         return values, in_reals(matrices, jnp.zeros(matrices.shape[:-1], matrices.dtype), previous)[0]
+    if isinstance(system, StructuredMarkovSystem):
+        values, found = structured(system, previous, start)
+        return values, as_matrices(found)
     flat = ravel(previous)
 
     def column(direction: Float[Array, " D"]) -> Float[Array, "S B D"]:
@@ -124,6 +128,9 @@ def diagonals(system: Any, previous: Any, start: Start) -> tuple[Any, Float[Arra
         if not any(map(_is_complex, jax.tree.leaves(previous))):
             return values, entries
         return values, jnp.concatenate([entries.real] * 2, axis=-1)[..., _real_order(previous)]
+    if isinstance(system, StructuredMarkovSystem):
+        values, found = structured(system, previous, start)
+        return values, found if found.ndim == 3 else in_rows(jnp.diagonal(as_blocks(found), axis1=-2, axis2=-1))
     flat = ravel(previous)
 
     def entry(i: Int[Array, ""]) -> Float[Array, "S B"]:
@@ -132,6 +139,48 @@ def diagonals(system: Any, previous: Any, start: Start) -> tuple[Any, Float[Arra
 
     entries = lax.map(entry, jnp.arange(flat.shape[-1]))
     return transitions(system, previous, start), jnp.moveaxis(entries, 0, -1)
+
+
+def jacobian_blocks(system: Any, previous: Any, start: Start, block_size: int) -> tuple[Any, Float[Array, "S B K N N"]]:
+    """The transitions, and of their Jacobians the entries inside blocks of N = ``block_size`` features.
+
+    Block k is that of the features k, K + k, 2 K + k, ..., K = D / N: in a state of N leaves of K features, of those at
+    place k. D forward derivatives in turn, unless the system has derivatives of its own.
+    """
+    if isinstance(system, LinearizedMarkovSystem | StructuredMarkovSystem):
+        values, found = (structured if isinstance(system, StructuredMarkovSystem) else jacobians)(
+            system, previous, start
+        )
+        if found.ndim == 5 and found.shape[-1] == block_size:
+            return values, found
+        return values, inside_blocks(as_matrices(found), block_size)
+    flat = ravel(previous)
+    features = flat.shape[-1]
+    num_blocks = features // block_size
+
+    def column(i: Int[Array, ""]) -> Float[Array, "S B N"]:
+        direction = jnp.broadcast_to((jnp.arange(features) == i).astype(flat.dtype), flat.shape)
+        rows = push(system, previous, start, direction)
+        return jnp.take(rows.reshape(*rows.shape[:2], block_size, num_blocks), i % num_blocks, axis=-1)
+
+    columns = lax.map(column, jnp.arange(features))  # (D, S, B, N), of which the first axis is (N, K)
+    columns = columns.reshape(block_size, num_blocks, *columns.shape[1:])
+    return transitions(system, previous, start), jnp.transpose(columns, (2, 3, 1, 4, 0))
+
+
+def structured(system: Any, previous: Any, start: Start) -> tuple[Any, Array]:
+    """The transitions, and what the system itself has for their Jacobians, for the features of ``ravel``.
+
+    Diagonals (S, B, D), blocks (S, B, K, N, N) or full matrices (S, B, D, D). Raises ValueError where they are complex
+    and not the diagonals of one complex leaf, of which real and imaginary parts make blocks of two.
+    """
+    values, found = system.structured_jacobians(previous, start)
+    if not jnp.issubdtype(found.dtype, jnp.complexfloating):
+        return values, found
+    if found.ndim != 3 or len(jax.tree.leaves(previous)) != 1:
+        raise ValueError("complex structured Jacobians have to be the diagonals of a state of one complex leaf")
+    rows = [jnp.stack([found.real, -found.imag], axis=-1), jnp.stack([found.imag, found.real], axis=-1)]
+    return values, jnp.stack(rows, axis=-2)
 
 
 def estimated_diagonals(
@@ -164,8 +213,11 @@ def push(system: Any, previous: Any, start: Start, direction: Float[Array, "S B 
 
 def jacobian_sweeps(system: Any) -> int:
     """The cost of Jacobians beside the transitions, in sweeps: 1 where the system has them, else D derivatives."""
-    if isinstance(system, LinearizedMarkovSystem):
-        return 1
+    return 1 if isinstance(system, LinearizedMarkovSystem | StructuredMarkovSystem) else state_features(system)
+
+
+def state_features(system: Any) -> int:
+    """D, the number of features that ``ravel`` makes of the state of one equation."""
     leaves = [leaf for leaf in jax.tree.leaves(system.initial_state) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return sum(math.prod(leaf.shape[1:]) * (2 if _is_complex(leaf) else 1) for leaf in leaves)
 

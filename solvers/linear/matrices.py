@@ -146,19 +146,8 @@ class SmallFull(Full):
         return jnp.stack(rows, axis=-2)
 
 
-class Blocks(SmallFull):
-    """Block-diagonal matrices as their K blocks (..., K, n, n); entry j of block k is feature j * K + k of a vector."""
-
-    def apply(self, a: Float[Array, "*N K n n"], v: Float[Array, "*N D"]) -> Float[Array, "*N D"]:
-        """Products with vectors, each of whose parts of K features has an entry for every block."""
-        parts = v.reshape(*v.shape[:-1], a.shape[-1], a.shape[-3])
-        return jnp.swapaxes(super().apply(a, jnp.swapaxes(parts, -1, -2)), -1, -2).reshape(v.shape)
-
-
 def matrices(a: Float[Array, "T B *F"]) -> Matrices:
-    """The arithmetic for matrices (T, B, D, D), for diagonals (T, B, D), or for blocks (T, B, K, n, n)."""
+    """The arithmetic for matrices (T, B, D, D), or for diagonals (T, B, D)."""
     if a.ndim == 3:
         return Diagonals()
-    if a.ndim == 5:
-        return Blocks()
     return SmallFull() if a.shape[-1] <= UNROLLED_UP_TO else Full()

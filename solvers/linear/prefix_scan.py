@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from .blocks import in_lanes, in_rows
 from .matrices import Matrices, matrices
 
 SEQUENTIAL_UP_TO = 40  # elements: a step for each costs less than another level of chunks
@@ -87,15 +88,22 @@ def prefix_scan(
 
 
 def affine_scan(
-    a: Float[Array, "T B *F"], b: Float[Array, "T B D"], initial: Float[Array, "B D"]
+    a: Float[Array, "T B D D"] | Float[Array, "T B D"] | Float[Array, "T B K N N"],
+    b: Float[Array, "T B D"],
+    initial: Float[Array, "B D"],
 ) -> Float[Array, "T B D"]:
-    """All y_t = A_t y_{t-1} + b_t, with y_{-1} = ``initial``. A is full, diagonal or in blocks: see matrices.py.
+    """All y_t = A_t y_{t-1} + b_t, with y_{-1} = ``initial``. A is full, or diagonal and then without its last axis.
+
+    Or A is block-diagonal: K blocks of N features, D = N K, feature j K + k being entry j of block k. Blocks do not
+    read one another, so they are samples of their own to the scan.
 
     Samples are independent, and y_t reads nothing past t, so values that are not finite spread neither way. They can
     arise though where the recurrence has none: products of A overflow sooner than the states that they act on.
     """
     if b.size == 0:
         return b
+    if a.ndim == 5:
+        return _scan_of_blocks(a, b, initial)
     shape = b.shape
     if a.size == b.size:  # numbers, which nothing mixes: one long row of them makes the fastest loops
         row = (shape[0], 1, shape[1] * shape[2])
@@ -110,6 +118,18 @@ def affine_scan(
 
     states: Array = prefix_scan((a, b), initial, combine, act)
     return states.reshape(shape)
+
+
+def _scan_of_blocks(
+    a: Float[Array, "T B K N N"], b: Float[Array, "T B D"], initial: Float[Array, "B D"]
+) -> Float[Array, "T B D"]:
+    num_equations, batch, num_blocks, size = a.shape[:4]
+    lanes = affine_scan(
+        a.reshape(num_equations, batch * num_blocks, size, size),
+        in_lanes(b, num_blocks).reshape(num_equations, batch * num_blocks, size),
+        in_lanes(initial, num_blocks).reshape(batch * num_blocks, size),
+    )
+    return in_rows(lanes.reshape(num_equations, batch, num_blocks, size))
 
 
 def covariance_scan(

@@ -9,10 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ..equations import compare, isolated, prefix_mask, select
+from ..equations import compare, isolated, next_frontier, prefix_mask, select
 from ..solver import Solver, StepInfo
 from ..system import TriangularSystem
-from .jacobi import next_frontier
 
 
 class AndersonState(NamedTuple):

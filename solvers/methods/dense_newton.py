@@ -12,12 +12,11 @@ from jax import lax
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int
 
-from ..equations import compare, is_segmented, isolated
+from ..equations import compare, is_segmented, isolated, next_frontier
 from ..linear.linearize import num_features, ravel, unravel
+from ..linear.step import Linearization, accept
 from ..solver import Solver, StepInfo
 from ..system import TriangularSystem
-from .jacobi import next_frontier
-from .newton import Linearization, accept
 
 
 @dataclass(frozen=True)

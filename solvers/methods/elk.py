@@ -11,12 +11,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ..equations import prefix_mask
+from ..linear.choices import Linearize
 from ..linear.linearize import jacobian_sweeps, jacobians, ravel, unravel
 from ..linear.matrices import matrices
 from ..linear.prefix_scan import affine_scan, covariance_scan
+from ..linear.step import accept, linearized
 from ..solver import Solver, StepInfo
 from ..system import MarkovSystem
-from .newton import Linearize, accept, linearized
 
 _LEAST, _LARGEST = 1e-8, 1e8  # weights: beyond these a step is Newton's, or none, to the accuracy of float32
 

@@ -10,10 +10,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from ..blocks import BlockSolver, count_blocks
-from ..equations import compare, isolated, tolerated
+from ..equations import compare, isolated, next_frontier, tolerated
 from ..solver import StepInfo
 from ..trees.blocks import put_block, take_block
-from .jacobi import next_frontier
 
 
 class GSJacobiState(NamedTuple):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from ..equations import compare, isolated, prefix_mask, select
+from ..equations import compare, isolated, next_frontier, prefix_mask, select
 from ..solver import Solver, StepInfo
 from ..system import TriangularSystem
 
@@ -42,11 +42,6 @@ class Jacobi(Solver):
             damped = jax.tree.map(lambda a, b: _damp(a, b, self.damping), x, y)
             y = select(prefix_mask(frontier, num_equations), y, damped)
         return y, None, StepInfo(residual, frontier, 1, 1.0)
-
-
-def next_frontier(frontier: Int[Array, " B"], matching: Int[Array, " B"], num_equations: int) -> Int[Array, " B"]:
-    """The length of the exact prefix of F(x): one more than x and F(x) agree on, and one more than before."""
-    return jnp.minimum(jnp.maximum(frontier, matching) + 1, num_equations).astype(jnp.int32)
 
 
 def _damp(old: Array, new: Array, weight: float) -> Array:

@@ -1,97 +1,104 @@
-"""Newton's method for order-one systems (DEER), and the step that its relatives share."""
+"""Newton's method for order-one systems (DEER) with the Jacobians of one's choice, and the step of the family."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
-from ..equations import compare, isolated, magnitude, prefix_mask, select, tolerated
-from ..linear.linearize import jacobian_sweeps, jacobians, ravel, unravel
-from ..linear.prefix_scan import affine_scan
+from ..linear.choices import (
+    CHOICES,
+    ESTIMATED,
+    check_choice,
+    floats_per_equation,
+    linearization,
+    sweeps_beside,
+)
+from ..linear.step import scan_step
 from ..solver import Solver, StepInfo
 from ..system import MarkovSystem
-from ..systems.recurrence import shifted
-from .jacobi import next_frontier
-
-# (system, previous, start) -> the transitions and matrices (S, B, D, D), or diagonals (S, B, D), that stand for their
-# Jacobians; see linearize.py.
-Linearize: TypeAlias = Callable[[Any, Any, int], tuple[Any, Array]]
-
-
-class Linearization(NamedTuple):
-    """F near x, where F(x + d)_t is about y_t + A_t d_{t-1}, and the comparison of y and x."""
-
-    y: Any
-    matrices: Array  # A: (T, B, D, D), or diagonals (T, B, D)
-    residual: Float[Array, " B"]  # max |y - x|
-    frontier: Int[Array, " B"]  # the length of the exact prefix of y
 
 
 @dataclass(frozen=True)
 class Newton(Solver):
-    """x <- x + d, where d solves the equations linearized at x: d_t = (F(x)_t - x_t) + J_t d_{t-1}, d_{-1} = 0.
+    """x <- x + d, where d solves the equations linearized at x: d_t = (F(x)_t - x_t) + A_t d_{t-1}, d_{-1} = 0.
 
-    The Jacobians J are full, and d is one affine prefix scan (Lim et al., "Parallelizing non-linear sequential models
-    over the sequence length", ICLR 2024, arXiv 2309.12252: DEER). Converges quadratically where it does; O(T D^2)
-    memory and O(T D^3) arithmetic a step. The exact prefix takes F(x) itself, so that T steps suffice as they do for
-    Jacobi. Class ids and other integers take F(x) too.
+    One affine prefix scan a step. With ``jacobian`` full, A_t is the Jacobian J_t (Lim et al., "Parallelizing
+    non-linear sequential models over the sequence length", ICLR 2024, arXiv 2309.12252: DEER): quadratic convergence
+    where it converges, O(T D^2) memory and O(T D^3) arithmetic. What else may stand for it: ``diagonal``, diag(J_t);
+    ``block_diagonal``, its entries inside blocks of ``block_size`` features (feature j K + k is entry j of block k);
+    ``scalar``, the mean of its diagonal; ``identity``; ``system``, what a StructuredMarkovSystem tells. Those take more
+    steps, each with less memory and arithmetic. The exact prefix takes F(x) itself, so that T steps suffice as they
+    do for Jacobi. Class ids and other integers take F(x) too.
+
+    ``probes`` 0: exact diagonals, from the system or by D forward derivatives in turn. n > 0: the mean of v * (J v)
+    over n random directions v of +1 and -1 (Bekas, Kokiopoulou and Saad, "An estimator for the diagonal of a matrix",
+    2007), new ones in each step and the same for all samples. That takes n forward derivatives, for systems with many
+    features and without diagonals of their own.
     """
 
     requires: ClassVar[type] = MarkovSystem
+    jacobian: str = "full"
+    block_size: int = 2
+    probes: int = 0
     tol: float = 1e-6
 
-    def step(self, system: Any, x: Any, state: None, frontier: Int[Array, " B"]) -> tuple[Any, None, StepInfo]:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.jacobian not in CHOICES:
+            raise ValueError(f"jacobian must be one of {', '.join(CHOICES)}, not {self.jacobian!r}")
+        if self.block_size < 1:
+            raise ValueError(f"block_size must be at least 1, not {self.block_size}")
+        if self.probes < 0:
+            raise ValueError(f"probes must be positive, or 0 for exact diagonals, not {self.probes}")
+        if self.probes and self.jacobian not in ESTIMATED:
+            raise ValueError(f"probes estimate the jacobians {' and '.join(ESTIMATED)}, not {self.jacobian!r}")
+
+    def max_steps(self, system: Any) -> int:
+        """T and one that confirms. Raises PairingError where the system has no matrices of that choice."""
+        check_choice(self.jacobian, self.block_size, system)
+        return super().max_steps(system)
+
+    def init(self, system: Any, x: Any) -> Int[Array, ""]:
+        """The number of steps taken, from which directions are drawn."""
+        return jnp.int32(0)
+
+    def step(
+        self, system: Any, x: Any, state: Int[Array, ""], frontier: Int[Array, " B"]
+    ) -> tuple[Any, Int[Array, ""], StepInfo]:
         """One linearization, and one scan."""
-        new, here = scan_step(system, x, frontier, jacobians, self.tol, trusted=math.sqrt(self.tol))
-        return new, None, StepInfo(here.residual, here.frontier, 1, 1.0 + jacobian_sweeps(system))
+        linearize = linearization(self.jacobian, self.block_size, self.probes, state)
+        trusted = math.sqrt(self.tol) if self.jacobian == "full" else 0.0
+        new, here = scan_step(system, x, frontier, linearize, self.tol, trusted)
+        sweeps = 1.0 + sweeps_beside(self.jacobian, self.probes, system)
+        return new, state + 1, StepInfo(here.residual, here.frontier, 1, sweeps)
 
     def floats_per_equation(self, features: int) -> int:
         """Working memory of a step, in numbers for each equation and sample."""
-        return 3 * features**2 + 16 * features
+        return floats_per_equation(self.jacobian, self.block_size, features)
 
 
-def scan_step(
-    system: Any, x: Any, frontier: Int[Array, " B"], linearize: Linearize, tol: float, trusted: float
-) -> tuple[Any, Linearization]:
-    """The step of the family: x + d with d_t = (F(x)_t - x_t) + A_t d_{t-1}, made safe by ``accept``.
+@dataclass(frozen=True)
+class QuasiNewton(Newton):
+    """Newton's method with the diagonals of the Jacobians, in O(T D) memory and arithmetic: quasi-DEER.
 
-    A comes from ``linearize``: the full Jacobian, an approximation of it, or the identity (a view of these methods
-    as one scan: Gonzalez et al., "A unifying framework for parallelizing sequential models with linear dynamical
-    systems", arXiv 2509.21716).
+    (Gonzalez et al., "Towards scalable and stable parallelization of nonlinear RNNs", NeurIPS 2024, arXiv 2407.19115.)
     """
-    here = linearized(system, x, frontier, linearize)
-    at = ravel(x)
-    step = affine_scan(here.matrices, ravel(here.y) - at, jnp.zeros_like(at[0]))
-    return accept(system, x, unravel(at + step, here.y), here, tol, trusted), here
+
+    jacobian: str = "diagonal"
 
 
-def linearized(system: Any, x: Any, frontier: Int[Array, " B"], linearize: Linearize) -> Linearization:
-    """F(x) and the matrices that stand for its Jacobians, evaluated once and apart from all that reads them."""
+@dataclass(frozen=True)
+class Picard(Newton):
+    """Newton's method with identities for Jacobians: increments F(x)_t - x_{t-1} summed up from the initial state.
 
-    def evaluate(system: Any, x: Any) -> tuple[Any, Array]:
-        return linearize(system, shifted(system.initial_state, x), 0)
-
-    blank = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(evaluate, system, x))
-    y, matrices = isolated(evaluate, blank, system, x)
-    residual, matching = compare(y, x, system.num_equations)
-    return Linearization(y, matrices, residual, next_frontier(frontier, matching, system.num_equations))
-
-
-def accept(system: Any, x: Any, proposal: Any, here: Linearization, tol: float, trusted: float) -> Any:
-    """``proposal``, but F(x) where that is known to be as good or better.
-
-    That is in the exact prefix; and in a sample whose x has met the tolerance, unless it is a step of at most
-    ``trusted`` * max(1, |x|) away. The driver takes such a sample for solved, and a step may be anything: where small
-    deviations grow along the sequence, or A is not the Jacobian, rounding errors in F(x) - x add up to a large one.
+    This is Picard's iteration of an ordinary differential equation in its integral form, taken over to difference
+    equations: good where x changes little from one equation to the next, as with small time steps (Shih et al.,
+    "Parallel sampling of diffusion models", NeurIPS 2023; as a member of this family: arXiv 2509.21716). It takes no
+    derivatives.
     """
-    num_equations = system.num_equations
-    scale = jnp.maximum(1.0, magnitude(x))
-    moved = compare(proposal, x, num_equations).residual
-    settled = (here.residual <= tolerated(tol, x)) & ~(moved <= trusted * scale)
-    return select(prefix_mask(here.frontier, num_equations) | settled, here.y, proposal)
+
+    jacobian: str = "identity"

@@ -8,14 +8,13 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from ..equations import compare, isolated, magnitude, prefix_mask, select
+from ..equations import compare, isolated, magnitude, next_frontier, prefix_mask, select
+from ..linear.blocks import products
 from ..linear.linearize import in_reals, ravel, unravel
-from ..linear.matrices import matrices
 from ..linear.prefix_scan import affine_scan
 from ..solver import Solver, StepInfo
 from ..system import AffineMarkovSystem
 from ..systems.recurrence import shifted
-from .jacobi import next_frontier
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class ParallelScan(Solver):
         if a.ndim == b.ndim + 1:  # full ones, which may be complex
             a, b = in_reals(a, b, x)
         at = ravel(x)
-        lacking = matrices(a).apply(a, ravel(shifted(system.initial_state, x))) + b - at
+        lacking = products(a, ravel(shifted(system.initial_state, x))) + b - at
         scanned = unravel(at + affine_scan(a, lacking, jnp.zeros_like(at[0])), x)
         new = select(prefix_mask(frontier, num_equations), x, scanned)
         y = isolated(system.sweep, new, new)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from jaxtyping import Array, Float
 
+from ..linear.choices import Linearize
 from ..linear.linearize import diagonals
 from .elk import LevenbergMarquardt
-from .newton import Linearize
 
 
 @dataclass(frozen=True)

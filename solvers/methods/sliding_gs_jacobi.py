@@ -9,11 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from ..blocks import BlockSolver, count_blocks
-from ..equations import compare, isolated
+from ..equations import compare, isolated, next_frontier
 from ..solver import StepInfo
 from ..system import SlidingBlockSystem
 from ..trees.blocks import put_block, take_block
-from .jacobi import next_frontier
 
 
 class SlidingState(NamedTuple):

@@ -14,7 +14,7 @@ from ..composite import CompositeSolver
 from ..equations import finite_equations, tolerated
 from ..linear.linearize import ravel, transitions
 from ..solver import Solver, StepInfo
-from ..system import LinearizedMarkovSystem, MarkovSystem
+from ..system import LinearizedMarkovSystem, MarkovSystem, StructuredMarkovSystem
 from ..systems.recurrence import Recurrence
 from ..trees.blocks import Start, put_block, take_block
 from ..trees.pytree import pytree
@@ -70,6 +70,32 @@ class LinearizedWindow(Window):
         """The equations of the window and the diagonals of their Jacobians; those of the padding are not read."""
         values, matrices = self.system.jacobian_diagonals(previous, self.start + start)
         return self.without_padding(values, start), matrices
+
+
+@pytree
+@dataclass(frozen=True)
+class StructuredWindow(Window):
+    """A window of a system that tells what stands for its Jacobians, which does so for the window's equations."""
+
+    def structured_jacobians(self, previous: Any, start: Start) -> tuple[Any, Array]:
+        """The equations of the window and what stands for their Jacobians; those of the padding are not read."""
+        values, found = self.system.structured_jacobians(previous, self.start + start)
+        return self.without_padding(values, start), found
+
+
+@pytree
+@dataclass(frozen=True)
+class LinearizedStructuredWindow(LinearizedWindow, StructuredWindow):
+    """A window of a system that has derivatives of its own and tells of others too."""
+
+
+# The kind of window by whether a system is linearized, and whether it is structured.
+_WINDOWS = {
+    (False, False): Window,
+    (True, False): LinearizedWindow,
+    (False, True): StructuredWindow,
+    (True, True): LinearizedStructuredWindow,
+}
 
 
 class WindowedState(NamedTuple):
@@ -192,5 +218,5 @@ def _shape_of_window(system: Any, length: int) -> Window:
 
 
 def _window(system: Any, start: Int[Array, ""], initial_state: Any, length: int) -> Window:
-    kind = LinearizedWindow if isinstance(system, LinearizedMarkovSystem) else Window
+    kind = _WINDOWS[isinstance(system, LinearizedMarkovSystem), isinstance(system, StructuredMarkovSystem)]
     return kind(system, start, initial_state, length)

@@ -33,7 +33,10 @@ from tests.kit.bank import tiny_gru, tiny_made, tiny_wavenet
         ({"name": "segmented", "solver": "cached_sequential"}, Segmented(CachedSequential())),
         ({"name": "segmented", "solver": {"name": "jacobi", "damping": 0.5}}, Segmented(Jacobi(damping=0.5))),
         ({"name": "windowed", "solver": {"name": "elk"}, "memory_mib": 2}, Windowed(ELK(), 2.0)),
-        ({"name": "windowed", "solver": {"name": "newton", "tol": 0.5}, "tol": 0.5}, Windowed(Newton(0.5), tol=0.5)),
+        (
+            {"name": "windowed", "solver": {"name": "newton", "tol": 0.5}, "tol": 0.5},
+            Windowed(Newton(tol=0.5), tol=0.5),
+        ),
         (
             {"name": "segmented", "solver": {"name": "windowed", "solver": {"name": "quasi_newton", "probes": 2}}},
             Segmented(Windowed(QuasiNewton(probes=2))),
@@ -109,7 +112,7 @@ def test_records_are_plain_and_have_every_option() -> None:
         "name": "segmented",
         "solver": {
             "name": "windowed",
-            "solver": {"name": "quasi_newton", "probes": 2, "tol": 0.25},
+            "solver": {"name": "quasi_newton", "jacobian": "diagonal", "block_size": 2, "probes": 2, "tol": 0.25},
             **{"memory_mib": 256.0, "tol": 0.25},
         },
         **{"tol": 0.25, "max_steps": 7, "repeats": 2},
