@@ -40,7 +40,12 @@ results: $(VENV)/.dev
 	$(BIN)/python main.py --runner SamplerRunner --config pixelcnnpp_photos32_sampler.yml
 	$(BIN)/python main.py --runner BackpropRunner --config backprop.yml
 	$(BIN)/python main.py --runner ForwardRNNRunner --config forward_rnn.yml
+	$(BIN)/python main.py --runner ForwardRNNRunner --config forward_rnn_cells.yml
 	$(BIN)/python main.py --runner RNNClassifierRunner --config rnn_classifier.yml
+	$(BIN)/python main.py --runner SystemRunner --config ode_pendulum.yml
+	$(BIN)/python main.py --runner SystemRunner --config ode_contraction.yml
+	$(BIN)/python main.py --runner SystemRunner --config ode_lorenz63.yml
+	$(BIN)/python main.py --runner SystemRunner --config residual_network.yml
 	$(BIN)/python main.py --runner DenseNetRunner --config densenet.yml
 	$(BIN)/python main.py --runner DenseNetRunner --config densenet201.yml
 	$(BIN)/python main.py --runner WaveNetSamplerRunner --config wavenet_sampler.yml

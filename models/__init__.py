@@ -38,6 +38,17 @@ STREAMS: Table[Any] = Table("model", {"streaming": "models.wavenet.streaming:Str
 
 MODELS: Table[Any] = SAMPLERS | CLASSIFIERS | STREAMS
 
+# Systems that a config states by their options alone, without weights or data: models/ode/problems.py.
+PROBLEMS: Table[Any] = Table(
+    "system",
+    {
+        "lorenz63": "models.ode.problems:LorenzProblem",
+        "pendulum": "models.ode.problems:PendulumProblem",
+        "contraction": "models.ode.problems:ContractionProblem",
+        "residual_network": "models.ode.problems:ResidualProblem",
+    },
+)
+
 # The equations that models state, by whose they are.
 SYSTEMS: Table[type] = Table(
     "system",
@@ -47,6 +58,10 @@ SYSTEMS: Table[type] = Table(
         "densenet block": "models.densenet.systems:DenseBlockSystem",
         "rnn": "models.rnn.systems:ForwardRNN",
         "rnn backward": "models.rnn.systems:BackwardRNN",
+        "rnn unitwise": "models.rnn.systems:UnitwiseRNN",
+        "rnn affine": "models.rnn.systems:AffineRNN",
+        "ode": "models.ode.flow:Flow",
+        "residual network": "models.ode.residual:ResidualNetwork",
     },
 )
 

@@ -210,5 +210,8 @@ class StructuredMarkovSystem(VectorizedMarkovSystem[X], Protocol[X]):
 class AffineMarkovSystem(MarkovSystem[X], Protocol[X]):
     """An order-one system that is linear in the state, x_t = A_t x_{t-1} + b_t, which one prefix scan solves."""
 
-    def affine(self) -> tuple[Float[Array, "T B D D"], Float[Array, "T B D"]]:
-        """The matrices A and the offsets b, for the features of a state as in LinearizedMarkovSystem."""
+    def affine(self) -> tuple[Float[Array, "T B *F"], Float[Array, "T B D"]]:
+        """The matrices A and the offsets b, for the features of a state as in LinearizedMarkovSystem.
+
+        A is full, (T, B, D, D); of a real state it may also be diagonal or in blocks, as in StructuredMarkovSystem.
+        """

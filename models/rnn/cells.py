@@ -1,15 +1,10 @@
-"""Recurrent cells ready for solving: parameters as plain arrays, and derivatives by hand.
-
-What the input contributes to a step, the drive x_t U + b, depends on no state, so ``project`` computes it for all t at
-once. All methods take any number of leading axes (rows, batch); weights lie as (inputs, outputs), gates side by side.
-"""
+"""Recurrent cells whose units read one another: parameters as plain arrays, and derivatives by hand."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +12,7 @@ from jaxtyping import Array, Float
 
 from common.table import Table
 from models.layers.products import matmul
+from models.rnn.cell import RecurrentCell
 from models.rnn.jacobian import CellJacobian
 from solvers.trees.pytree import pytree
 
@@ -48,75 +44,29 @@ def linear(a: Array) -> tuple[Array, Array]:
 
 
 @dataclass(frozen=True)
-class RecurrentCell(ABC):
-    """h_t = cell(h_{t-1}, x_t) with I inputs, H hidden units and G gates.
+class DenseCell(RecurrentCell):
+    """A cell whose gates read h_{t-1} W + x_t U + b, where W (H, G * H) lets each unit read all others."""
 
-    A state is h (.., H), or a dict of such parts in alphabetical order, h last; its D features are theirs in this
-    order.
-
-    Raises:
-        ValueError: no inputs, no hidden units, or weights of shapes that do not go together.
-    """
-
-    num_gates: ClassVar[int]
-
-    input_kernel: Float[Array, "I F"]  # F = G * H
     kernel: Float[Array, "H F"]
     bias: Float[Array, " F"]
 
-    def __post_init__(self) -> None:
-        shapes = tuple(array.shape for array in (self.input_kernel, self.kernel, self.bias))
-        if min(self.num_inputs, self.hidden_size) < 1:
-            raise ValueError(f"a cell needs inputs and hidden units, not {self.num_inputs} and {self.hidden_size}")
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
         wide = self.num_gates * self.hidden_size
-        if shapes != ((self.num_inputs, wide), (self.hidden_size, wide), (wide,)):
-            raise ValueError(
-                f"{type(self).__name__} with {self.num_inputs} inputs and {self.hidden_size} hidden units needs "
-                f"weights {(self.num_inputs, wide)}, {(self.hidden_size, wide)} and {(wide,)}, not {shapes}"
-            )
-
-    @property
-    def num_inputs(self) -> int:
-        """I, the number of inputs."""
-        return int(self.input_kernel.shape[0])
+        return {"input_kernel": (self.num_inputs, wide), "kernel": (self.hidden_size, wide), "bias": (wide,)}
 
     @property
     def hidden_size(self) -> int:
         """H, the number of hidden units."""
         return int(self.kernel.shape[0])
 
-    def project(self, inputs: Float[Array, "*S I"]) -> Float[Array, "*S _"]:
+    def project(self, inputs: Float[Array, "*S I"]) -> Float[Array, "*S F"]:
         """The drive: what the inputs contribute to the gates, with the bias."""
-        return matmul(inputs, self.input_kernel) + self.bias
-
-    def initial_state(self, batch: int) -> Any:
-        """Zeros, (batch, H) in each part."""
-        return jnp.zeros((batch, self.hidden_size), self.kernel.dtype)
-
-    def step(self, state: Any, drive: Float[Array, "*S _"]) -> Any:
-        """The state after one step from ``state``."""
-        return self.linearize(state, drive)[0]
-
-    @abstractmethod
-    def linearize(self, state: Any, drive: Float[Array, "*S _"]) -> tuple[Any, CellJacobian]:
-        """The next state and its derivatives with respect to the last one."""
-
-    def output(self, state: Any) -> Float[Array, "*S H"]:
-        """The part h of a state, which a layer above reads."""
-        return state
-
-    def ravel(self, state: Any) -> Float[Array, "*S _"]:
-        """A state's features side by side."""
-        return jnp.concatenate(jax.tree.leaves(state), axis=-1)
-
-    def unravel(self, features: Float[Array, "*S _"]) -> Any:
-        """The inverse of ``ravel``."""
-        return features
+        return super().project(inputs) + self.bias
 
 
 @pytree
 @dataclass(frozen=True)
-class ElmanCell(RecurrentCell):
+class ElmanCell(DenseCell):
     """h' = act(x U + b + h W) (Elman, "Finding structure in time", Cognitive Science 14, 1990)."""
 
     num_gates: ClassVar[int] = 1
@@ -137,7 +87,7 @@ class ElmanCell(RecurrentCell):
 
 @pytree
 @dataclass(frozen=True)
-class GRUCell(RecurrentCell):
+class GRUCell(DenseCell):
     """The gated recurrent unit, gates in the order r, z, n, the reset gate applied after the product with W_n.
 
         r = sigmoid(x U_r + b_r + h W_r)        z = sigmoid(x U_z + b_z + h W_z)
@@ -165,7 +115,7 @@ class GRUCell(RecurrentCell):
 
 @pytree
 @dataclass(frozen=True)
-class LSTMCell(RecurrentCell):
+class LSTMCell(DenseCell):
     """Long short-term memory, gates in the order i, f, g, o; a state is {"c", "h"}.
 
         i, f, o = sigmoid(x U + b + h W)    g = tanh(x U_g + b_g + h W_g)

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float
 
-from models.rnn.cells import RecurrentCell
+from models.rnn.cell import RecurrentCell
 from models.rnn.network import RNNNetwork
 from models.rnn.systems import BackwardRNN
 from solvers.systems.recurrence import shifted

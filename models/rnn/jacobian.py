@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import reduce
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,23 @@ from jaxtyping import Array, Float
 
 from models.layers.products import matmul
 from solvers.trees.pytree import pytree
+
+
+@runtime_checkable
+class StateJacobian(Protocol):
+    """Derivatives of the next state with respect to the last one: a D x D matrix J for each of the rows S."""
+
+    def matrix(self) -> Float[Array, "*S _ _"]:
+        """The matrices J, [.., i, j] = d new_i / d old_j."""
+
+    def diagonal(self) -> Float[Array, "*S _"]:
+        """The diagonal of J."""
+
+    def pull(self, w: Float[Array, "*S _"]) -> Float[Array, "*S _"]:
+        """The products J^T w: the gradient with respect to the old state from that with respect to the new one."""
+
+    def map_rows(self, change: Callable[[Array], Array]) -> StateJacobian:
+        """The Jacobians of other rows: ``change`` takes an array with the axes of rows first and gives such a one."""
 
 
 @pytree
@@ -39,9 +57,7 @@ class CellJacobian:
         blocks = []
         for direct, gates in zip(self.direct, self.gates, strict=True):
             read = _total(gate[..., None] * kernel for gate, kernel in zip(gates, kernels, strict=True))
-            # Not a product with the identity, where one infinite entry would spoil its row.
-            carry = jnp.where(jnp.eye(width, dtype=bool), direct[..., None], 0.0)
-            blocks.append(self._joined(carry, read))
+            blocks.append(self._joined(_on_diagonal(direct), read))
         return jnp.concatenate(blocks, axis=-2)
 
     def diagonal(self) -> Float[Array, "*S _"]:
@@ -67,6 +83,52 @@ class CellJacobian:
     def _joined(self, first: Array, last: Array) -> Array:
         """The first and the last part side by side, along the last axis; their sum where there is but one part."""
         return first + last if len(self.direct) == 1 else jnp.concatenate([first, last], axis=-1)
+
+
+@pytree
+@dataclass(frozen=True)
+class UnitJacobian:
+    """Derivatives of a state whose units do not read one another: J[p, q] = diag(entries_pq), with parts p and q.
+
+    With P parts of H units that is P x P numbers for each unit, which cost O(D) to keep, to multiply and to scan.
+    """
+
+    entries: tuple[tuple[Float[Array, "*S H"], ...], ...]  # by the part of the new state and that of the old one
+
+    def matrix(self) -> Float[Array, "*S _ _"]:
+        """The matrices J, [.., i, j] = d new_i / d old_j."""
+        rows = [jnp.concatenate([_on_diagonal(entry) for entry in row], axis=-1) for row in self.entries]
+        return jnp.concatenate(rows, axis=-2)
+
+    def diagonal(self) -> Float[Array, "*S _"]:
+        """The diagonal of J."""
+        return jnp.concatenate([row[p] for p, row in enumerate(self.entries)], axis=-1)
+
+    def structured(self) -> Float[Array, "*S H"] | Float[Array, "*S H P P"]:
+        """The diagonals of J where a state has one part, else its blocks, one for each unit."""
+        if len(self.entries) == 1:
+            return self.entries[0][0]
+        return jnp.stack([jnp.stack(row, axis=-1) for row in self.entries], axis=-2)
+
+    def pull(self, w: Float[Array, "*S _"]) -> Float[Array, "*S _"]:
+        """The products J^T w: the gradient with respect to the old state from that with respect to the new one."""
+        parts = jnp.split(w, len(self.entries), axis=-1)
+        columns = zip(*self.entries, strict=True)
+        pulled = [_total(entry * part for entry, part in zip(column, parts, strict=True)) for column in columns]
+        return jnp.concatenate(pulled, axis=-1)
+
+    def transposed(self) -> UnitJacobian:
+        """The Jacobians J^T."""
+        return UnitJacobian(tuple(zip(*self.entries, strict=True)))
+
+    def map_rows(self, change: Callable[[Array], Array]) -> UnitJacobian:
+        """The Jacobians of other rows: ``change`` takes an array with the axes of rows first and gives such a one."""
+        return UnitJacobian(jax.tree.map(change, self.entries))
+
+
+def _on_diagonal(entries: Float[Array, "*S H"]) -> Float[Array, "*S H H"]:
+    """Matrices with these entries; not by a product with the identity, where one infinite entry would spoil its row."""
+    return jnp.where(jnp.eye(entries.shape[-1], dtype=bool), entries[..., None], 0.0)
 
 
 def _total(terms: Iterable[Array]) -> Array:

@@ -1,11 +1,13 @@
-"""Recurrent networks: Elman's, GRU and LSTM cells with a linear output, as NNX modules.
+"""Recurrent networks, a cell with a linear output, as NNX modules.
 
-``fold`` gives the inference form, with which the systems are stated: models/rnn/cells.py, models/rnn/network.py.
+``fold`` gives the inference form, with which the systems are stated: models/rnn/cell.py, models/rnn/network.py.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,11 +18,19 @@ from jaxtyping import Array, Float
 
 from common.names import unknown
 from common.table import Table
-from models.rnn.cells import ACTIVATIONS, ElmanCell, GRUCell, LSTMCell, RecurrentCell
+from models.rnn.cell import RecurrentCell
+from models.rnn.cells import ACTIVATIONS, DenseCell, ElmanCell, GRUCell, LSTMCell
 from models.rnn.network import RNNNetwork
 
 _PUBLISHED_SCALE = 0.1
 _RECURRENT = ("normal", "orthogonal")
+# The options of first weights that cells do not take whose units do not read one another.
+_UNKNOWN = {
+    "para_gru": ("recurrent",),
+    "para_lstm": ("recurrent",),
+    "min_gru": ("recurrent", "gain"),
+    "lru": ("recurrent", "gain", "init_scale"),
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,10 @@ class RNNConfig:
     normal weights of variance gain^2 / H, large H (64, say) and weak inputs it forgets its state where gain < 1 and is
     chaotic where gain > 1 (Sompolinsky, Crisanti and Sommers, "Chaos in random neural networks", Physical Review
     Letters 61, 1988); inputs suppress chaos, which a gain of 3 to 4 outdoes.
+
+    para_gru, para_lstm, min_gru and lru begin as their papers have it (models/rnn/unitwise_model.py); of the options
+    above the first two take ``init_scale``, or ``gain``, which multiplies their recurrent weights, and min_gru takes
+    ``init_scale``.
     """
 
     cell: str  # a name in CELLS
@@ -60,6 +74,9 @@ class RNNConfig:
             raise ValueError(f"{self.cell} has activations of its own; activation is an option of elman")
         if self.activation is not None:
             ACTIVATIONS.check(self.activation)
+        for name in _UNKNOWN.get(self.cell, ()):
+            if getattr(self, name) is not None:
+                raise ValueError(f"{self.cell} begins as its paper has it; {name} is an option of other cells")
         if self.recurrent is not None and self.recurrent not in _RECURRENT:
             raise ValueError(unknown("recurrent matrix", self.recurrent, _RECURRENT))
         if self.init_scale is not None and (self.gain is not None or self.recurrent is not None):
@@ -82,17 +99,38 @@ class RNNConfig:
 
 
 class CellModule(nnx.Module):
-    """The parameters of a cell, gates side by side; see models/rnn/cells.py for what they do."""
+    """The parameters of a cell, by the names that its inference form has for them; see models/rnn/cell.py."""
 
     folded: ClassVar[type[RecurrentCell]]
-    _default_recurrent: ClassVar[str] = "orthogonal"
 
     def __init__(self, config: RNNConfig, *, rngs: nnx.Rngs) -> None:
+        """Random weights as the config says."""
+        for name, array in self._draw(config, rngs).items():
+            setattr(self, name, nnx.Param(array))
+
+    @abstractmethod
+    def _draw(self, config: RNNConfig, rngs: nnx.Rngs) -> dict[str, Array]:
+        """The first weights by name."""
+
+    def fold(self) -> RecurrentCell:
+        """The module in the inference form."""
+        return self.folded(**{name: getattr(self, name)[...] for name in self.folded.weights()})
+
+
+class DenseCellModule(CellModule):
+    """The parameters of a cell whose units read one another, gates side by side; see models/rnn/cells.py."""
+
+    folded: ClassVar[type[DenseCell]]
+    _default_recurrent: ClassVar[str] = "orthogonal"
+
+    def _draw(self, config: RNNConfig, rngs: nnx.Rngs) -> dict[str, Array]:
         """Random weights as the config says, biases zero."""
         wide = self.folded.num_gates * config.hidden_size
-        self.input_kernel = nnx.Param(_forward_weights((config.num_inputs, wide), config, rngs))
-        self.kernel = nnx.Param(self._recurrent_weights(config, rngs))
-        self.bias = nnx.Param(jnp.zeros(wide))
+        return {
+            "input_kernel": _forward_weights((config.num_inputs, wide), config, rngs),
+            "kernel": self._recurrent_weights(config, rngs),
+            "bias": jnp.zeros(wide),
+        }
 
     def _recurrent_weights(self, config: RNNConfig, rngs: nnx.Rngs) -> Float[Array, "H F"]:
         """The recurrent weights of all gates, W_1 .. W_G side by side."""
@@ -109,12 +147,8 @@ class CellModule(nnx.Module):
         draw = nnx.initializers.orthogonal()
         return jnp.concatenate([draw(rngs.params(), (width, width)) for _ in range(self.folded.num_gates)], axis=-1)
 
-    def fold(self) -> RecurrentCell:
-        """The module in the inference form."""
-        return self.folded(self.input_kernel[...], self.kernel[...], self.bias[...])
 
-
-class Elman(CellModule):
+class Elman(DenseCellModule):
     """The parameters of Elman's cell, ElmanCell."""
 
     folded = ElmanCell
@@ -126,10 +160,10 @@ class Elman(CellModule):
 
     def fold(self) -> RecurrentCell:
         """The module in the inference form."""
-        return ElmanCell(self.input_kernel[...], self.kernel[...], self.bias[...], self.activation)
+        return dataclasses.replace(super().fold(), activation=self.activation)  # type: ignore[call-arg]
 
 
-class GRU(CellModule):
+class GRU(DenseCellModule):
     """The parameters of a gated recurrent unit, GRUCell."""
 
     folded = GRUCell
@@ -139,7 +173,7 @@ class GRU(CellModule):
         return nnx.initializers.orthogonal()(rngs.params(), (width, self.folded.num_gates * width))
 
 
-class LSTM(CellModule):
+class LSTM(DenseCellModule):
     """The parameters of long short-term memory, LSTMCell."""
 
     folded = LSTMCell
@@ -147,19 +181,29 @@ class LSTM(CellModule):
 
 # Names in configs.
 CELLS: Table[type[CellModule]] = Table(
-    "cell", {"elman": "models.rnn.model:Elman", "gru": "models.rnn.model:GRU", "lstm": "models.rnn.model:LSTM"}
+    "cell",
+    {
+        "elman": "models.rnn.model:Elman",
+        "gru": "models.rnn.model:GRU",
+        "lstm": "models.rnn.model:LSTM",
+        "para_gru": "models.rnn.unitwise_model:ParaGRU",
+        "para_lstm": "models.rnn.unitwise_model:ParaLSTM",
+        "min_gru": "models.rnn.unitwise_model:MinGRU",
+        "lru": "models.rnn.unitwise_model:LRU",
+    },
 )
 
 
 class RNN(nnx.Module):
-    """A cell and a linear output from its h."""
+    """A cell and a linear output from what it gives."""
 
     Config = RNNConfig
 
     def __init__(self, config: RNNConfig, *, rngs: nnx.Rngs) -> None:
         self.config = config
         self.cell = CELLS[config.cell](config, rngs=rngs)
-        self.kernel = nnx.Param(_forward_weights((config.hidden_size, config.outputs), config, rngs))
+        width = self.cell.folded.output_parts * config.hidden_size
+        self.kernel = nnx.Param(_forward_weights((width, config.outputs), config, rngs))
         self.bias = nnx.Param(jnp.zeros(config.outputs))
 
     def fold(self) -> RNNNetwork:

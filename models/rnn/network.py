@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from models.layers.products import matmul
-from models.rnn.cells import RecurrentCell
+from models.rnn.cell import RecurrentCell
 from models.rnn.systems import ForwardRNN
 from solvers.trees.pytree import pytree
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from models.rnn.cells import RecurrentCell
-from models.rnn.jacobian import CellJacobian
+from models.rnn.cell import AffineCell, RecurrentCell, UnitwiseCell
+from models.rnn.jacobian import StateJacobian, UnitJacobian
 from solvers.systems.recurrence import Recurrence
 from solvers.trees.blocks import Start, take_block
 from solvers.trees.pytree import pytree
@@ -36,6 +36,8 @@ class ForwardRNN(Recurrence):
     def of(cls, cell: RecurrentCell, inputs: Any, initial_state: Any = None) -> ForwardRNN:
         """The system of ``inputs`` (T, batch, I), from ``initial_state``, leaves (batch, H), or from the cell's.
 
+        It is a UnitwiseRNN or an AffineRNN where the cell is such a one.
+
         Raises:
             ValueError: inputs or a state of another shape, or with values that are not finite (seen only where they
                 are concrete, not while tracing).
@@ -43,14 +45,15 @@ class ForwardRNN(Recurrence):
         inputs = jnp.asarray(inputs)
         if inputs.ndim != 3 or inputs.shape[-1] != cell.num_inputs:
             raise ValueError(f"inputs must be laid out as (T, batch, {cell.num_inputs}), not {inputs.shape}")
-        inputs = inputs.astype(jnp.result_type(inputs, cell.kernel))
+        inputs = inputs.astype(jnp.result_type(inputs, cell.input_kernel))
         state = cell.initial_state(inputs.shape[1])
         if initial_state is not None:
             _check_laid_out("the initial state", initial_state, state)
             state = initial_state
         _check_finite("the initial state", state)
         _check_finite("the inputs", inputs)
-        return cls(cell, cell.project(inputs), jax.tree.map(lambda a: jnp.asarray(a, inputs.dtype), state))
+        kind = _forward_kind(cell)
+        return kind(cell, cell.project(inputs), jax.tree.map(lambda a: jnp.asarray(a, inputs.dtype), state))
 
     @property
     def num_equations(self) -> int:
@@ -77,6 +80,41 @@ class ForwardRNN(Recurrence):
 
 @pytree
 @dataclass(frozen=True)
+class UnitwiseRNN(ForwardRNN):
+    """The forward pass of a cell whose units do not read one another. Satisfies StructuredMarkovSystem too."""
+
+    cell: UnitwiseCell
+
+    def structured_jacobians(
+        self, previous: Any, start: Start
+    ) -> tuple[Any, Float[Array, "S B H"] | Float[Array, "S B H P P"]]:
+        """Steps and the diagonals or the blocks of their Jacobians; see StructuredMarkovSystem."""
+        new, jacobian = self.cell.linearize(previous, self._drive_of(previous, start))
+        return new, jacobian.structured()
+
+
+@pytree
+@dataclass(frozen=True)
+class AffineRNN(UnitwiseRNN):
+    """The forward pass of a cell whose step is affine in the state. Satisfies AffineMarkovSystem too."""
+
+    cell: AffineCell
+
+    def affine(self) -> tuple[Float[Array, "T B H"] | Float[Array, "T B H P P"], Float[Array, "T B D"]]:
+        """The diagonals or the blocks of all steps, and what each makes of a state of zeros; see AffineMarkovSystem."""
+        zeros = jax.tree.map(jnp.zeros_like, self.initial_guess())
+        offsets, jacobian = self.cell.linearize(zeros, self.drive)
+        return jacobian.structured(), self.cell.ravel(offsets)
+
+
+def _forward_kind(cell: RecurrentCell) -> type[ForwardRNN]:
+    if isinstance(cell, AffineCell):
+        return AffineRNN
+    return UnitwiseRNN if isinstance(cell, UnitwiseCell) else ForwardRNN
+
+
+@pytree
+@dataclass(frozen=True)
 class BackwardRNN(Recurrence):
     """g_t = J_{t+1}^T g_{t+1} + b_t, the gradient of a loss with respect to every state, from the last to the first.
 
@@ -85,7 +123,7 @@ class BackwardRNN(Recurrence):
     Satisfies AffineMarkovSystem, LinearizedMarkovSystem and all that Recurrence does.
     """
 
-    jacobian: CellJacobian  # rows (T, B): equation s has J_{T-s}; its first row is zero
+    jacobian: StateJacobian  # rows (T, B): equation s has J_{T-s}; its first row is zero
     source: Float[Array, "T B D"]  # b, in the order of equations
     initial_state: Any = None  # zero
 
@@ -107,7 +145,7 @@ class BackwardRNN(Recurrence):
         Raises:
             ValueError: shapes that do not go together.
         """
-        wide = cell.kernel.shape[1]
+        wide = cell.num_gates * cell.hidden_size
         if drive.ndim != 3 or drive.shape[-1] != wide:
             raise ValueError(f"the drive must be laid out as (T, batch, {wide}), not {drive.shape}")
         num_equations, batch = drive.shape[:2]
@@ -118,10 +156,9 @@ class BackwardRNN(Recurrence):
         # The step from time t reads h_t and the drive of time t + 1.
         last = jax.tree.map(lambda a: a[:-1], states)
         _, jacobian = cell.linearize(last, drive[1:])
-        return cls(
-            jacobian.map_rows(lambda a: _behind_zero(a[::-1])[:num_equations]),
-            cell.ravel(output_gradients)[::-1],
-        )
+        rows = jacobian.map_rows(lambda a: _behind_zero(a[::-1])[:num_equations])
+        source = cell.ravel(output_gradients)[::-1]
+        return UnitwiseBackwardRNN(rows, source) if isinstance(rows, UnitJacobian) else BackwardRNN(rows, source)
 
     @staticmethod
     def in_time(x: X) -> X:
@@ -134,7 +171,7 @@ class BackwardRNN(Recurrence):
         """The number of equations, T."""
         return int(self.source.shape[0])
 
-    def affine(self) -> tuple[Float[Array, "T B D D"], Float[Array, "T B D"]]:
+    def affine(self) -> tuple[Float[Array, "T B *F"], Float[Array, "T B D"]]:
         """The transposed Jacobians and b; see AffineMarkovSystem."""
         return jnp.swapaxes(self.jacobian.matrix(), -1, -2), self.source
 
@@ -156,8 +193,28 @@ class BackwardRNN(Recurrence):
         """Steps and the diagonals of A; see LinearizedMarkovSystem."""
         return self.transitions(previous, start), self._rows(start, previous.shape[0]).diagonal()
 
-    def _rows(self, start: Start, size: int) -> CellJacobian:
+    def _rows(self, start: Start, size: int) -> StateJacobian:
         return self.jacobian.map_rows(lambda a: take_block(a, start, size))
+
+
+@pytree
+@dataclass(frozen=True)
+class UnitwiseBackwardRNN(BackwardRNN):
+    """The backward pass of a cell whose units do not read one another. Satisfies StructuredMarkovSystem too."""
+
+    jacobian: UnitJacobian
+
+    def affine(self) -> tuple[Float[Array, "T B H"] | Float[Array, "T B H P P"], Float[Array, "T B D"]]:
+        """The diagonals or the blocks of the transposed Jacobians and b; see AffineMarkovSystem."""
+        return self.jacobian.transposed().structured(), self.source
+
+    def structured_jacobians(
+        self, previous: Float[Array, "S B D"], start: Start
+    ) -> tuple[Float[Array, "S B D"], Float[Array, "S B H"] | Float[Array, "S B H P P"]]:
+        """Steps and the diagonals or the blocks of A, whatever ``previous`` is; see StructuredMarkovSystem."""
+        size = previous.shape[0]
+        rows = self.jacobian.map_rows(lambda a: take_block(a, start, size))
+        return self.transitions(previous, start), rows.transposed().structured()
 
 
 def _behind_zero(rows: Array) -> Array:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common.paths import CHECKPOINTS, CONFIGS, RESULTS
-from models import SYSTEMS
+from models import PROBLEMS, SYSTEMS
 from models.weights.downloads import Download, downloaded, downloads
 from runners import RUNNERS
 from runners.cli.source import Place, classes_in, first_sentence, members, value_of
@@ -44,6 +44,9 @@ def print_listing() -> None:
     print("\npublished weights (--download, then checkpoint: in a config)")
     for name, download in downloads().items():
         print(f"  {name:<{_WIDTH}} {_describe(download)}")
+    print("\nsystems (system: in a config of SystemRunner)")
+    for name, place in PROBLEMS.places.items():
+        print(f"  {name:<{_WIDTH}} {first_sentence(Place.of(place))}")
     print("\nsolvers (solvers: in a config), what they need, and what has it")
     for name, needed, systems in solvable():
         print(f"  {name:<{_WIDTH}} {needed + ':':<20} {', '.join(systems)}")

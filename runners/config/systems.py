@@ -1,7 +1,8 @@
-"""A system from a user's own file, held against what solvers need of it before anything is compiled."""
+"""A system by name, or from a user's own file and then held against what solvers need of it."""
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -10,21 +11,45 @@ import jax
 
 from common.code import load_object
 from common.names import lacks, unknown
+from common.options import build_options
+from models import PROBLEMS
 from runners.config.schema import UsageError
 from solvers import TriangularSystem
 
 
+def problem(options: Mapping[str, Any]) -> Any:
+    """The system of PROBLEMS that ``name`` means, with the other options. Raises ValueError, a sentence."""
+    if options.get("name") is None:
+        raise ValueError(
+            f"name is missing; expected one of {', '.join(PROBLEMS)} and its options, or of a file of your own "
+            "{path: my_system.py, name: make_system, ...options}"
+        )
+    kind = PROBLEMS[options["name"]]
+    try:
+        return build_options(kind, {key: value for key, value in options.items() if key not in ("path", "name")})
+    except ValueError as error:
+        raise ValueError(f"{options['name']}: {error}") from None
+
+
+def with_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a system, every one filled in where it is one of PROBLEMS. Raises as ``problem`` does."""
+    if options.get("path") is not None:
+        return dict(options)
+    return {"name": options.get("name"), **dataclasses.asdict(problem(options))}
+
+
 def make_system(options: Mapping[str, Any], seed: int) -> Any:
-    """What ``name`` in the file ``path`` makes of the other options, and of ``seed`` where it takes one.
+    """The system of PROBLEMS that is meant, or what ``name`` in the file ``path`` makes.
+
+    That is made of the other options, and of ``seed`` where it takes one.
 
     Raises:
         UserError: there is no such function or class, it takes other options, or what it makes is no system.
     """
-    for key in ("path", "name"):
-        if options.get(key) is None:
-            raise UsageError(
-                f"system: {key} is missing; expected {{path: my_system.py, name: make_system, ...options}}"
-            )
+    if options.get("path") is None:
+        return problem(options).system(seed)
+    if options.get("name") is None:
+        raise UsageError("system: name is missing; expected {path: my_system.py, name: make_system, ...options}")
     make, source = load_object(options["path"], options["name"]), f"system: {options['name']}"
     given = {key: value for key, value in options.items() if key not in ("path", "name")}
     if not callable(make):

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import FuncFormatter, LogFormatter
 
 INK, FAINT, GRID = "#222222", "#666666", "#e4e4e4"
 
@@ -78,12 +78,13 @@ def set_title(figure: Figure, title: str) -> None:
 def png(figure: Figure) -> bytes:
     """The figure as the content of a PNG file.
 
-    Its words are shown as they are: a user's name may hold a $, which begins a formula to matplotlib. The powers of ten
-    at a logarithmic axis are the only formulas.
+    Its words are shown as they are: a user's name may hold a $, which begins a formula to matplotlib. The labels of
+    axes and the numbers at them, where a function writes these, are the only formulas.
     """
     axes = [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)]
-    powers = [axis for axis in axes if isinstance(axis.get_major_formatter(), LogFormatter)]
-    formulas = {label for axis in powers for label in axis.get_ticklabels(which="both")}
+    numbered = [axis for axis in axes if isinstance(axis.get_major_formatter(), FuncFormatter | LogFormatter)]
+    formulas = {label for axis in numbered for label in axis.get_ticklabels(which="both")}
+    formulas |= {axis.label for axis in axes}
     for text in figure.findobj(Text):
         if text not in formulas:
             text.set_parse_math(False)

@@ -1,14 +1,14 @@
-"""Solve a system of a user's own by any list of solvers: same equations, same answer, different times."""
+"""Solve a system by any list of solvers: same equations, same answer, different times."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from runners.config.schema import Count, RunConfig
 from runners.config.solvers import SolverList, fit_entries, labels
-from runners.config.systems import make_system
+from runners.config.systems import make_system, with_defaults
 from runners.experiment import RunContext
 from runners.measure.comparison import compare_solvers
 from runners.report.report import Report
@@ -18,9 +18,10 @@ from runners.system.report import system_report
 class SystemConfig(RunConfig):
     """Which equations, and the solvers that are compared on them."""
 
-    # {path: my_system.py, name: make_system, ...options}: a function or a class in a file beside the config, which is
-    # called with the options, and with the seed where it takes one. The file is run as code.
-    system: dict[str, Any]
+    # {name: lorenz63, ...options}, one of models.PROBLEMS; or {path: my_system.py, name: make_system, ...options}: a
+    # function or a class in a file beside the config, which is called with the options, and with the seed where it
+    # takes one. The file is run as code.
+    system: Annotated[dict[str, Any], AfterValidator(with_defaults)]
     # Each {name: ..., options}, or of one's own {path: my_solver.py, name: MySolver, ...options}; max_steps, repeats
     # and trace are options of every solver. The first sequential one is the reference for errors.
     solvers: SolverList
@@ -30,7 +31,7 @@ class SystemConfig(RunConfig):
 
 
 class SystemRunner:
-    """Any system of equations from a file of your own, solved by any list of solvers."""
+    """Any system of equations, by name or from a file of your own, solved by any list of solvers."""
 
     Config: ClassVar[type[RunConfig]] = SystemConfig
 

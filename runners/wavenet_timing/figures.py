@@ -59,5 +59,5 @@ def draw_timing(axes: Axes, record: Mapping[str, Any]) -> None:
 
 def _formula(law: Mapping[str, float]) -> str:
     if "doublings_per_layer" in law:
-        return rf"fit: $\propto 2^{{{law['doublings_per_layer']:.2f} L}}$, $L \geq {law['from_layers']}$"
-    return f"fit: {1e3 * law['a_ms']:.1f} + {1e3 * law['b_ms']:.2f} L µs, $R^2$ = {law['r_squared']:.4f}"
+        return f"fit: ∝ 2^({law['doublings_per_layer']:.2f} L), L ≥ {law['from_layers']}"
+    return f"fit: {1e3 * law['a_ms']:.1f} + {1e3 * law['b_ms']:.2f} L µs, R² = {law['r_squared']:.4f}"

@@ -35,6 +35,12 @@ def in_rows(lanes: Float[Array, "*S K N"]) -> Float[Array, "*S D"]:
     return jnp.swapaxes(lanes, -1, -2).reshape(*lanes.shape[:-2], -1)
 
 
+def products(found: Array, rows: Float[Array, "S B D"]) -> Float[Array, "S B D"]:
+    """The products of diagonals, blocks or full matrices with vectors."""
+    blocks = as_blocks(found)
+    return in_rows(jnp.einsum("sbkij,sbkj->sbki", blocks, in_lanes(rows, blocks.shape[2])))
+
+
 def inside_blocks(matrices: Float[Array, "S B D D"], block_size: int) -> Float[Array, "S B K N N"]:
     """The blocks of full matrices."""
     lead, num_blocks = matrices.shape[:2], matrices.shape[-1] // block_size

@@ -48,8 +48,8 @@ def linearization(choice: str, block_size: int, probes: int, draw: Int[Array, ""
 
 def sweeps_beside(choice: str, probes: int, system: Any) -> int:
     """What the matrices of a choice cost beside the transitions, in sweeps."""
-    if choice == "identity":
-        return 0
+    if choice in ("identity", "system"):
+        return int(choice == "system")
     return probes or jacobian_sweeps(system)
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Inexact, Int
 
-from ..system import LinearizedMarkovSystem, StructuredMarkovSystem, VectorizedMarkovSystem
+from ..system import LinearizedMarkovSystem, VectorizedMarkovSystem
 from ..trees.blocks import Start
-from .blocks import as_blocks, as_matrices, in_rows, inside_blocks
+from .blocks import inside_blocks
 
 
 def ravel(x: Any) -> Float[Array, "S B D"]:
@@ -109,9 +109,6 @@ def jacobians(system: Any, previous: Any, start: Start) -> tuple[Any, Float[Arra
     if isinstance(system, LinearizedMarkovSystem):
         values, matrices = system.jacobians(previous, start)
         return values, in_reals(matrices, jnp.zeros(matrices.shape[:-1], matrices.dtype), previous)[0]
-    if isinstance(system, StructuredMarkovSystem):
-        values, found = structured(system, previous, start)
-        return values, as_matrices(found)
     flat = ravel(previous)
 
     def column(direction: Float[Array, " D"]) -> Float[Array, "S B D"]:
@@ -128,9 +125,6 @@ def diagonals(system: Any, previous: Any, start: Start) -> tuple[Any, Float[Arra
         if not any(map(_is_complex, jax.tree.leaves(previous))):
             return values, entries
         return values, jnp.concatenate([entries.real] * 2, axis=-1)[..., _real_order(previous)]
-    if isinstance(system, StructuredMarkovSystem):
-        values, found = structured(system, previous, start)
-        return values, found if found.ndim == 3 else in_rows(jnp.diagonal(as_blocks(found), axis1=-2, axis2=-1))
     flat = ravel(previous)
 
     def entry(i: Int[Array, ""]) -> Float[Array, "S B"]:
@@ -147,13 +141,9 @@ def jacobian_blocks(system: Any, previous: Any, start: Start, block_size: int) -
     Block k is that of the features k, K + k, 2 K + k, ..., K = D / N: in a state of N leaves of K features, of those at
     place k. D forward derivatives in turn, unless the system has derivatives of its own.
     """
-    if isinstance(system, LinearizedMarkovSystem | StructuredMarkovSystem):
-        values, found = (structured if isinstance(system, StructuredMarkovSystem) else jacobians)(
-            system, previous, start
-        )
-        if found.ndim == 5 and found.shape[-1] == block_size:
-            return values, found
-        return values, inside_blocks(as_matrices(found), block_size)
+    if isinstance(system, LinearizedMarkovSystem):
+        values, found = jacobians(system, previous, start)
+        return values, inside_blocks(found, block_size)
     flat = ravel(previous)
     features = flat.shape[-1]
     num_blocks = features // block_size
@@ -171,6 +161,7 @@ def jacobian_blocks(system: Any, previous: Any, start: Start, block_size: int) -
 def structured(system: Any, previous: Any, start: Start) -> tuple[Any, Array]:
     """The transitions, and what the system itself has for their Jacobians, for the features of ``ravel``.
 
+    That need not be the Jacobians, and stands for them in the steps of solvers only, not in derivatives of solutions.
     Diagonals (S, B, D), blocks (S, B, K, N, N) or full matrices (S, B, D, D). Raises ValueError where they are complex
     and not the diagonals of one complex leaf, of which real and imaginary parts make blocks of two.
     """
@@ -213,7 +204,7 @@ def push(system: Any, previous: Any, start: Start, direction: Float[Array, "S B 
 
 def jacobian_sweeps(system: Any) -> int:
     """The cost of Jacobians beside the transitions, in sweeps: 1 where the system has them, else D derivatives."""
-    return 1 if isinstance(system, LinearizedMarkovSystem | StructuredMarkovSystem) else state_features(system)
+    return 1 if isinstance(system, LinearizedMarkovSystem) else state_features(system)
 
 
 def state_features(system: Any) -> int:

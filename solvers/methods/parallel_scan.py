@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from ..equations import compare, isolated, next_frontier, prefix_mask, select
+from ..linear.blocks import products
 from ..linear.linearize import in_reals, ravel, unravel
 from ..linear.prefix_scan import affine_scan
 from ..solver import Solver, StepInfo
@@ -31,11 +32,12 @@ class ParallelScan(Solver):
     def step(self, system: Any, x: Any, state: None, frontier: Int[Array, " B"]) -> tuple[Any, None, StepInfo]:
         """One scan, and the sweep that checks it."""
         num_equations = system.num_equations
-        matrices, offsets = system.affine()
-        matrices, offsets = in_reals(matrices, offsets, x)
+        a, b = system.affine()
+        if a.ndim == b.ndim + 1:  # full ones, which may be complex
+            a, b = in_reals(a, b, x)
         at = ravel(x)
-        lacking = jnp.einsum("tbij,tbj->tbi", matrices, ravel(shifted(system.initial_state, x))) + offsets - at
-        scanned = unravel(at + affine_scan(matrices, lacking, jnp.zeros_like(at[0])), x)
+        lacking = products(a, ravel(shifted(system.initial_state, x))) + b - at
+        scanned = unravel(at + affine_scan(a, lacking, jnp.zeros_like(at[0])), x)
         new = select(prefix_mask(frontier, num_equations), x, scanned)
         y = isolated(system.sweep, new, new)
         residual, matching, relative = compare(y, new, num_equations)

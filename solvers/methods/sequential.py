@@ -46,8 +46,10 @@ class Sequential(Solver):
         y = isolated(system.sweep, x, x)
         here = jnp.broadcast_to(jnp.arange(num_equations)[:, None] == state, (num_equations, batch))
         new = select(here, y, x)
-        passed = prefix_mask(jnp.full(batch, state + 1), num_equations)
-        residual, _, relative = compare(select(passed, new, y), new, num_equations)
+        # Those ahead read equation ``state`` as it was before this step: where it changes they are not solved yet,
+        # even if y agrees with x there.
+        passed = prefix_mask(jnp.full(batch, jnp.where(state + 1 < num_equations, state, state + 1)), num_equations)
+        residual, _, relative = compare(select(passed, x, y), x, num_equations)
         return new, state + 1, StepInfo(residual, jnp.full(batch, state + 1, jnp.int32), 1, 1.0, relative)
 
 

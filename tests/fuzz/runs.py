@@ -85,7 +85,7 @@ OPTIONS: dict[str, list[Any]] = {
     "gain": [0.5, 1e30, 0],
     "save_state": ["FOLDER/kept.npz", "FOLDER", "/dev/null/x"],
     "restore_state": ["nowhere", "/dev/null", None],
-    "cell": ["elman", "gru", "lstm", "x"],
+    "cell": ["elman", "gru", "lstm", "para_lstm", "lru", "x"],
     "hidden_size": [1, 2, 0],
     "activation": [None, "tanh", "x"],
     "image_size": [1, 2, 4, 0],

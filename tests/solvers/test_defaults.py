@@ -16,6 +16,7 @@ from flax import nnx
 from models import SYSTEMS
 from models.densenet.model import DenseNet, DenseNetConfig
 from models.densenet.systems import DenseBlockSystem, DenseNetSystem
+from models.ode.problems import ContractionProblem, ResidualProblem
 from models.rnn.gradients import backward_system
 from models.rnn.model import RNN, RNNConfig
 from models.rnn.systems import ForwardRNN
@@ -71,6 +72,11 @@ def rnn_backward() -> Any:
     return backward_system(model, inputs, model.states(inputs), inputs)
 
 
+def rnn_of(name: str) -> ForwardRNN:
+    cell = RNN(RNNConfig(name, 2, 2, 2), rngs=nnx.Rngs(0)).fold().cell
+    return ForwardRNN.of(cell, jax.random.normal(jax.random.key(1), (14, 2, 2)))
+
+
 # A small system of every model. A new model adds itself here.
 SHIPPED: dict[str, Callable[[], Any]] = {
     "made": lambda: tiny_made(20, 2, 0),
@@ -80,6 +86,10 @@ SHIPPED: dict[str, Callable[[], Any]] = {
     "densenet block": densenet_block,
     "rnn": rnn_forward,
     "rnn backward": rnn_backward,
+    "rnn unitwise": lambda: rnn_of("para_lstm"),
+    "rnn affine": lambda: rnn_of("lru"),
+    "ode": lambda: ContractionProblem(num_steps=14, batch_size=2, features=3).system(0),
+    "residual network": lambda: ResidualProblem(14, 2, 3, 4).system(0),
 }
 
 
@@ -99,6 +109,10 @@ def pairs() -> list[tuple[str, str]]:
 
 # They compile long; on pixelcnnpp they have more tests, and with default options they run on every other model.
 SLOW = {("dense_newton", "pixelcnnpp"), ("cached_sequential", "pixelcnnpp"), ("anderson", "pixelcnnpp")}
+# Systems of one kind with "rnn": of these the solvers that differ on them, and the others when there is time.
+ALIKE = ("rnn unitwise", "rnn affine", "ode", "residual network")
+TELLING = ("jacobi", "newton", "picard", "parallel_scan")
+SLOW |= {(name, model) for model in ALIKE for name in SOLVERS if name not in TELLING}
 
 
 @cache

@@ -70,6 +70,17 @@ def test_affine_scan_of_any_shape(length, batch, size, full, seed):
     close(affine(*system), affine_loop(*system), 5e-6)
 
 
+@pytest.mark.parametrize(("units", "size"), [(3, 2), (2, 1)])
+def test_a_scan_of_blocks_is_that_of_the_full_matrices(units, size):
+    blocks, _, _ = affine_system(60, 2 * units, size, full=True)
+    blocks = blocks.reshape(60, 2, units, size, size)
+    _, b, initial = affine_system(60, 2, units * size, full=False)
+    full = np.zeros((60, 2, units * size, units * size), np.float32)
+    for unit in range(units):
+        full[..., unit::units, unit::units] = blocks[:, :, unit]
+    close(affine(blocks, b, initial), affine_loop(full, b, initial), 2e-6)
+
+
 @pytest.mark.parametrize("full", [True, False], ids=["full", "diagonal"])
 def test_double_precision_stays(x64, full):
     a, b, initial = map(jnp.asarray, affine_system(200, 2, 3, full=full, dtype=np.float64))

@@ -1,6 +1,7 @@
 """A wrong answer is never called converged: wide integers, samples that read each other, limits out of proportion."""
 
 import contextlib
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +51,15 @@ def test_integers_are_counted_exactly_or_refused(name):
             assert solution.value.dtype == dtype
             counted = [[first + 1 + t] * 2 for t in range(10)]
             np.testing.assert_array_equal(solution.value, np.array(counted, dtype), err_msg=f"{dtype} from {first}")
+
+
+@pytest.mark.parametrize("name", [name for name in SOLVERS if fits(SOLVERS[name], chain(linear_link, 2, 1, 0))])
+def test_an_equation_that_was_solved_last_is_not_taken_for_unread(name):
+    """All but the first equation agree with a first guess of zeros until the first has a value of its own."""
+    system = chain(linear_link, 6, 2, 0)
+    alone = dataclasses.replace(system, inputs=jnp.zeros_like(system.inputs).at[0].set(1.0))
+    solution = solve(alone, SOLVERS[name]())
+    np.testing.assert_allclose(solution.value, 0.5 ** np.arange(6.0)[:, None].repeat(2, axis=1), rtol=1e-6)
 
 
 @pytest.mark.parametrize("solver", [Sequential(), Jacobi(), Jacobi(damping=0.5), Anderson(), Jacobi(tol=1.0)])

@@ -6,12 +6,12 @@ dynamics are chaotic, and no solver is blamed for what it does there: that is th
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from common.options import build_options
 from models.rnn.model import RNNConfig
 from runners.config.schema import RunConfig, UsageError
-from runners.config.solvers import fit_entries
+from runners.config.solvers import fit_entries, refusal
 from runners.experiment import RunContext
 from runners.measure.interrupt import KeepingDone
 from runners.report.report import Report
@@ -29,9 +29,7 @@ class ForwardRNNRunner:
         """State every experiment; everything that can be refused is refused here."""
         self.config, self.context = config, context
         self.experiments = [self._experiment(cell, *point) for cell in config.cells for point in config.points(cell)]
-        # A solver that goes with the smallest system may not with a larger one, and is left out of that.
-        smallest = min(self.experiments, key=lambda each: each.num_equations * each.network.hidden_size)
-        fit_entries(config.solvers, smallest.system(config.seed))
+        self._check_solvers()
 
     def run(self) -> Report:
         """Run them all; the report fails where an exact solution is not finite, and has what was done before Ctrl-C."""
@@ -43,6 +41,16 @@ class ForwardRNNRunner:
                     raise KeyboardInterrupt
         report = forward_report(self.context.name, self.config, results)
         return run.told(report)
+
+    def _check_solvers(self) -> None:
+        """Raise UsageError for a solver that goes with no cell's smallest system; it is left out of larger ones."""
+        smallest: dict[str, Any] = {}
+        for each in sorted(self.experiments, key=lambda each: each.num_equations * each.network.hidden_size):
+            smallest.setdefault(each.cell, each)
+        systems = [each.system(self.config.seed) for each in smallest.values()]
+        for entry in self.config.solvers:
+            if all(refusal(entry, system) for system in systems):
+                fit_entries([entry], systems[0])
 
     def _experiment(self, cell: str, length: int, size: int) -> Experiment:
         config, entry = self.config, self.config.cells[cell]

@@ -81,6 +81,8 @@ def test_the_list_tells_runner_config_purpose_and_time(
     at = lines.index("EvaluateRunner Mean metrics of any model that can be trained, and how sure they are.")
     assert lines[at + 1].startswith("evaluate.yml 1 min 23 s Held-out metrics")
     assert lines[at + 2].startswith("evaluate_wavenet.yml - Cross-entropy")
+    at = lines.index("systems (system: in a config of SystemRunner)")
+    assert "pendulum A damped pendulum by Runge-Kutta steps, large swings that die away." in lines[at:]
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yml")), ids=lambda path: path.name)

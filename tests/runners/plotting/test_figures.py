@@ -15,7 +15,7 @@ from PIL import Image, ImageSequence
 from runners.plotting.convergence import by_label, convergence_figure, draw_error, draw_residual
 from runners.plotting.picture import Picture, grid_image, sample_grid
 from runners.plotting.solving_gif import HOLD_MS, MAX_BYTES, GifRow, plan_clock, plan_layouts, solving_gif
-from runners.plotting.style import SOLVER_STYLES, draw_legend
+from runners.plotting.style import SOLVER_STYLES, draw_legend, png
 from runners.report.units import format_seconds
 from solvers import SOLVERS
 
@@ -51,6 +51,17 @@ TRACES = {
     "gs_jacobi(block_size=4)": trace(6, 1e-7),
     "gs_jacobi(block_size=8)": trace(1),
 }
+
+
+def test_numbers_and_labels_of_axes_are_formulas_and_a_users_words_are_not() -> None:
+    figure = convergence_figure(TRACES, ROWS, "a $x$", "sequential", "num_steps")
+    png(figure)
+    axis = figure.axes[0].yaxis
+    powers = [label for label in axis.get_ticklabels() if "$10^" in label.get_text()]
+    assert powers
+    assert all(label.get_parse_math() for label in (*powers, axis.label))
+    assert not any(text.get_parse_math() for text in figure.texts)
+    assert figure.get_suptitle() == "a $x$"
 
 
 @pytest.mark.parametrize("x", ["num_steps", "time_s"])

@@ -43,6 +43,22 @@ def test_newton_trains_like_the_scan(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "held-out accuracy" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("cell", "solver"),
+    [
+        ("para_lstm", "newton"),
+        ("lru", "parallel_scan"),
+        pytest.param("para_gru", "newton", marks=pytest.mark.slow),
+        pytest.param("min_gru", "parallel_scan", marks=pytest.mark.slow),
+    ],
+)
+def test_cells_made_for_it_train_like_the_scan(tmp_path: Path, cell: str, solver: str) -> None:
+    assert train(tmp_path, cell=cell, solvers=["cached_sequential", solver], epochs=1) == 0
+    _, parallel = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
+    assert parallel["max_loss_difference"] < 1e-4
+    assert parallel["solver_steps"] < 10 if solver == "newton" else parallel["solver_steps"] == 1
+
+
 @pytest.mark.slow
 def test_a_gru_trains_to_the_same_accuracy_with_newton_as_with_a_scan(tmp_path: Path) -> None:
     assert train(tmp_path, max_train_images=None, hidden_size=32, epochs=6, batch_size=50) == 0

@@ -283,7 +283,7 @@ def test_a_solution_that_is_not_finite_fails_the_run_and_the_results_say_so(
         ),
         (
             {"cells": {"a": {"network": {"cell": "gur"}}}},
-            "cells.a.network: unknown cell 'gur'; did you mean 'gru'? valid: gru, elman, lstm",
+            re.compile("cells.a.network: unknown cell 'gur'; did you mean 'gru'. valid: gru, .*elman, .*"),
         ),
         (
             {"cells": {"a": {"network": {"cell": "elman", "activation": "tan"}}}},

@@ -1,0 +1,43 @@
+"""How a solution forms: a feature of the first sample along the equations, after more and more steps of each solver."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib.figure import Figure
+
+from runners.plotting.convergence import Rows, Traces
+from runners.plotting.style import FAINT, INK, new_figure, set_title, solver_style, style_axes
+
+_COLUMNS = 2
+
+
+def forming_figure(
+    ways: Traces, rows: Rows, t: Int[np.ndarray, " P"], exact: Float[np.ndarray, " P"], title: str
+) -> Figure:
+    """A panel for each row that has a way: num_steps (F,) and values (F, P), the later the darker, over the answer.
+
+    The axis is that of the answer: guesses that leave it are cut off.
+    """
+    shown = [row for row in rows if row["label"] in ways]
+    height = -(-len(shown) // _COLUMNS)
+    figure = new_figure(11, 0.6 + 2.3 * height)
+    panels = figure.subplots(height, _COLUMNS, sharex=True, sharey=True, squeeze=False).ravel()
+    middle, reach = (exact.max() + exact.min()) / 2, 0.7 * float(np.ptp(exact)) or 1.0
+    for axes, row in zip(panels, shown, strict=False):
+        way, colour = ways[row["label"]], solver_style(row["solver"])[0]
+        style_axes(axes)
+        axes.set_title(row["label"], fontsize=10, color=INK, loc="left")
+        axes.plot(t, exact, color="#d9d9d9", lw=4)
+        axes.set_title(f"after {', '.join(map(str, way['num_steps']))} steps", fontsize=8, color=FAINT, loc="right")
+        for i, values in enumerate(way["values"], 1):
+            strength = i / len(way["values"])
+            axes.plot(t, values, color=colour, lw=0.6 + strength, alpha=strength)
+        axes.set_ylim(middle - reach, middle + reach)
+    for axes in panels[len(shown) :]:
+        axes.remove()
+    for axes in panels[max(0, len(shown) - _COLUMNS) : len(shown)]:
+        axes.set_xlabel("equation")
+        axes.tick_params(labelbottom=True)
+    set_title(figure, title)
+    return figure
