@@ -24,6 +24,7 @@ from .methods.jacobi import Jacobi
 from .methods.jacobi_gs import JacobiGS
 from .methods.newton import Newton, Picard, QuasiNewton
 from .methods.parallel_scan import ParallelScan
+from .methods.parareal import Parareal
 from .methods.quasi_elk import QuasiELK
 from .methods.segmented import Segmented
 from .methods.sequential import CachedSequential, Sequential
@@ -38,6 +39,7 @@ from .solver import Solver, StepInfo
 from .system import (
     AffineMarkovSystem,
     BlockSystem,
+    CoarseMarkovSystem,
     CountedGuessingSystem,
     ForwardSubstitution,
     GuessingSystem,
@@ -74,6 +76,7 @@ __all__ = [
     "CachedSequential",
     "CausalNetwork",
     "ClosureError",
+    "CoarseMarkovSystem",
     "CompositeSolver",
     "CountedGuessingSystem",
     "Decoder",
@@ -101,6 +104,7 @@ __all__ = [
     "NotTriangularError",
     "PairingError",
     "ParallelScan",
+    "Parareal",
     "Picard",
     "Progress",
     "QuasiELK",

@@ -19,7 +19,7 @@ class Difference(NamedTuple):
 
     residual: Float[Array, " B"]  # max |y_t - x_t| over equations and features; NaN where a difference is NaN
     matching: Int[Array, " B"]  # the number of leading equations in which y and x are equal, bit for bit
-    relative: Float[Array, " B"]  # max |y_t - x_t| / max(1, |x_0|, ..., |x_t|); infinite where integers differ
+    relative: Float[Array, "T B"]  # |y_t - x_t| / max(1, |x_0|, ..., |x_t|); infinite where integers differ
 
 
 def batch_size(x: PyTree[Array]) -> int:
@@ -115,8 +115,8 @@ def compare(y: PyTree[Array], x: PyTree[Array], num_equations: int) -> Differenc
     return Difference(jnp.max(distance, axis=0, initial=0.0), first, _relative(distance, y, x, num_equations))
 
 
-def _relative(distance: Float[Array, "T B"], y: Any, x: Any, num_equations: int) -> Float[Array, " B"]:
-    """The largest distance, each in units of the largest value up to its equation, or of one.
+def _relative(distance: Float[Array, "T B"], y: Any, x: Any, num_equations: int) -> Float[Array, "T B"]:
+    """The distances, each in units of the largest value up to its equation, or of one.
 
     Not of all values: a guess that has grown out of bounds far on would let anything before it pass. With what is up to
     an equation for a yardstick, the first that is wrong is seen, as all before it is right. Integers have to be equal.
@@ -126,7 +126,7 @@ def _relative(distance: Float[Array, "T B"], y: Any, x: Any, num_equations: int)
     # A yardstick that is not finite is none: beside it anything would be small.
     units = jnp.where(distance > 0, jnp.where(jnp.isfinite(scale), distance / scale, jnp.inf), distance)
     counted = by_equation(_differs_in_integers, jnp.logical_or, num_equations, y, x)
-    return jnp.max(jnp.where(counted, jnp.inf, units), axis=0, initial=0.0)
+    return jnp.where(counted, jnp.inf, units)
 
 
 def _size(x: Shaped[Array, "T B F"]) -> Float[Array, "T B"]:

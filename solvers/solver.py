@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from .equations import tolerated
@@ -20,15 +21,15 @@ class StepInfo(NamedTuple):
     frontier: Int[Array, " B"]  # length of the prefix of the new x known to be exact
     num_steps: int | Int[Array, ""]  # sequential network evaluations in this step
     sweeps: float | Float[Array, ""]  # work of this step, in units of one full sweep
-    # The residual in units of max(1, |x|), each equation's in those of what is up to it (``compare`` has it); None: the
-    # largest value of all is the unit.
-    relative: Float[Array, " B"] | None = None
+    # The residuals of the equations that were evaluated, each in units of max(1, |x|) up to it (``compare`` has them),
+    # or their maxima, (1, B); None: the largest value of all is the unit.
+    relative: Float[Array, "S B"] | None = None
 
     def meets(self, tol: float, x: Any) -> Bool[Array, " B"]:
         """Which samples of ``x``, the state before the step, are within a tolerance; with 0, which are equal."""
         if tol == 0:
             return self.residual <= 0
-        return self.residual <= tolerated(tol, x) if self.relative is None else self.relative <= tol
+        return self.residual <= tolerated(tol, x) if self.relative is None else jnp.all(self.relative <= tol, axis=0)
 
 
 @dataclass(frozen=True)

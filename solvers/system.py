@@ -207,6 +207,14 @@ class StructuredMarkovSystem(VectorizedMarkovSystem[X], Protocol[X]):
 
 
 @runtime_checkable
+class CoarseMarkovSystem(MarkovSystem[X], Protocol[X]):
+    """An order-one system that foresees many equations at once, cheaply and not exactly, such as by one large step."""
+
+    def coarse(self, previous: X, start: Start, size: int) -> X:
+        """About the state of equation start + size - 1, from the state before equation start; leaves (batch, ...)."""
+
+
+@runtime_checkable
 class AffineMarkovSystem(MarkovSystem[X], Protocol[X]):
     """An order-one system that is linear in the state, x_t = A_t x_{t-1} + b_t, which one prefix scan solves."""
 

@@ -14,6 +14,7 @@ from .methods.jacobi import Jacobi
 from .methods.jacobi_gs import JacobiGS
 from .methods.newton import Newton, Picard, QuasiNewton
 from .methods.parallel_scan import ParallelScan
+from .methods.parareal import Parareal
 from .methods.quasi_elk import QuasiELK
 from .methods.segmented import Segmented
 from .methods.sequential import CachedSequential, Sequential
@@ -40,6 +41,7 @@ SOLVERS: Mapping[str, type[Solver]] = MappingProxyType(
         "elk": ELK,
         "quasi_elk": QuasiELK,
         "windowed": Windowed,
+        "parareal": Parareal,
         "parallel_scan": ParallelScan,
         "dense_newton": DenseNewton,
     }

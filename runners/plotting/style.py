@@ -32,6 +32,7 @@ SOLVER_STYLES: dict[str, tuple[str, str]] = {
     "elk": ("#332288", "p"),
     "quasi_elk": ("#999933", "h"),
     "windowed": ("#7f5f00", "$W$"),
+    "parareal": ("#ee8866", "4"),
     "parallel_scan": ("#661100", "d"),
     "dense_newton": ("#117733", "H"),
 }

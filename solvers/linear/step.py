@@ -22,7 +22,7 @@ class Linearization(NamedTuple):
     matrices: Array  # A: (T, B, D, D), diagonals (T, B, D), or blocks (T, B, K, N, N)
     residual: Float[Array, " B"]  # max |y - x|
     frontier: Int[Array, " B"]  # the length of the exact prefix of y
-    relative: Float[Array, " B"]  # the residual in units of |x| up to each equation; see ``compare``
+    relative: Float[Array, "T B"]  # the residuals in units of |x| up to each equation; see ``compare``
 
 
 def scan_step(
@@ -61,5 +61,5 @@ def accept(system: Any, x: Any, proposal: Any, here: Linearization, tol: float, 
     """
     num_equations = system.num_equations
     moved = compare(proposal, x, num_equations).relative
-    settled = (here.relative <= tol) & ~(moved <= trusted)
+    settled = jnp.all(here.relative <= tol, axis=0) & ~jnp.all(moved <= trusted, axis=0)
     return select(prefix_mask(here.frontier, num_equations) | settled, here.y, proposal)

@@ -106,7 +106,7 @@ class Segmented(CompositeSolver):
                 frontier=jnp.where(failed, frontier, exact).astype(jnp.int32),
                 num_steps=jnp.asarray(info.num_steps, jnp.int32),
                 sweeps=jnp.asarray(info.sweeps * (length / num_equations), jnp.float32),
-                relative=info.relative,
+                relative=None if info.relative is None else jnp.max(info.relative, axis=0, keepdims=True),
             )
             return new, following, info
 

@@ -33,6 +33,7 @@ from solvers import (
     Jacobi,
     JacobiGS,
     Newton,
+    Parareal,
     Picard,
     QuasiNewton,
     Segmented,
@@ -76,6 +77,9 @@ VARIANTS: tuple[Solver, ...] = (
     Windowed(solver=QuasiNewton(), memory_mib=0.0015),
     Windowed(solver=ELK(), memory_mib=0.002),
     Windowed(solver=Picard(), tol=0.0),
+    Windowed(solver=QuasiNewton(), memory_mib=0.0015, slide=True),
+    Parareal(num_blocks=2),
+    Parareal(num_blocks=3, tol=0.0),
 )
 
 

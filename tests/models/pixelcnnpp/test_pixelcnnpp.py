@@ -20,6 +20,7 @@ from solvers import (
     Sequential,
     SlidingGSJacobi,
     Status,
+    TriangularAnderson,
     solve,
 )
 from solvers.methods.sequential import substitute_by_updates, substitute_forward
@@ -49,6 +50,7 @@ def on(system):
         "sliding_gs_jacobi": SlidingGSJacobi(block_size=3 * width),
         "jacobi_gs": JacobiGS(block_size=width),
         "anderson": Anderson(),
+        "triangular_anderson": TriangularAnderson(unexplained=1.0),
         "dense_newton": DenseNewton(),
     }
 

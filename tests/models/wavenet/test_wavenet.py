@@ -22,6 +22,7 @@ from solvers import (
     Sequential,
     SlidingGSJacobi,
     Status,
+    TriangularAnderson,
     solve,
 )
 from solvers.heads.categorical import Argmax
@@ -71,6 +72,7 @@ ON = {
     "sliding_gs_jacobi": SlidingGSJacobi(block_size=5),
     "jacobi_gs": JacobiGS(block_size=5),
     "anderson": Anderson(),
+    "triangular_anderson": TriangularAnderson(),
 }
 
 
