@@ -239,7 +239,7 @@ def test_a_check_says_on_a_terminal_how_long_it_has_taken(tmp_path: Path, capsys
             return "mine", from_function(lambda x: jnp.pad(x, ((1, 0), (0, 0)))[:-1], jnp.ones((2, 1)))
 
     terminal = TextConsole(force_terminal=True, width=80, file=io.StringIO())
-    config: Any = SystemConfig(system={}, solvers=["jacobi"])
+    config: Any = SystemConfig(system={"name": "pendulum"}, solvers=["jacobi"])
     check_contracts(Runner, config, RunContext("SystemRunner", "c", tmp_path, terminal))  # type: ignore[arg-type]
     shown = terminal.file.getvalue()  # type: ignore[attr-defined]
     assert re.search(r"checking c.*?\d:\d\d:\d\d", shown)

@@ -55,7 +55,7 @@ def test_few_rounds_where_the_coarse_pass_is_near(kind: type[Decay]) -> None:
     assert isinstance(system(kind), CoarseMarkovSystem) == (kind is Coarse)
     solution = solve(system(kind), Parareal(num_blocks=12))
     np.testing.assert_allclose(solution.value, solve(system(kind), CachedSequential()).value, atol=2e-6)
-    assert int(solution.stats.num_iterations) <= 8
+    assert int(solution.stats.num_iterations) <= (8 if kind is Coarse else 11) < 13
     assert int(solution.stats.num_steps) == (5 + 12) * int(solution.stats.num_iterations)
 
 
