@@ -202,7 +202,11 @@ def test_shipped_model_of_sound_is_as_good_as_its_registry_says(tmp_path: Path) 
             "data for model made: unknown config key 'wav'; valid: download, name, labels, root",
         ),
         (ARCHITECTURE, {"data": {"nam": "mnist5k"}}, "unknown config key 'nam'; did you mean 'name'?"),
-        (WAVENET, {"data": {"name": "mnist5k"}}, "data for model wavenet: name should be 'clip' or 'text', not 'mnist5k'"),
+        (
+            WAVENET,
+            {"data": {"name": "mnist5k"}},
+            "data for model wavenet: name should be 'clip' or 'text', not 'mnist5k'",
+        ),
         (WAVENET, {}, "max_images does not go with model wavenet; data.max_s takes the beginning of a clip"),
         (WAVENET, {"max_images": None}, "data.sample_rate is 16000, the model's sample_rate 1000"),
         (
