@@ -113,7 +113,7 @@ def test_records_are_plain_and_have_every_option() -> None:
         "solver": {
             "name": "windowed",
             "solver": {"name": "quasi_newton", "jacobian": "diagonal", "block_size": 2, "probes": 2, "tol": 0.25},
-            **{"memory_mib": 256.0, "tol": 0.25},
+            **{"memory_mib": 256.0, "slide": False, "tol": 0.25},
         },
         **{"tol": 0.25, "max_steps": 7, "repeats": 2},
     }
