@@ -69,13 +69,18 @@ def unstopped(kind: str, seed: int) -> tuple[float, Any]:
 
 
 def found(out: Path) -> Any:
-    """What results say, but for times and places: the samples' bytes, or the history and the weights' bytes."""
+    """What results say, but for times and places: the samples' bytes, or the history, and the weights with their header.
+
+    In the bytes of a file of weights the header's keys have a random order.
+    """
     record = json.loads((out / "results.json").read_text(encoding="utf-8"))
     if record["kind"] == "sampling":
         with np.load(out / "samples.npz", allow_pickle=False) as arrays:
             return {name: arrays[name].tobytes() for name in sorted(arrays)}
     history = [{key: value for key, value in entry.items() if key != "seconds"} for entry in record["history"]]
-    return history, (out / "weights.safetensors").read_bytes()
+    weights = (out / "weights.safetensors").read_bytes()
+    begin = 8 + int.from_bytes(weights[:8], "little")
+    return history, json.loads(weights[8:begin]), weights[begin:]
 
 
 def kill(process: subprocess.Popen[bytes], out: Path, dice: random.Random, usual_s: float) -> None:
