@@ -69,7 +69,7 @@ def unstopped(kind: str, seed: int) -> tuple[float, Any]:
 
 
 def found(out: Path) -> Any:
-    """What results say, but for times and places: the samples' bytes, or the history, and the weights with their header.
+    """What results say, but for times and places: the samples' bytes, or the history, the weights and their header.
 
     In the bytes of a file of weights the header's keys have a random order.
     """
