@@ -101,11 +101,13 @@ def draw_legend(figure: Figure, axes: Sequence[Axes]) -> None:
         for line, label in zip(*panel.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, line)
     if entries:
+        # Inches of a column at 9 points: the line with its gaps, and about 0.075 for each letter.
+        column = 0.65 + 0.075 * max(map(len, entries))
         figure.legend(
             entries.values(),
             entries.keys(),
             loc="outside lower center",
-            ncols=min(len(entries), 3 if max(map(len, entries)) > 24 else 4),
+            ncols=max(1, min(len(entries), 4, int(figure.get_figwidth() / column))),
             frameon=False,
             fontsize=9,
             handlelength=3.2,
