@@ -215,7 +215,7 @@ class Windowed(CompositeSolver):
         size = jax.tree.leaves(values)[0].shape[0]
         met = jnp.zeros((size, 1), bool) if info.relative is None else info.relative <= self.tol
         done = prefix_mask(info.frontier, size) | (met & finite_equations(values, size))
-        return jnp.sum(jnp.cumprod(jnp.all(done | failed, axis=1).astype(jnp.int32)))
+        return jnp.sum(jnp.cumprod(jnp.all(done | failed, axis=1).astype(jnp.int32)), dtype=jnp.int32)
 
     def _settled(self, block: Any, values: Any, info: StepInfo) -> Bool[Array, " B"]:
         """A mask of the samples that have met the tolerance with values that the next window can begin from."""

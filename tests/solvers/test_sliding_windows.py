@@ -22,6 +22,12 @@ def test_the_answer_and_the_bound(inner: Solver, mebibytes: float) -> None:
     np.testing.assert_allclose(solution.value, solve(chain, CachedSequential()).value, atol=1e-5)
 
 
+def test_in_double_precision(x64: None) -> None:
+    chain = Decay(jnp.asarray([[0.5], [1.0]], jnp.float64), jnp.zeros(40))
+    solution = solve(chain, Windowed(Picard(), memory_mib=0.004, slide=True))
+    np.testing.assert_allclose(solution.value, solve(chain, CachedSequential()).value, atol=1e-5)
+
+
 def test_steps_are_saved_where_equations_settle_one_after_the_other() -> None:
     chain = system(Decay, 120)
     steps = {
