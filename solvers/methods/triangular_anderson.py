@@ -52,7 +52,7 @@ class TriangularAnderson(CompositeSolver):
     solver: Solver = Jacobi()
     history_size: int = 3
     regularization: float = 1e-3
-    unexplained: float = 0.1
+    unexplained: float = 0.02
     tol: float = 1e-6
 
     def __post_init__(self) -> None:
