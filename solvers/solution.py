@@ -20,10 +20,13 @@ class Status(enum.IntEnum):
     """How a solve ended, the worse the higher; the status of a batch is that of its worst sample."""
 
     CONVERGED = 0
-    MAX_STEPS_REACHED = 1
-    TIME_LIMIT_REACHED = 2
-    DIVERGED = 3
-    NONFINITE = 4
+    STOPPED = (
+        1  # no solve ends so by itself: it is for one of the next kind, or at a rough tolerance, that was meant to
+    )
+    MAX_STEPS_REACHED = 2
+    TIME_LIMIT_REACHED = 3
+    DIVERGED = 4
+    NONFINITE = 5
 
     @property
     def label(self) -> str:
@@ -34,6 +37,11 @@ class Status(enum.IntEnum):
         return self.label
 
     @property
+    def is_failure(self) -> bool:
+        """Whether the solve ended otherwise than it was asked to."""
+        return self > Status.STOPPED
+
+    @property
     def sentence(self) -> str:
         """A sentence for a person about how the solve ended."""
         return _SENTENCES[self]
@@ -41,6 +49,7 @@ class Status(enum.IntEnum):
 
 _SENTENCES = {
     Status.CONVERGED: "The solver converged.",
+    Status.STOPPED: "The solver was stopped on purpose, before it had converged.",
     Status.MAX_STEPS_REACHED: "The step limit was reached before the solver converged; raise max_steps.",
     Status.TIME_LIMIT_REACHED: "The time limit was reached before the solver converged; raise time_limit_s.",
     Status.DIVERGED: (

@@ -15,13 +15,14 @@ from common.names import lacks, unknown
 from common.options import build_options
 from common.table import Table
 from runners.config.schema import UsageError
+from runners.config.stop import Stop, parse_stop
 from solvers import SOLVERS as METHODS
-from solvers import CompositeSolver, Solver, check_pairing, solver_name
+from solvers import CompositeSolver, Solver, Status, check_pairing, solver_name
 
 SOLVERS: Table[type[Solver]] = Table(
     "solver", {name: f"{kind.__module__}:{kind.__qualname__}" for name, kind in METHODS.items()}
 )
-_OF_ALL = ("max_steps", "repeats", "trace")  # what every entry may have beside its solver's options
+_OF_ALL = ("max_steps", "repeats", "trace", "stop")  # what every entry may have beside its solver's options
 # Options of the two published code bases, and what took their place.
 _SUCCESSORS = {"max_rows": "block_size, in equations", "n_iters": "max_steps", "num_iters": "max_steps"}
 
@@ -34,6 +35,7 @@ class SolverEntry:
     max_steps: int | None = None
     repeats: int | None = None  # None: the run's
     trace: bool | None = None  # None: the run's
+    stop: Stop | None = None  # where it stops on purpose, which max_steps and the solver's tol say too
 
     @property
     def name(self) -> str:
@@ -60,12 +62,17 @@ class SolverEntry:
     @property
     def record(self) -> dict[str, Any]:
         """The entry as a config has it, every option filled in."""
-        own = {"repeats": self.repeats, "trace": self.trace}
+        stop = None if self.stop is None else self.stop.record
+        own = {"repeats": self.repeats, "trace": self.trace, "stop": stop}
         return {
             **_reference(self.solver),
             **self.options,
             **{key: value for key, value in own.items() if value is not None},
         }
+
+    def judged(self, outcome: Status) -> Status:
+        """How a solve ended, which is as STOPPED where it did so as the entry asks: a rough answer is no solution."""
+        return Status.STOPPED if self.stop is not None and outcome in self.stop.ends else outcome
 
     def resolved(self, system: Any) -> SolverEntry:
         """The entry with those options of its solver filled in whose default depends on the system."""
@@ -120,7 +127,15 @@ def parse_entry(entry: Any) -> SolverEntry:
     trace = options.pop("trace", None)
     if not isinstance(trace, bool | None):
         raise ValueError(f"solver {name}: trace should be true or false, not {trace!r}")
-    return SolverEntry(_build_solver(name, kind, options, _OF_ALL), max_steps, repeats, trace)
+    asked = options.pop("stop", None)
+    solver, own_tol = _build_solver(name, kind, options, _OF_ALL), options.get("tol")
+    try:
+        stop = parse_stop(asked, {"max_steps": max_steps, "tol": None if own_tol is None else solver.tol})
+    except ValueError as error:
+        raise ValueError(f"solver {name}: {error}") from None
+    if stop is not None:
+        solver, max_steps = solver.with_tol(stop.tol), stop.max_steps or max_steps
+    return SolverEntry(solver, max_steps, repeats, trace, stop)
 
 
 def _name_and_options(entry: Any) -> tuple[Any, dict[str, Any]]:
@@ -219,10 +234,19 @@ def _in_short(option: Any) -> Any:
 
 
 def parse_entries(value: Any) -> list[SolverEntry]:
-    """Build the entries of a config's list. Raises ValueError as ``parse_entry`` does, or where there is none."""
+    """Build the entries of a config's list.
+
+    Raises ValueError as ``parse_entry`` does, or where there is none, or none that is to solve the equations.
+    """
     if not isinstance(value, list) or not value:
         raise ValueError("expected a list of one or more solvers, for example [{name: jacobi}]")
-    return [entry if isinstance(entry, SolverEntry) else parse_entry(entry) for entry in value]
+    entries = [entry if isinstance(entry, SolverEntry) else parse_entry(entry) for entry in value]
+    if all(entry.stop is not None for entry in entries):
+        raise ValueError(
+            "every solver has a stop, so there is no exact answer to hold rough ones against; add one without, such as "
+            "{name: cached_sequential}"
+        )
+    return entries
 
 
 def _refuse_plans(entries: list[SolverEntry]) -> list[SolverEntry]:

@@ -84,14 +84,25 @@ class Comparison:
         if self.failure is not None:
             return self.failure
         for row in self.rows:
-            if row.status is not Status.CONVERGED:
+            if row.status.is_failure:
                 return f"{row.label}: {row.status.sentence}"
-            if row.mismatched_equations and row.entry.solver.tol <= MISMATCH:  # else a rough answer was asked for
+            precise = row.status is Status.CONVERGED and row.entry.solver.tol <= MISMATCH  # else it is to be rough
+            if precise and row.mismatched_equations:
                 return (
                     f"{row.label}: the solver converged, but {row.mismatched_equations} equations differ from the "
                     "reference sweep; the model's blocks or caches do not agree with its sweep (see check_system)"
                 )
         return None
+
+    @property
+    def sentences(self) -> list[str]:
+        """What was left out, and what solvers lack that stopped on purpose."""
+        stopped = [
+            f"{row.label}: {row.status.sentence} {row.roughness.sentence}"
+            for row in self.rows
+            if row.roughness is not None and row.status is Status.STOPPED
+        ]
+        return [*(skipped.sentence for skipped in self.skipped), *stopped]
 
     def record(self, row: Row) -> dict[str, Any]:
         """A row as results.json holds it.
@@ -148,7 +159,7 @@ def compare_solvers(
         console: where progress is shown.
         skip: tells why an entry is not run on this system.
         references: names of solvers. Errors are measured against the solution of the first that is run, which is run
-            before all others; where none is, against that of the first entry.
+            before all others; where none is, against that of the first entry. One that stops on purpose is none.
         job: how a solver is measured and followed.
         without_guesses: the same equations without the guesses of ``system``. Sequential solvers, to which guesses do
             not matter, are run on them, and the steps of all others are counted on them too.
@@ -205,11 +216,12 @@ def compare_solvers(
 
 def _first(entries: Mapping[str, SolverEntry], references: Sequence[str]) -> str:
     """The label of the entry that errors are measured against."""
+    exact = [label for label, entry in entries.items() if entry.stop is None]
     for name in references:
-        for label, entry in entries.items():
-            if entry.inner_name == name:
+        for label in exact:
+            if entries[label].inner_name == name:
                 return label
-    return next(iter(entries))
+    return exact[0]
 
 
 def _flops(compiled: Any) -> float | None:
@@ -260,9 +272,13 @@ def comparison_table(comparison: Comparison, title: str) -> ResultTable:
     """All rows, the fastest converged one marked."""
     without: Cells = ((Column("unguessed"), lambda row: _steps(row[_WITHOUT])),) if comparison.guessed else ()
     explained = "; unguessed: steps without the guess" if comparison.guessed else ""
+    rough: Cells = ()
+    if any(row.roughness is not None for row in comparison.rows):
+        rough = ((Column("wrong"), lambda row: _share(row.get("roughness"))),)
+        explained += "; wrong: share of equations off by more than 0.001, of solvers that are stopped on purpose"
     return ResultTable.of(
         title,
-        (*_CELLS[:3], *without, *_CELLS[3:]),
+        (*_CELLS[:3], *without, *_CELLS[3:], *rough),
         [comparison.record(row) for row in comparison.rows],
         best=next((i for i, row in enumerate(comparison.rows) if row is comparison.best), None),
         note=(
@@ -276,6 +292,10 @@ def comparison_table(comparison: Comparison, title: str) -> ResultTable:
 
 def _steps(steps: int | None) -> str:
     return "-" if steps is None else str(steps)
+
+
+def _share(roughness: Mapping[str, Any] | None) -> str:
+    return "-" if roughness is None else f"{roughness['wrong_share']:.1%}"
 
 
 def _factor(factor: float | None) -> str:

@@ -38,8 +38,25 @@ class Frames:
 
 
 @dataclass(frozen=True)
+class Roughness:
+    """What a solve that stops on purpose lacks, beside the exact answer."""
+
+    wrong_equations: int  # over the batch, further than MISMATCH from the exact ones
+    wrong_share: float  # of all equations
+    mean_abs_error: float
+
+    @property
+    def sentence(self) -> str:
+        """For a person."""
+        return (
+            f"{self.wrong_share:.1%} of the equations are off by more than {MISMATCH:g}; the mean error is "
+            f"{self.mean_abs_error:.1e}."
+        )
+
+
+@dataclass(frozen=True)
 class Row:
-    """One solver's results. ``record`` holds all but the last three as they are named here."""
+    """One solver's results. ``record`` holds all but the last five as they are named here."""
 
     label: str
     entry: SolverEntry
@@ -58,13 +75,16 @@ class Row:
     trace: dict[str, np.ndarray] | None
     frames: Frames | None
     num_steps_without_guess: int | None = None  # where the system guesses and its own first guess was tried as well
+    roughness: Roughness | None = None  # of an entry that stops on purpose,
+    value: Any = None  # and the state with which it stopped
 
     @property
     def record(self) -> dict[str, Any]:
         """The row as results.json holds it, without what other rows have a part in."""
-        measured = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)[2:-3]}
+        measured = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)[2:-5]}
         shown = {"status": self.status.label, "run_s": dataclasses.asdict(self.run_s)}
-        return {**self.entry.named(self.label), **measured, **shown}
+        rough = {} if self.roughness is None else {"roughness": dataclasses.asdict(self.roughness)}
+        return {**self.entry.named(self.label), **measured, **shown, **rough}
 
 
 @dataclass(frozen=True)
@@ -117,10 +137,11 @@ class Job:
         stats = solution.stats
         residual, mismatched = _check(sweep(solution.value), solution.value)
         trace, frames = self.way(solution, reference) if self.plan.trace else (None, None)
+        stops = self.entry.stop is not None
         return Row(
             label=self.label,
             entry=self.entry,
-            status=solution.outcome,
+            status=self.entry.judged(solution.outcome),
             num_steps=int(stats.num_steps),
             num_iterations=int(stats.num_iterations),
             sweep_equivalents=float(stats.sweep_equivalents),
@@ -134,6 +155,8 @@ class Job:
             peak_memory_bytes=self.compiled.peak_memory_bytes(),
             trace=trace,
             frames=frames,
+            roughness=_roughness(solution.value, reference) if stops else None,
+            value=jax.tree.map(np.asarray, solution.value) if stops else None,
         )
 
     def steps_on(self, system: Any) -> int | None:
@@ -141,7 +164,7 @@ class Job:
         self.progress.stage(self.label, "without guesses")
         compiled = CompiledSolve(system, self.entry.solver, max_steps=self.entry.max_steps)
         solution = follow(compiled, self.show, limit_s=self.time_limit_s).solution
-        return int(solution.stats.num_steps) if solution.outcome is Status.CONVERGED else None
+        return None if self.entry.judged(solution.outcome).is_failure else int(solution.stats.num_steps)
 
     def way(self, solution: Solution[Any], reference: Any) -> tuple[dict[str, np.ndarray], Frames | None]:
         """The trace and the frames of a solve that ended with ``solution``.
@@ -216,6 +239,15 @@ def _check(swept: Any, x: Any) -> tuple[float, int]:
     """Max |F(x) - x| and the number of equations (over the batch) that miss by more than MISMATCH."""
     checked = [_check_leaf(a, b) for a, b in zip(jax.tree.leaves(swept), jax.tree.leaves(x), strict=True)]
     return max(float(a) for a, _ in checked), sum(int(b) for _, b in checked)
+
+
+def _roughness(x: Any, exact: Any) -> Roughness:
+    leaves, exact_leaves = (list(map(np.asarray, jax.tree.leaves(tree))) for tree in (x, exact))
+    _, wrong = _check(x, exact)
+    total = sum(math.prod(leaf.shape[:2]) for leaf in leaves)
+    errors = [np.abs(a.astype(float) - b.astype(float)) for a, b in zip(leaves, exact_leaves, strict=True)]
+    mean = sum(float(error.sum()) for error in errors) / max(1, sum(error.size for error in errors))
+    return Roughness(wrong, wrong / max(1, total), mean)
 
 
 def _distance(x: Any, reference: Any) -> float:

@@ -1,16 +1,20 @@
-"""Pictures of sampled sound."""
+"""Pictures of sampled sound, and of samples that were found by halves."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 
 from runners.plotting.audio import compare_audio
+from runners.plotting.picture import grid_image
+from runners.plotting.style import INK, new_figure, set_title
 
-_DRAWN = 4  # samples of a batch in the picture
+_DRAWN = 4  # sounds of a batch in the picture
+_IN_A_ROW = 10  # images of a batch in a row of theirs
 
 
 class Clip(NamedTuple):
@@ -46,3 +50,15 @@ def sound_figure(sound: SampledSound, title: str) -> Figure:
     if sound.clip is not None and len(sound.clip.samples) > 1:
         clips = {sound.clip.name: sound.clip.samples[: sounds.shape[1]], **clips}
     return compare_audio(clips, sound.sample_rate, title, dict.fromkeys(names, marks))
+
+
+def stopped_figure(images: Mapping[str, UInt8[np.ndarray, "N H W C"]], title: str) -> Figure:
+    """The first samples of the exact ones, and below them the same of each solver that stopped on purpose."""
+    figure = new_figure(9, 0.5 + 1.2 * len(images))
+    for axes, (label, found) in zip(figure.subplots(len(images), 1, squeeze=False)[:, 0], images.items(), strict=True):
+        row = [grid_image(image[None]) for image in found[:_IN_A_ROW]]
+        axes.imshow(np.concatenate(row, axis=1), interpolation="nearest")
+        axes.set_title(label, fontsize=9, color=INK, loc="left")
+        axes.set_axis_off()
+    set_title(figure, title)
+    return figure

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Float, Shaped, UInt8
 
 from runners.measure.comparison import Comparison, comparison_table
 from runners.measure.job import FRAME_SAMPLES
@@ -16,16 +16,18 @@ from runners.plotting.convergence import Rows, Traces, convergence_figure, to_fi
 from runners.plotting.picture import Picture, sample_grid
 from runners.plotting.solving_gif import GifRow, solving_gif
 from runners.report.report import Artifact, Report
+from runners.sampling.figures import stopped_figure
 
 
 @dataclass(frozen=True)
 class Samples:
-    """The samples as files hold them, batch first, what gives them, and how to see or hear them."""
+    """How files hold samples, batch first, what gives them, and how to see or hear them, or to judge them."""
 
-    samples: Shaped[np.ndarray, "B ..."]
+    in_files: Callable[[Any], Shaped[np.ndarray, "B ..."]]  # samples as files hold them, of a state
     inputs: Mapping[str, Shaped[np.ndarray, "B ..."]]  # noise, and whatever else was given
-    # A state (T, N, ...) as images, where samples are images.
+    # A state (T, N, ...) as images, where samples are images, and minus the log-likelihood of images.
     to_images: Callable[[np.ndarray], UInt8[np.ndarray, "N H W C"]] | None = None
+    bits_per_dim: Callable[[UInt8[np.ndarray, "N H W C"]], Float[np.ndarray, " N"]] | None = None
     record: Mapping[str, Any] = field(default_factory=dict)  # what results.json says of them besides
     artifacts: Sequence[Artifact] = ()  # what there is to see or hear where they are not images
 
@@ -35,6 +37,8 @@ def sampling_report(title: str, config: Mapping[str, Any], comparison: Compariso
     rows = [comparison.record(row) for row in comparison.rows]
     traces = {row.label: row.trace for row in comparison.rows if row.trace is not None}
     frames = _frames(comparison, samples)
+    rough = {row.label: row.value for row in comparison.rows if row.roughness is not None}
+    bits = _bits_per_dim(comparison, samples, rough)
     return Report(
         kind="sampling",
         title=title,
@@ -46,22 +50,37 @@ def sampling_report(title: str, config: Mapping[str, Any], comparison: Compariso
             "rows": rows,
             "skipped": [skipped.record for skipped in comparison.skipped],
             **samples.record,
+            **({"bits_per_dim": bits} if bits else {}),
         },
         arrays={
             "samples.npz": {
-                "samples": samples.samples,
+                "samples": samples.in_files(comparison.reference),
                 **samples.inputs,
                 "seed": np.asarray(config["seed"], np.uint32),
             },
+            "stopped.npz": {label: samples.in_files(x) for label, x in rough.items()},
             "traces.npz": to_files(traces),
             "frames.npz": to_files(frames),
         },
         artifacts=[*_pictures(title, comparison, samples, rows, traces, frames), *samples.artifacts],
         tables=[comparison_table(comparison, title)],
-        sentences=[skipped.sentence for skipped in comparison.skipped],
+        sentences=[*comparison.sentences, *_likelihoods(bits)],
         failure=comparison.complaint,
         interrupted=comparison.interrupted,
     )
+
+
+def _bits_per_dim(comparison: Comparison, samples: Samples, rough: Mapping[str, Any]) -> dict[str, float]:
+    """What the model itself thinks of rough samples, and of the exact ones: the means over the batch."""
+    if not rough or samples.to_images is None or samples.bits_per_dim is None:
+        return {}
+    states = {comparison.reference_label: comparison.reference, **rough}
+    return {label: float(samples.bits_per_dim(samples.to_images(x)).mean()) for label, x in states.items()}
+
+
+def _likelihoods(bits: Mapping[str, float]) -> Iterator[str]:
+    for i, (label, value) in enumerate(bits.items()):
+        yield f"{label}: {value:.2f} bits/dim, by the model itself, of {'rough' if i else 'the exact'} samples."
 
 
 def _frames(comparison: Comparison, samples: Samples) -> dict[str, dict[str, np.ndarray]]:
@@ -86,6 +105,10 @@ def _pictures(
         yield Picture("convergence_by_time.png", partial(draw, "time_s"))
     if samples.to_images is not None:
         yield Picture("samples.png", partial(sample_grid, samples.to_images(np.asarray(comparison.reference))))
+        rough = {row.label: samples.to_images(row.value) for row in comparison.rows if row.roughness is not None}
+        if rough:
+            exact = {f"exact, by {comparison.reference_label}": samples.to_images(np.asarray(comparison.reference))}
+            yield Picture("stopped.png", partial(stopped_figure, {**exact, **rough}, title))
     if frames:
         yield Picture(
             "solving.gif", lambda: solving_gif([GifRow(label, **found) for label, found in frames.items()], title)

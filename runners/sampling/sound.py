@@ -74,13 +74,13 @@ def sound_subject(config: WaveNetSamplerConfig, context: RunContext, name: str |
             clip=_clip(config.prompt, checkpoint, model.sample_rate),
         )
         return Samples(
-            samples=ids.T,
+            in_files=lambda x: np.asarray(x).T,
             inputs={**noise_in_files(noise, (config.num_samples,)), "prompt": np.asarray(prompt).T},
             record={
                 "identical_to_reference": {row.label: row.max_abs_error == 0 for row in comparison.rows},
                 "generation": None if behind is None else behind.record,
             },
-            artifacts=list(_artifacts(sound, title)),
+            artifacts=[*_artifacts(sound, title), *_rough(model, comparison)],
         )
 
     seconds = len(prompt) / model.sample_rate
@@ -139,6 +139,14 @@ def _artifacts(sound: SampledSound, title: str) -> Iterator[Artifact]:
         whole = np.concatenate([sound.samples, sound.continuation], axis=1)
         yield WaveFile("generated.wav", one_after_the_other(whole, rate), rate)
     yield Picture("audio.png", partial(sound_figure, sound, title))
+
+
+def _rough(model: SoundModel, comparison: Comparison) -> Iterator[Artifact]:
+    """What solvers found that stopped on purpose, in the order of the rows, to hear beside the exact samples."""
+    rough = [_sound(model, row.value) for row in comparison.rows if row.roughness is not None]
+    if rough:
+        rate = model.sample_rate
+        yield WaveFile("stopped.wav", one_after_the_other(np.concatenate(rough), rate), rate)
 
 
 def _clip(prompt: PromptConfig | None, checkpoint: Checkpoint, rate: int) -> Clip | None:

@@ -11,12 +11,13 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Float, Shaped, UInt8
 
 from common.code import file_of
 from common.names import unknown
@@ -68,8 +69,11 @@ def image_subject(config: SamplerConfig, context: RunContext, name: str | None) 
     def images(x: Shaped[np.ndarray, "T N ..."]) -> UInt8[np.ndarray, "N H W C"]:
         return np.asarray(model.to_images(jnp.asarray(batch_first(x, grid))))
 
+    def judged(pixels: UInt8[np.ndarray, "N H W C"]) -> Float[np.ndarray, " N"]:
+        return np.asarray(model.bits_per_dim(jnp.asarray(pixels), jax.random.key(config.seed)))
+
     def present(comparison: Comparison, title: str) -> Samples:
-        return Samples(batch_first(comparison.reference, grid), inputs, to_images=images)
+        return Samples(partial(batch_first, grid=grid), inputs, to_images=images, bits_per_dim=judged)
 
     return Subject(
         checkpoint=checkpoint,
@@ -96,8 +100,7 @@ def equation_subject(config: SamplerConfig, checkpoint: Checkpoint) -> Subject:
         raise UsageError(f"model {checkpoint.name}: its samples should be one array (T, batch, ...); see SystemRunner")
 
     def present(comparison: Comparison, title: str) -> Samples:
-        (samples,) = jax.tree.leaves(comparison.reference)
-        return Samples(np.moveaxis(np.asarray(samples), 1, 0), {})
+        return Samples(lambda x: np.moveaxis(np.asarray(jax.tree.leaves(x)[0]), 1, 0), {})
 
     return Subject(checkpoint, system, {}, in_words(config, checkpoint), (leaves[0].shape[0],), present)
 

@@ -25,9 +25,9 @@ def system_report(title: str, config: Mapping[str, Any], comparison: Comparison)
     """All rows, and the solution that errors are measured against. ``config`` is the resolved one."""
     rows = [comparison.record(row) for row in comparison.rows]
     traces = {row.label: row.trace for row in comparison.rows if row.trace is not None}
-    leaves = jax.tree_util.tree_leaves_with_path(comparison.reference)
     draw = partial(convergence_figure, traces, rows, title, comparison.reference_label)
     by = {"step": "num_steps", "time": "time_s"} if traces else {}
+    rough = {row.label: row.value for row in comparison.rows if row.roughness is not None}
     exact = _first_feature(jax.tree.map(lambda a: a[None], comparison.reference))[0]
     t = np.unique(np.linspace(0, len(exact) - 1, _POINTS).round().astype(int))
     ways = {row.label: _way(row.frames, t) for row in comparison.rows if row.frames is not None}
@@ -44,7 +44,8 @@ def system_report(title: str, config: Mapping[str, Any], comparison: Comparison)
             "skipped": [skipped.record for skipped in comparison.skipped],
         },
         arrays={
-            "solution.npz": {f"x{jax.tree_util.keystr(path)}": np.asarray(leaf) for path, leaf in leaves},
+            "solution.npz": _by_path(comparison.reference),
+            "stopped.npz": {f"{label}/{key}": a for label, x in rough.items() for key, a in _by_path(x).items()},
             "traces.npz": to_files(traces),
             **({"forming.npz": {"t": t, **to_files(ways)}} if ways else {}),
         },
@@ -53,10 +54,15 @@ def system_report(title: str, config: Mapping[str, Any], comparison: Comparison)
             *([Picture("forming.png", form)] if ways else []),
         ],
         tables=[comparison_table(comparison, title)],
-        sentences=[skipped.sentence for skipped in comparison.skipped],
+        sentences=comparison.sentences,
         failure=comparison.complaint,
         interrupted=comparison.interrupted,
     )
+
+
+def _by_path(x: Any) -> dict[str, np.ndarray]:
+    """The leaves of a state by where they are in it."""
+    return {f"x{jax.tree_util.keystr(path)}": np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(x)}
 
 
 def _way(frames: Frames, t: Int[np.ndarray, " P"]) -> dict[str, np.ndarray]:

@@ -86,7 +86,7 @@ def train_classifier(
             begin = time.perf_counter()
             params, state, outcome = jax.block_until_ready(compiled(params, state, task.train, jnp.asarray(batch)))
             took = time.perf_counter() - begin
-            _check(outcome, f"{label}: training step {len(taken) + 1}")
+            _check(entry, outcome, f"{label}: training step {len(taken) + 1}")
             taken.append((float(outcome.loss), int(outcome.num_steps), took))
         accuracy.append(float(evaluate(params, task.held_out)))
     losses, depths, seconds = map(np.array, zip(*taken, strict=True))
@@ -95,9 +95,9 @@ def train_classifier(
     )
 
 
-def _check(outcome: StepOutcome, where: str) -> None:
-    status = Status(int(outcome.status))
-    if status is not Status.CONVERGED:
+def _check(entry: SolverEntry, outcome: StepOutcome, where: str) -> None:
+    status = entry.judged(Status(int(outcome.status)))
+    if status.is_failure:
         raise RunFailure(f"{where}: {status.sentence}")
     if not np.isfinite(outcome.loss):
         raise RunFailure(f"{where}: The loss is not finite.")

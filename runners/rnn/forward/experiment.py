@@ -22,7 +22,7 @@ from runners.measure.job import Frames, Job, Row
 from runners.measure.timing import Slice, Times, follow
 from runners.report.units import format_bytes
 from runners.rnn.forward.config import BASELINE, ForwardRNNConfig
-from solvers import Solution, Status
+from solvers import Solution
 from solvers.equations import batch_size
 from solvers.linear.linearize import ravel
 from solvers.lyapunov import advice, largest_lyapunov_exponent, pays
@@ -82,7 +82,7 @@ class ForwardResult:
     @property
     def surprises(self) -> list[Row]:
         """Rows that did not converge though the dynamics are not chaotic."""
-        return [row for row in self.comparison.rows if row.status is not Status.CONVERGED and pays(self.exponent)]
+        return [row for row in self.comparison.rows if row.status.is_failure and pays(self.exponent)]
 
     @property
     def record(self) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def _table(result: ForwardResult) -> ResultTable:
     """The solvers of one experiment; below it what its dynamics mean, and which solvers were left out."""
     experiment = result.experiment
     table = comparison_table(result.comparison, f"{experiment.title}, batch {experiment.batch_size}")
-    notes = [table.note, advice(result.exponent), *(skipped.sentence for skipped in result.comparison.skipped)]
+    notes = [table.note, advice(result.exponent), *result.comparison.sentences]
     return dataclasses.replace(table, note="\n".join(notes))
 
 

@@ -221,12 +221,51 @@ SOLVERS = [
                 "jacobi: trace should be true or false, not 'maybe'",
                 {"name": "jacobi", "trace": "maybe"},
             ),
+            (
+                "stop_number",
+                "jacobi: stop should be a mapping, for example {max_steps: 10, expected: true}, not 3",
+                {"name": "jacobi", "stop": 3},
+            ),
+            (
+                "stop_empty",
+                "jacobi: stop: expected max_steps or tol, for example {max_steps: 10, expected: true}",
+                {"name": "jacobi", "stop": {}},
+            ),
+            (
+                "stop_near",
+                "jacobi: stop: unknown option 'max_step'; did you mean 'max_steps'? valid: max_steps, expected, tol",
+                {"name": "jacobi", "stop": {"max_step": 3}},
+            ),
+            (
+                "stop_unexpected",
+                "jacobi: stop: expected should be True, not false",
+                {"name": "jacobi", "stop": {"max_steps": 3, "expected": False}},
+            ),
+            (
+                "stop_zero",
+                "jacobi: stop: max_steps should be at least 1, not 0",
+                {"name": "jacobi", "stop": {"max_steps": 0}},
+            ),
+            (
+                "stop_twice",
+                "jacobi: tol 0.1 and tol 0.2 of stop differ; leave out the former",
+                {"name": "jacobi", "tol": 0.1, "stop": {"tol": 0.2}},
+            ),
             ("tol_negative", "jacobi: tol must be at least 0, not -1.0", {"name": "jacobi", "tol": -1}),
             ("tol_nan", "anderson: tol must be at least 0, not nan", {"name": "anderson", "tol": float("nan")}),
         )
     ),
 ]
 
+
+SOLVERS.append(
+    sampling(
+        "stop_all",
+        "c.yml: solvers: every solver has a stop, so there is no exact answer to hold rough ones against; add one "
+        "without, such as {name: cached_sequential}",
+        solvers=[{"name": "jacobi", "stop": {"max_steps": 2}}],
+    )
+)
 
 ROWS = CONFIGS + OVERRIDES + SOLVERS
 

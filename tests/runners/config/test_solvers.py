@@ -20,6 +20,7 @@ from solvers import (
     Newton,
     QuasiNewton,
     Segmented,
+    Status,
     Windowed,
 )
 from tests.kit.bank import tiny_gru, tiny_made, tiny_wavenet
@@ -121,10 +122,36 @@ def test_records_are_plain_and_have_every_option() -> None:
     assert entry.options == {key: value for key, value in entry.record.items() if key not in ("name", "repeats")}
 
 
-@pytest.mark.parametrize("entry", [*SOLVERS, NESTED], ids=str)
+ROUGH = {**NESTED, "max_steps": None, "tol": None, "stop": {"max_steps": 3, "tol": 0.5, "expected": True}}
+ROUGH = {key: value for key, value in ROUGH.items() if value is not None}
+
+
+@pytest.mark.parametrize("entry", [*SOLVERS, NESTED, ROUGH], ids=str)
 def test_a_record_read_again_is_the_same_entry(entry: Any) -> None:
     record = parse_entry(entry).record
     assert parse_entry(json.loads(json.dumps(record))).record == record
+
+
+def test_a_stop_stands_in_for_the_limit_and_the_tolerance_of_all_parts() -> None:
+    entry = parse_entry(ROUGH)
+    assert (entry.max_steps, entry.options["tol"], entry.options["solver"]["solver"]["tol"]) == (3, 0.5, 0.5)
+    assert entry.record["stop"] == {"max_steps": 3, "tol": 0.5, "expected": True}
+
+
+@pytest.mark.parametrize(
+    ("stop", "stopped"),
+    [
+        (None, set()),
+        ({"max_steps": 3}, {Status.MAX_STEPS_REACHED}),
+        ({"tol": 0.5}, {Status.CONVERGED}),
+        ({"tol": 0.5, "max_steps": 3}, {Status.CONVERGED, Status.MAX_STEPS_REACHED}),
+    ],
+)
+def test_only_what_a_stop_asked_for_counts_as_stopped(stop: Any, stopped: set[Status]) -> None:
+    entry = parse_entry({"name": "jacobi", "stop": stop})
+    assert {status for status in Status if entry.judged(status) is not status} == stopped
+    assert {entry.judged(status) for status in stopped} <= {Status.STOPPED}
+    assert [status for status in Status if not status.is_failure] == [Status.CONVERGED, Status.STOPPED]
 
 
 def test_labels_tell_inner_solvers_apart() -> None:

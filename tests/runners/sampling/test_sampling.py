@@ -507,3 +507,26 @@ def test_the_general_runner_needs_no_name_of_a_model(finished: Path, tmp_path: P
     np.testing.assert_array_equal(
         arrays(tmp_path / "out" / "samples.npz")["samples"], arrays(finished / "out" / "samples.npz")["samples"]
     )
+
+
+def test_samples_that_are_rough_on_purpose_are_a_success_and_not_called_converged(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stops = [{"max_steps": 2, "expected": True}, {"tol": 0.3}]
+    rough = [{"name": "jacobi", "stop": stop} for stop in stops]
+    assert sample(tmp_path, solvers=["cached_sequential", *rough], trace=False) == 0
+    found = results(tmp_path)
+    assert [row["status"] for row in found["rows"]] == ["converged", "stopped", "stopped"]
+    assert found["fastest"] == "cached_sequential"
+    labels = [row["label"] for row in found["rows"]]
+    assert list(found["bits_per_dim"]) == labels
+    assert found["bits_per_dim"][labels[0]] != found["bits_per_dim"][labels[1]]
+    exact, stopped = arrays(tmp_path / "out" / "samples.npz")["samples"], arrays(tmp_path / "out" / "stopped.npz")
+    assert list(stopped) == labels[1:]
+    for row in found["rows"][1:]:
+        wrong = int((np.abs(stopped[row["label"]] - exact) > 1e-3).sum())
+        assert row["roughness"]["wrong_equations"] == wrong > 0
+    assert (tmp_path / "out" / "stopped.png").stat().st_size > 1000
+    printed = capfd.readouterr().out
+    assert printed.count("stopped on purpose, before it had converged") == 2
+    assert printed.count("bits/dim, by the model itself") == 3

@@ -23,7 +23,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("system")
     config = {
         "system": {"name": "pendulum", "num_steps": 12, "step_size": 0.5},
-        "solvers": ["cached_sequential", "picard"],
+        "solvers": ["cached_sequential", "picard", {"name": "newton", "stop": {"max_steps": 1}}],
         "repeats": 1,
     }
     (folder / "c.yml").write_text(yaml.safe_dump(config))
@@ -36,7 +36,24 @@ def test_results_have_every_option_of_a_system_by_name(out: Path) -> None:
     options = {"num_steps": 12, "step_size": 0.5, "batch_size": 1, "damping": 0.1}
     assert results["config"]["system"] == {"name": "pendulum", **options}
     assert results["system"]["num_equations"] == 12
-    assert {row["status"] for row in results["rows"]} == {"converged"}
+    assert [row["status"] for row in results["rows"]] == ["converged", "converged", "stopped"]
+
+
+def test_what_is_stopped_on_purpose_is_held_against_the_exact_answer(out: Path) -> None:
+    results = json.loads((out / "results.json").read_text())
+    row = next(row for row in results["rows"] if row["status"] == "stopped")
+    assert (row["label"], row["num_steps"]) == ("newton", 1)
+    assert "roughness" not in results["rows"][0]
+    with np.load(out / "stopped.npz") as rough, np.load(out / "solution.npz") as exact:
+        assert rough.files == ["newton/x"]
+        errors = np.abs(rough["newton/x"].astype(float) - exact["x"])
+    wrong = int((errors > 1e-3).any(axis=-1).sum())
+    assert wrong > 0
+    assert row["roughness"] == {
+        "wrong_equations": wrong,
+        "wrong_share": wrong / 12,
+        "mean_abs_error": pytest.approx(errors.mean(), rel=1e-6),
+    }
 
 
 def test_the_picture_shows_states_on_the_way_to_the_answer(out: Path) -> None:
@@ -46,9 +63,9 @@ def test_the_picture_shows_states_on_the_way_to_the_answer(out: Path) -> None:
     with np.load(out / "forming.npz") as arrays:
         t, ways = arrays["t"], by_label({name: arrays[name] for name in arrays if name != "t"})
     assert t.tolist() == list(range(12))
-    for way in ways.values():
+    for label, way in ways.items():
         assert way["values"].shape == (len(way["num_steps"]), 12)
-        np.testing.assert_allclose(way["values"][-1], exact, atol=1e-4)
+        assert np.allclose(way["values"][-1], exact, atol=1e-4) == (label != "newton")
     assert not np.allclose(ways["picard"]["values"][0], exact, atol=1e-2)
     rows: list[dict[str, Any]] = [{"label": label, "solver": label} for label in ways]
     figure = forming_figure(ways, [*rows, {"label": "untraced", "solver": "jacobi"}], t, exact, "a pendulum")
