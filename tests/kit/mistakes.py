@@ -57,7 +57,7 @@ KEYS = (
 )
 
 
-OF_JACOBI = ("tol", "max_steps", "repeats", "trace")  # beside damping
+OF_JACOBI = ("tol", "max_steps", "repeats", "trace", "stop")  # beside damping
 
 
 NAMES = ", ".join(models.MODELS)
