@@ -38,7 +38,7 @@ STREAMS: Table[Any] = Table("model", {"streaming": "models.wavenet.streaming:Str
 
 MODELS: Table[Any] = SAMPLERS | CLASSIFIERS | STREAMS
 
-# Systems that a config states by their options alone, without weights or data: models/ode/problems.py.
+# Systems that a config states by options alone, without weights or data; each extends Problem in models/problem.py.
 PROBLEMS: Table[Any] = Table(
     "system",
     {
@@ -46,6 +46,9 @@ PROBLEMS: Table[Any] = Table(
         "pendulum": "models.ode.problems:PendulumProblem",
         "contraction": "models.ode.problems:ContractionProblem",
         "residual_network": "models.ode.problems:ResidualProblem",
+        "permutations": "models.ode.problems:PermutationProblem",
+        "rnn": "models.rnn.problems:RNNProblem",
+        "rnn_backward": "models.rnn.problems:RNNBackwardProblem",
     },
 )
 
@@ -61,6 +64,7 @@ SYSTEMS: Table[type] = Table(
         "rnn unitwise": "models.rnn.systems:UnitwiseRNN",
         "rnn affine": "models.rnn.systems:AffineRNN",
         "ode": "models.ode.flow:Flow",
+        "permutations": "models.ode.permutations:Permutations",
         "residual network": "models.ode.residual:ResidualNetwork",
     },
 )

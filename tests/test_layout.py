@@ -46,10 +46,13 @@ METHODS = {*CONTRACTS, TREES, "solvers.linear", "solvers.methods"}
 FOR_MODELS = {*CONTRACTS, TREES, "solvers.systems", "solvers.heads"}
 LIBRARY_NEEDS = {"jax", "numpy", "jaxtyping"}
 NETWORKS = {f"models.{name}" for name in ("made", "pixelcnnpp", "wavenet", "densenet", "rnn", "ode")}
-SHARED = {"models.layers"}
+SHARED = {"models.layers", "models.problem"}
 EXPERIMENTS = {
     *(f"runners.rnn.{name}" for name in ("backprop", "forward", "classifier")),
-    *(f"runners.{name}" for name in ("sampling", "system", "densenet", "stream", "wavenet_timing", "training")),
+    *(
+        f"runners.{name}"
+        for name in ("sampling", "system", "survey", "densenet", "stream", "wavenet_timing", "training")
+    ),
 }
 MACHINERY = {"runners.config", "runners.report", "runners.measure", "runners.plotting", "runners.experiment"}
 PARTS: dict[str, set[str]] = {
@@ -76,7 +79,7 @@ PARTS: dict[str, set[str]] = {
         *(f"solvers.systems.{name}" for name in ("autoregressive", "decoder", "guesses", "recurrence")),
     },
     "models": set(),
-    "models.layers": set(),
+    **{part: set() for part in SHARED},
     **dict.fromkeys(NETWORKS, SHARED),
     "models.capabilities": {*SHARED, *NETWORKS, "models"},
     "models.contracts": {"models.capabilities"},

@@ -1,33 +1,18 @@
-"""Systems by name with their options, as a config states them: nothing is trained and no data is read."""
+"""Differential equations, layers and permutations as systems by name."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
-from pydantic import Field
 
 from models.ode.fields import Contraction, Lorenz63, Pendulum
 from models.ode.flow import Flow
+from models.ode.permutations import Permutations
 from models.ode.residual import ResidualNetwork
-
-Count = Annotated[int, Field(ge=1, lt=2**31)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Nonnegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-@dataclass(frozen=True)
-class Problem(ABC):
-    """The options of a system of equations, every one with a default."""
-
-    @abstractmethod
-    def system(self, seed: int) -> Any:
-        """The system; what is drawn at random is drawn from the seed."""
+from models.problem import Count, Nonnegative, Number, Positive, Problem
 
 
 @dataclass(frozen=True)
@@ -113,3 +98,20 @@ class ResidualProblem(Problem):
             share * draw(keys[1], self.hidden_size, self.features),
             jax.random.normal(keys[2], (self.batch_size, self.features)),
         )
+
+
+@dataclass(frozen=True)
+class PermutationProblem(Problem):
+    """Random permutations one after the other, which are linear and forget nothing."""
+
+    num_steps: Count = 10_000
+    batch_size: Count = 1
+    features: Count = 5  # the group is that of all permutations of so many things
+
+    def system(self, seed: int) -> Permutations:
+        """Random permutations of normal numbers."""
+        keys = jax.random.split(jax.random.key(seed))
+        first = jax.random.normal(keys[0], (self.batch_size, self.features))
+        shape = (self.num_steps, self.batch_size, self.features)
+        ranks = jnp.broadcast_to(jnp.arange(self.features), shape)
+        return Permutations(jax.random.permutation(keys[1], ranks, axis=-1, independent=True), first)

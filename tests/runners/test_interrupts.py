@@ -22,9 +22,9 @@ from runners.cli.main import INTERRUPTED, main
 from runners.experiment import RunContext, RunFailure
 from runners.measure.interrupt import KeepingDone
 from runners.measure.job import Job
+from runners.measure.order_one import SteppedJob
 from runners.report.report import Report
 from runners.rnn.backprop.training import Method
-from runners.rnn.forward.experiment import SteppedJob
 from runners.sampling.config import WaveNetSamplerConfig
 from runners.sampling.sound import sound_subject
 from tests.kit.smallest import CASES, WAVENET

@@ -8,12 +8,10 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator, model_validator
 
 from common.names import unknown
-from runners.config.schema import Count, Keys, RunConfig
-from runners.config.solvers import SolverEntry, SolverList, labels
-from runners.measure.comparison import NAIVE_LENGTH
+from runners.config.schema import Count, Keys
+from runners.config.solvers import SolverEntry, labels
+from runners.measure.order_one import BASELINE, OrderOneConfig
 
-BASELINE = "cached_sequential"  # one compiled scan: the reference of all errors and what every time is held against
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Counts = list[Count]
 
 
@@ -37,7 +35,7 @@ class CellEntry(Keys):
         return value
 
 
-class ForwardRNNConfig(RunConfig):
+class ForwardRNNConfig(OrderOneConfig):
     """Cells at several lengths and one state size, and at several state sizes and one length."""
 
     cells: dict[str, CellEntry]  # by the name that tables and pictures give them
@@ -47,21 +45,6 @@ class ForwardRNNConfig(RunConfig):
     state_size: Count = 4  # hidden units
     state_sizes: Counts = Field([1, 2, 4, 8, 16, 32, 64])  # each with sequence_length
     sequence_length: Count = 10_000
-    # Each {name: ..., options}, where max_steps, repeats and trace are options of every solver and the latter two
-    # override the run's. cached_sequential must be among them: it is the reference.
-    solvers: SolverList
-    repeats: Count = 5  # timed runs of each solver, after one that is not; as many as fit into time_limit_s
-    time_limit_s: Positive = 20.0  # for each run of each solver: nothing hangs on a chaotic cell
-    memory_limit_mib: Positive = 2048.0  # a solver that would need more is left out
-    sequential_max_length: Count = NAIVE_LENGTH  # naive sequential evaluation is left out of longer systems
-    trace: bool = True  # residual and frontier by step
-
-    @field_validator("solvers")
-    @classmethod
-    def _need_baseline(cls, value: list[SolverEntry]) -> list[SolverEntry]:
-        if BASELINE not in [entry.name for entry in value]:
-            raise ValueError(f"{BASELINE} must be among them: errors and times are held against it")
-        return value
 
     @field_validator("cells")
     @classmethod

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from functools import partial
 
-from runners.measure.comparison import comparison_table
 from runners.plotting.picture import Picture
 from runners.report.report import Report
-from runners.report.table import ResultTable
 from runners.rnn.forward.config import ForwardRNNConfig
 from runners.rnn.forward.experiment import ForwardResult
 from runners.rnn.forward.figures import GrowthAxis, Quantity, growth_figure, lyapunov_figure
-from solvers import Status
-from solvers.lyapunov import advice
 
 # The pictures of growth: file, what is on the x axis, what on the y axis.
 _GROWTH: tuple[tuple[str, GrowthAxis, Quantity], ...] = (
@@ -38,25 +33,15 @@ def forward_report(name: str, config: ForwardRNNConfig, results: Sequence[Forwar
             *(Picture(file, partial(growth_figure, experiments, x, y, name)) for file, x, y in _GROWTH),
             Picture("lyapunov.png", partial(lyapunov_figure, experiments, name)),
         ],
-        tables=[_table(result) for result in results],
+        tables=[
+            result.measured.table(f"{result.experiment.title}, batch {result.experiment.batch_size}")
+            for result in results
+        ],
         failure=_failure(results),
     )
 
 
-def _table(result: ForwardResult) -> ResultTable:
-    """The solvers of one experiment; below it what its dynamics mean, and which solvers were left out."""
-    experiment = result.experiment
-    table = comparison_table(result.comparison, f"{experiment.title}, batch {experiment.batch_size}")
-    notes = [table.note, advice(result.exponent), *result.comparison.sentences]
-    return dataclasses.replace(table, note="\n".join(notes))
-
-
 def _failure(results: Sequence[ForwardResult]) -> str | None:
     """The first experiment in which a solver could not be measured, or whose exact solution was not found."""
-    for result in results:
-        if result.comparison.failure:
-            return f"{result.experiment.title}: {result.comparison.failure}"
-        row = result.baseline
-        if row.status is not Status.CONVERGED:
-            return f"{result.experiment.title}: {row.label}: {row.status.sentence}"
-    return None
+    failures = ((result.experiment.title, result.measured.failure) for result in results)
+    return next((f"{title}: {failure}" for title, failure in failures if failure), None)

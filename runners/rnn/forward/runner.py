@@ -37,7 +37,7 @@ class ForwardRNNRunner:
         with KeepingDone(results) as run:
             for experiment in self.experiments:
                 results.append(self._run(experiment))
-                if results[-1].comparison.interrupted:
+                if results[-1].measured.comparison.interrupted:
                     raise KeyboardInterrupt
         report = forward_report(self.context.name, self.config, results)
         return run.told(report)
@@ -64,6 +64,6 @@ class ForwardRNNRunner:
     def _run(self, experiment: Experiment) -> ForwardResult:
         self.context.say(f"{experiment.title}:")
         result = run_experiment(experiment, self.config, self.context.console)
-        for row in result.surprises:
+        for row in result.measured.surprises:
             self.context.say(f"warning: {experiment.title}: {row.label}: {row.status.sentence}")
         return result
