@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -46,6 +47,25 @@ def build_options(kind: type[T], options: Mapping[str, Any]) -> T:
         return TypeAdapter(kind).validate_python(dict(options))
     except ValidationError as error:
         raise ValueError(explain(error)) from None
+
+
+def call_with(make: Any, options: Mapping[str, Any], source: str, **offered: Any) -> Any:
+    """What a function or a class makes of the options, and of those ``offered`` that it takes.
+
+    Raises ValueError, one sentence after ``source``, where it cannot be called, or takes other options.
+    """
+    if not callable(make):
+        raise ValueError(f"{source} should be a function or a class, not {make!r:.50}")
+    parameters = inspect.signature(make).parameters
+    if not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
+        for key in options:
+            if key not in parameters:
+                raise ValueError(f"{source}: {unknown('option', key, parameters)}")
+    for key, each in parameters.items():
+        plain = each.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        if plain and each.default is inspect.Parameter.empty and key not in options and key not in offered:
+            raise ValueError(f"{source}: option {key} is missing")
+    return make(**{**{key: value for key, value in offered.items() if key in parameters}, **options})
 
 
 def explain(error: ValidationError) -> str:

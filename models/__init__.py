@@ -49,6 +49,25 @@ PROBLEMS: Table[Any] = Table(
         "permutations": "models.ode.problems:PermutationProblem",
         "rnn": "models.rnn.problems:RNNProblem",
         "rnn_backward": "models.rnn.problems:RNNBackwardProblem",
+        "mcmc": "models.mcmc.problems:ChainProblem",
+    },
+)
+
+# What chains sample from, and how they propose a next state.
+TARGETS: Table[Any] = Table(
+    "target",
+    {
+        "breast_cancer": "models.mcmc.problems:BreastCancer",
+        "two_wells": "models.mcmc.problems:TwoWells",
+        "eight_schools": "models.mcmc.problems:Schools",
+    },
+)
+KERNELS: Table[Any] = Table(
+    "kernel",
+    {
+        "random_walk": "models.mcmc.kernels:RandomWalk",
+        "mala": "models.mcmc.kernels:MALA",
+        "hmc": "models.mcmc.kernels:HMC",
     },
 )
 
@@ -65,6 +84,7 @@ SYSTEMS: Table[type] = Table(
         "rnn affine": "models.rnn.systems:AffineRNN",
         "ode": "models.ode.flow:Flow",
         "permutations": "models.ode.permutations:Permutations",
+        "mcmc": "models.mcmc.chain:Chain",
         "residual network": "models.ode.residual:ResidualNetwork",
     },
 )

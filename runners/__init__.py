@@ -26,6 +26,7 @@ RUNNERS: Table[Any] = Table(
         "WaveNetTimingRunner": "runners.wavenet_timing.runner:WaveNetTimingRunner",
         "SamplerRunner": "runners.sampling.runner:SamplerRunner",  # any model of images, or of one's own
         "SystemRunner": "runners.system.runner:SystemRunner",  # any system, from a file of one's own
+        "MCMCRunner": "runners.system.mcmc:MCMCRunner",  # chains of samples
         "SurveyRunner": "runners.survey.runner:SurveyRunner",  # many systems of order one: when does it pay?
         "BackpropRunner": "runners.rnn.backprop.runner:BackpropRunner",
         "ForwardRNNRunner": "runners.rnn.forward.runner:ForwardRNNRunner",

@@ -65,11 +65,20 @@ def pays(exponent: float) -> bool:
     return exponent < 0
 
 
-def advice(exponent: float) -> str:
-    """A sentence about what the exponent means for the choice of a solver."""
+def advice(exponent: float, num_equations: int | None = None) -> str:
+    """A sentence about what the exponent means for the choice of a solver.
+
+    Where the number of equations T is given, an exponent of at most 1 / T is told apart: over all of them a deviation
+    grows or fades by a factor of e at most, and whether parallel solving pays hangs on how far from linear they are.
+    """
     if math.isnan(exponent):
         return "no largest Lyapunov exponent: no finite step to estimate it from"
     told = f"largest Lyapunov exponent {exponent:+.2f} per step"
+    if num_equations is not None and abs(exponent) * num_equations <= 1:
+        return (
+            f"marginal: {told}: over all equations a deviation grows or fades by a factor e at most; parallel solvers "
+            "can do with few steps where equations are nearly linear"
+        )
     if pays(exponent):
         fades = f"a deviation fades by a factor e in {-1 / exponent:.2g} steps"
         return f"stable: {told}: {fades}; where T is much longer, parallel solvers can do with few"

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 
 from common.code import load_object
-from common.names import lacks, unknown
-from common.options import build_options
+from common.names import lacks
+from common.options import build_options, call_with
 from models import PROBLEMS
 from runners.config.schema import UsageError
 from solvers import TriangularSystem
@@ -50,20 +49,13 @@ def make_system(options: Mapping[str, Any], seed: int) -> Any:
         return problem(options).system(seed)
     if options.get("name") is None:
         raise UsageError("system: name is missing; expected {path: my_system.py, name: make_system, ...options}")
-    make, source = load_object(options["path"], options["name"]), f"system: {options['name']}"
+    source = f"system: {options['name']}"
     given = {key: value for key, value in options.items() if key not in ("path", "name")}
-    if not callable(make):
-        raise UsageError(f"{source} should be a function or a class that makes a system, not {make!r:.50}")
-    parameters = inspect.signature(make).parameters
-    if not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
-        for key in given:
-            if key not in parameters:
-                raise UsageError(f"{source}: {unknown('option', key, parameters)}")
-    for key, each in parameters.items():
-        plain = each.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        if plain and each.default is inspect.Parameter.empty and key not in given and key != "seed":
-            raise UsageError(f"{source}: option {key} is missing")
-    return usable_system(make(**({"seed": seed} if "seed" in parameters else {}) | given), source)
+    try:
+        made = call_with(load_object(options["path"], options["name"]), given, source, seed=seed)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return usable_system(made, source)
 
 
 def usable_system(system: Any, source: str) -> Any:

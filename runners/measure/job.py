@@ -75,8 +75,8 @@ class Row:
     trace: dict[str, np.ndarray] | None
     frames: Frames | None
     num_steps_without_guess: int | None = None  # where the system guesses and its own first guess was tried as well
-    roughness: Roughness | None = None  # of an entry that stops on purpose,
-    value: Any = None  # and the state with which it stopped
+    roughness: Roughness | None = None  # of an entry that stops on purpose
+    value: Any = None  # the state with which it ended
 
     @property
     def record(self) -> dict[str, Any]:
@@ -137,7 +137,7 @@ class Job:
         stats = solution.stats
         residual, mismatched = _check(sweep(solution.value), solution.value)
         trace, frames = self.way(solution, reference) if self.plan.trace else (None, None)
-        stops = self.entry.stop is not None
+        rough = self.entry.stop is not None
         return Row(
             label=self.label,
             entry=self.entry,
@@ -155,8 +155,8 @@ class Job:
             peak_memory_bytes=self.compiled.peak_memory_bytes(),
             trace=trace,
             frames=frames,
-            roughness=_roughness(solution.value, reference) if stops else None,
-            value=jax.tree.map(np.asarray, solution.value) if stops else None,
+            roughness=_roughness(solution.value, reference) if rough else None,
+            value=jax.tree.map(np.asarray, solution.value),
         )
 
     def steps_on(self, system: Any) -> int | None:

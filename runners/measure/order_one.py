@@ -88,7 +88,7 @@ class OrderOneResult:
             "lyapunov": self.exponent,
             "lyapunov_by_sample": self.exponents,
             "pays": pays(self.exponent),
-            "advice": advice(self.exponent),
+            "advice": self.advice,
             "sweep_s": dataclasses.asdict(comparison.sweep_s),
             "error_reference": comparison.reference_label,
             "fastest": comparison.fastest,
@@ -106,9 +106,12 @@ class OrderOneResult:
     def table(self, title: str) -> ResultTable:
         """The solvers; below them what the dynamics mean, and which solvers were left out."""
         table = comparison_table(self.comparison, title)
-        return dataclasses.replace(
-            table, note="\n".join([table.note, advice(self.exponent), *self.comparison.sentences])
-        )
+        return dataclasses.replace(table, note="\n".join([table.note, self.advice, *self.comparison.sentences]))
+
+    @property
+    def advice(self) -> str:
+        """What the exponent means for the choice of a solver."""
+        return advice(self.exponent, self.comparison.num_equations)
 
     @property
     def failure(self) -> str | None:

@@ -63,8 +63,8 @@ _CELLS: Cells = (
     (Column("pays", drop=2), lambda system: "yes" if pays(system["lyapunov"]) else "no"),
 )
 _NOTE = (
-    "exponent: largest Lyapunov exponent per equation, of the batch; fewest steps, least time: of the solvers that take "
-    "fewer steps than there are equations; over scan: that time over that of one compiled loop; pays: whether "
+    "exponent: largest Lyapunov exponent per equation, of the batch; fewest steps, least time: of the solvers that "
+    "take fewer steps than there are equations; over scan: that time over that of one compiled loop; pays: whether "
     "deviations fade, so that few steps can do."
 )
 

@@ -42,7 +42,7 @@ class SurveyRunner:
                 fit_entries([entry], next(iter(self.systems.values())))
 
     def run(self) -> Report:
-        """Solve them all; the report fails where an exact solution is not finite, and has what was done before Ctrl-C."""
+        """Solve them all; the report fails where an exact solution is not finite. Ctrl-C keeps what was done."""
         found: list[Surveyed] = []
         entries = dict(zip(labels(self.config.solvers), self.config.solvers, strict=True))
         with KeepingDone(found) as run:

@@ -1,4 +1,4 @@
-"""How a solution forms: a feature of the first sample along the equations, after more and more steps of each solver."""
+"""How a solution forms: a feature of the first sample, after more and more steps; and what chains have sampled."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from runners.plotting.convergence import Rows, Traces
 from runners.plotting.style import FAINT, INK, new_figure, set_title, solver_style, style_axes
 
 _COLUMNS = 2
+_PARAMETERS, _PATH, _BINS = 4, 1_000, 61  # how much is shown of samples
+_CHAINS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
 def forming_figure(
@@ -39,5 +41,26 @@ def forming_figure(
     for axes in panels[max(0, len(shown) - _COLUMNS) : len(shown)]:
         axes.set_xlabel("equation")
         axes.tick_params(labelbottom=True)
+    set_title(figure, title)
+    return figure
+
+
+def posterior_figure(samples: Float[np.ndarray, "B T D"], title: str) -> Figure:
+    """The first parameters: how the chains went, and the histogram of each chain, a colour each; they should agree."""
+    count = min(_PARAMETERS, samples.shape[-1])
+    figure = new_figure(11, 0.6 + 1.9 * count)
+    panels = figure.subplots(count, 2, width_ratios=(3, 1), squeeze=False, sharex="col")
+    for i, (path, histogram) in enumerate(panels):
+        bins = np.linspace(samples[..., i].min(), samples[..., i].max(), _BINS)
+        for chain, colour in zip(samples[:, :, i], _CHAINS, strict=False):
+            path.plot(chain[:_PATH], color=colour, lw=0.7)
+            heights, _ = np.histogram(chain, bins, density=True)
+            histogram.stairs(heights, bins, color=colour, lw=1.0)
+        path.set_ylabel(f"parameter {i}", fontsize=9, color=INK)
+        histogram.set_yticks([])
+        for axes in (path, histogram):
+            style_axes(axes)
+    panels[-1, 0].set_xlabel("sample")
+    panels[-1, 1].set_xlabel("value")
     set_title(figure, title)
     return figure

@@ -10,7 +10,7 @@ from runners.config.schema import Count, RunConfig
 from runners.config.solvers import SolverList, fit_entries, labels
 from runners.config.systems import make_system, with_defaults
 from runners.experiment import RunContext
-from runners.measure.comparison import compare_solvers
+from runners.measure.comparison import Comparison, compare_solvers
 from runners.report.report import Report
 from runners.system.report import system_report
 
@@ -48,7 +48,7 @@ class SystemRunner:
 
     def run(self) -> Report:
         """Compare the solvers; the report fails where one did not converge."""
-        config = self.config
+        config: SystemConfig = self.config
         comparison = compare_solvers(
             self.system,
             dict(zip(labels(config.solvers), config.solvers, strict=True)),
@@ -57,5 +57,9 @@ class SystemRunner:
             trace=config.trace,
             console=self.context.console,
         )
-        title = f"{self.context.name}: {config.system['name']}, T = {comparison.num_equations}"
-        return system_report(title, config.model_dump(), comparison)
+        return self.report(comparison)
+
+    def report(self, comparison: Comparison) -> Report:
+        """What was found, with the solution."""
+        title = f"{self.context.name}: {self.config.system['name']}, T = {comparison.num_equations}"
+        return system_report(title, self.config.model_dump(), comparison)

@@ -1,0 +1,137 @@
+"""Chains of Markov chain Monte Carlo, the same by one loop and in parallel, and what they say of their target."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+from arviz_stats.base import array_stats
+from jaxtyping import Bool, Float
+
+from models.mcmc.chain import Chain
+from models.mcmc.targets import Whitened
+from runners.config.schema import Count, RunConfig, UsageError
+from runners.experiment import RunContext
+from runners.measure.comparison import Comparison
+from runners.plotting.picture import Picture
+from runners.report.report import Report
+from runners.report.table import Cells, Column, ResultTable
+from runners.system.figures import posterior_figure
+from runners.system.runner import SystemConfig, SystemRunner
+from solvers.systems.recurrence import shifted
+
+LEAST = 4  # samples of a chain without which it has no diagnostics
+AGREED = 1.01  # the rank-normalized split r-hat up to which chains agree, by Vehtari et al.
+_SHOWN = 12  # parameters in the table
+
+_decisions = jax.jit(lambda chain, x: chain.accepted(shifted(chain.initial_state, x)))
+
+
+class MCMCConfig(SystemConfig):
+    """A system {name: mcmc, target: ..., kernel: ...}, the solvers, and what of each chain is not looked at."""
+
+    warmup: Count | None = None  # samples at the beginning of each chain that are left out of statistics
+
+
+class MCMCRunner(SystemRunner):
+    """MCMC chains by any list of solvers: the same samples, the same decisions, and how well the chains mixed."""
+
+    Config: ClassVar[type[RunConfig]] = MCMCConfig
+    config: MCMCConfig
+
+    def __init__(self, config: MCMCConfig, context: RunContext) -> None:
+        """Make the chains; everything that can be refused is refused here."""
+        super().__init__(config, context)
+        if not isinstance(self.system, Chain):
+            raise UsageError("MCMCRunner needs system: {name: mcmc, target: ..., kernel: ...}; see SystemRunner")
+        if self.system.num_equations - (config.warmup or 0) < LEAST:
+            raise UsageError(
+                f"warmup {config.warmup or 0} leaves fewer than {LEAST} of {self.system.num_equations} samples"
+            )
+
+    def report(self, comparison: Comparison) -> Report:
+        """What solvers found, which decisions differ from the reference's, and the moments of the samples."""
+        report, chain = super().report(comparison), self.system
+        decisions = np.asarray(_decisions(chain, comparison.reference))
+        flips = {row.label: _flips(chain, row.value, decisions) for row in comparison.rows}
+        samples = np.moveaxis(_outside(chain, comparison.reference)[self.config.warmup or 0 :], 1, 0)
+        parameters = list(_parameters(samples))
+        record = {
+            **report.record,
+            "accepted": float(decisions.mean()),
+            "flips": flips,
+            "parameters": parameters,
+            "largest_r_hat": max(each["r_hat"] for each in parameters),
+            "least_bulk_ess": min(each["bulk_ess"] for each in parameters),
+        }
+        return dataclasses.replace(
+            report,
+            kind="mcmc",
+            record=record,
+            arrays={**report.arrays, "samples.npz": {"samples": samples, "accepted": np.moveaxis(decisions, 1, 0)}},
+            artifacts=[*report.artifacts, Picture("posterior.png", partial(posterior_figure, samples, report.title))],
+            tables=[*report.tables, _table(parameters)],
+            sentences=[*report.sentences, *_sentences(record)],
+        )
+
+
+def _flips(chain: Chain, x: Any, decisions: Bool[np.ndarray, "T B K"]) -> int:
+    """How many proposals are taken along ``x`` that the reference does not take, or the other way round."""
+    return int((np.asarray(_decisions(chain, x)) != decisions).sum())
+
+
+def _outside(chain: Chain, x: Any) -> Float[np.ndarray, "T B D"]:
+    """States in the coordinates in which the target was stated."""
+    return np.asarray(chain.target.outside(x) if isinstance(chain.target, Whitened) else x)
+
+
+def _parameters(samples: Float[np.ndarray, "B T D"]) -> Iterator[dict[str, Any]]:
+    """Mean, standard deviation, r-hat and bulk effective sample size of every parameter, over all chains.
+
+    (Vehtari, Gelman, Simpson, Carpenter and Bürkner, "Rank-normalization, folding, and localization: an improved R-hat
+    for assessing convergence of MCMC", Bayesian Analysis 16, 2021.)
+    """
+    axes = {"chain_axis": 0, "draw_axis": 1}
+    r_hat, ess = array_stats.rhat(samples, **axes), array_stats.ess(samples, **axes)
+    mean, sd = samples.mean(axis=(0, 1)), samples.std(axis=(0, 1), ddof=1)
+    for i in range(samples.shape[-1]):
+        yield {
+            "parameter": i,
+            "mean": float(mean[i]),
+            "sd": float(sd[i]),
+            "r_hat": float(r_hat[i]),
+            "bulk_ess": float(ess[i]),
+        }
+
+
+_CELLS: Cells = (
+    (Column("parameter"), lambda row: str(row["parameter"])),
+    (Column("mean"), lambda row: f"{row['mean']:.3f}"),
+    (Column("sd"), lambda row: f"{row['sd']:.3f}"),
+    (Column("r-hat"), lambda row: f"{row['r_hat']:.4f}"),
+    (Column("bulk ESS"), lambda row: f"{row['bulk_ess']:,.0f}"),
+)
+
+
+def _table(parameters: Sequence[Mapping[str, Any]]) -> ResultTable:
+    """The parameters, or of many those of the largest r-hat."""
+    shown = sorted(parameters, key=lambda row: -row["r_hat"])[:_SHOWN]
+    which = "" if len(shown) == len(parameters) else f": the {_SHOWN} of {len(parameters)} of the largest r-hat"
+    return ResultTable.of(f"parameters{which}", _CELLS, sorted(shown, key=lambda row: row["parameter"]))
+
+
+def _sentences(record: Mapping[str, Any]) -> Iterator[str]:
+    """How the chains mixed, and which solvers decided otherwise than the reference."""
+    yield (
+        f"{record['accepted']:.1%} of the proposals were accepted; largest r-hat {record['largest_r_hat']:.4f}, least "
+        f"bulk effective sample size {record['least_bulk_ess']:,.0f}."
+    )
+    if not record["largest_r_hat"] <= AGREED:
+        yield f"r-hat is above {AGREED}: the chains do not agree yet; take more samples, or another kernel."
+    for label, count in record["flips"].items():
+        if count:
+            yield f"{label}: {count} proposals were accepted or refused otherwise than by {record['error_reference']}."
