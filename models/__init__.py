@@ -53,24 +53,6 @@ PROBLEMS: Table[Any] = Table(
     },
 )
 
-# What chains sample from, and how they propose a next state.
-TARGETS: Table[Any] = Table(
-    "target",
-    {
-        "breast_cancer": "models.mcmc.problems:BreastCancer",
-        "two_wells": "models.mcmc.problems:TwoWells",
-        "eight_schools": "models.mcmc.problems:Schools",
-    },
-)
-KERNELS: Table[Any] = Table(
-    "kernel",
-    {
-        "random_walk": "models.mcmc.kernels:RandomWalk",
-        "mala": "models.mcmc.kernels:MALA",
-        "hmc": "models.mcmc.kernels:HMC",
-    },
-)
-
 # The equations that models state, by whose they are.
 SYSTEMS: Table[type] = Table(
     "system",

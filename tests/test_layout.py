@@ -45,7 +45,7 @@ METHODS = {*CONTRACTS, TREES, "solvers.linear", "solvers.methods"}
 # What a model may import of the library: what systems are made of and held to, and no way of solving them.
 FOR_MODELS = {*CONTRACTS, TREES, "solvers.systems", "solvers.heads"}
 LIBRARY_NEEDS = {"jax", "numpy", "jaxtyping"}
-NETWORKS = {f"models.{name}" for name in ("made", "pixelcnnpp", "wavenet", "densenet", "rnn", "ode")}
+NETWORKS = {f"models.{name}" for name in ("made", "pixelcnnpp", "wavenet", "densenet", "rnn", "ode", "mcmc")}
 SHARED = {"models.layers", "models.problem"}
 EXPERIMENTS = {
     *(f"runners.rnn.{name}" for name in ("backprop", "forward", "classifier")),

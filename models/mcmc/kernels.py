@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from pydantic import Field
 
 from models.problem import Count, Positive
@@ -87,7 +87,7 @@ class HMC(Kernel):
         h = self.step_size
         here, slope = _with_gradient(target, x)
 
-        def leap(_: int, path: tuple[Any, Any, Any, Any]) -> tuple[Any, Any, Any, Any]:
+        def leap(_: Int[Array, ""], path: tuple[Any, Any, Any, Any]) -> tuple[Any, Any, Any, Any]:
             state, momentum, slope, _ = path
             momentum = momentum + h / 2 * slope
             state = state + h * momentum

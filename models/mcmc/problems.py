@@ -16,7 +16,7 @@ from pydantic import Field
 from common.code import load_object
 from common.errors import UserError
 from common.options import build_options, call_with
-from models import KERNELS, TARGETS
+from models.mcmc import KERNELS, TARGETS
 from models.mcmc.chain import Chain
 from models.mcmc.kernels import Kernel
 from models.mcmc.targets import EightSchools, LogisticRegression, Target, TwoWell, Whitened, whitened
@@ -40,7 +40,7 @@ class TargetOptions(ABC):
 class BreastCancer(TargetOptions):
     """Logistic regression of 569 tumours, benign or malignant, on 30 measurements and a constant; D = 31."""
 
-    prior_scale: Positive = 1.0  # standard deviation of the weights of standardized measurements
+    prior_scale: Positive = 0.5  # standard deviation of the weights of standardized measurements
 
     def target(self) -> Whitened:
         """The posterior of the weights, in coordinates in which it is about standard normal.
@@ -89,9 +89,9 @@ class ChainProblem(Problem):
 
     num_steps: Count = 10_000  # samples of each chain
     batch_size: Count = 4  # chains
-    # {name: ...}, one of models.TARGETS; or {path: my_target.py, name: MyTarget, ...options}, run as code.
+    # {name: ...}, one of models.mcmc.TARGETS; or {path: my_target.py, name: MyTarget, ...options}, run as code.
     target: dict[str, Any] = field(default_factory=lambda: {"name": "breast_cancer"})
-    kernel: dict[str, Any] = field(default_factory=lambda: {"name": "hmc"})  # {name: ...}, one of models.KERNELS
+    kernel: dict[str, Any] = field(default_factory=lambda: {"name": "hmc"})  # {name: ...}, one of models.mcmc.KERNELS
     thin: Count = 1  # kernel steps from a sample to the next
 
     def __post_init__(self) -> None:

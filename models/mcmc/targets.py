@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from models.layers.products import matmul
 from solvers.trees.pytree import pytree
@@ -57,7 +57,7 @@ class TwoWell:
     """
 
     barrier: Float[Array, ""]  # b, in units of temperature
-    still: Float[Array, " D-1"]  # zeros, around which the others lie
+    still: Float[Array, " R"]  # zeros, around which the others lie
 
     @property
     def num_features(self) -> int:
@@ -133,7 +133,7 @@ def whitened(target: Any, steps: int = 20) -> Whitened:
     """
     identity = jnp.eye(target.num_features)
 
-    def body(_: int, x: Float[Array, " D"]) -> Float[Array, " D"]:
+    def body(_: Int[Array, ""], x: Float[Array, " D"]) -> Float[Array, " D"]:
         return x - jnp.linalg.solve(jax.hessian(target.log_density)(x), jax.grad(target.log_density)(x))
 
     @jax.jit

@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax
 import numpy as np
 from arviz_stats.base import array_stats
 from jaxtyping import Bool, Float
+from pydantic import Field
 
 from models.mcmc.chain import Chain
 from models.mcmc.targets import Whitened
-from runners.config.schema import Count, RunConfig, UsageError
+from runners.config.schema import RunConfig, UsageError
 from runners.experiment import RunContext
 from runners.measure.comparison import Comparison
 from runners.plotting.picture import Picture
@@ -34,7 +35,7 @@ _decisions = jax.jit(lambda chain, x: chain.accepted(shifted(chain.initial_state
 class MCMCConfig(SystemConfig):
     """A system {name: mcmc, target: ..., kernel: ...}, the solvers, and what of each chain is not looked at."""
 
-    warmup: Count | None = None  # samples at the beginning of each chain that are left out of statistics
+    warmup: Annotated[int, Field(ge=0)]  # samples at the beginning of each chain that are left out of statistics
 
 
 class MCMCRunner(SystemRunner):
@@ -48,17 +49,15 @@ class MCMCRunner(SystemRunner):
         super().__init__(config, context)
         if not isinstance(self.system, Chain):
             raise UsageError("MCMCRunner needs system: {name: mcmc, target: ..., kernel: ...}; see SystemRunner")
-        if self.system.num_equations - (config.warmup or 0) < LEAST:
-            raise UsageError(
-                f"warmup {config.warmup or 0} leaves fewer than {LEAST} of {self.system.num_equations} samples"
-            )
+        if self.system.num_equations - config.warmup < LEAST:
+            raise UsageError(f"warmup {config.warmup} leaves fewer than {LEAST} of {self.system.num_equations} samples")
 
     def report(self, comparison: Comparison) -> Report:
         """What solvers found, which decisions differ from the reference's, and the moments of the samples."""
         report, chain = super().report(comparison), self.system
         decisions = np.asarray(_decisions(chain, comparison.reference))
         flips = {row.label: _flips(chain, row.value, decisions) for row in comparison.rows}
-        samples = np.moveaxis(_outside(chain, comparison.reference)[self.config.warmup or 0 :], 1, 0)
+        samples = np.moveaxis(_outside(chain, comparison.reference)[self.config.warmup :], 1, 0)
         parameters = list(_parameters(samples))
         record = {
             **report.record,

@@ -16,6 +16,7 @@ from flax import nnx
 from models import SYSTEMS
 from models.densenet.model import DenseNet, DenseNetConfig
 from models.densenet.systems import DenseBlockSystem, DenseNetSystem
+from models.mcmc.problems import ChainProblem
 from models.ode.problems import ContractionProblem, PermutationProblem, ResidualProblem
 from models.rnn.gradients import backward_system
 from models.rnn.model import RNN, RNNConfig
@@ -91,6 +92,7 @@ SHIPPED: dict[str, Callable[[], Any]] = {
     "ode": lambda: ContractionProblem(num_steps=14, batch_size=2, features=3).system(0),
     "residual network": lambda: ResidualProblem(14, 2, 3, 4).system(0),
     "permutations": lambda: PermutationProblem(14, 2, 3).system(0),
+    "mcmc": lambda: ChainProblem(14, 2, {"name": "two_wells"}, {"name": "mala"}).system(0),
 }
 
 
@@ -111,7 +113,7 @@ def pairs() -> list[tuple[str, str]]:
 # They compile long; on pixelcnnpp they have more tests, and with default options they run on every other model.
 SLOW = {("dense_newton", "pixelcnnpp"), ("cached_sequential", "pixelcnnpp"), ("anderson", "pixelcnnpp")}
 # Systems of one kind with "rnn": of these the solvers that differ on them, and the others when there is time.
-ALIKE = ("rnn unitwise", "rnn affine", "ode", "residual network", "permutations")
+ALIKE = ("rnn unitwise", "rnn affine", "ode", "residual network", "permutations", "mcmc")
 TELLING = ("jacobi", "newton", "picard", "parallel_scan")
 SLOW |= {(name, model) for model in ALIKE for name in SOLVERS if name not in TELLING}
 

@@ -24,6 +24,7 @@ SMALL = {
     "permutations": {"num_steps": 7, "batch_size": 2, "features": 4},
     "rnn": {"num_steps": 7, "batch_size": 2, "hidden_size": 3},
     "rnn_backward": {"num_steps": 7, "batch_size": 2, "hidden_size": 3, "cell": "para_gru"},
+    "mcmc": {"num_steps": 7, "batch_size": 2, "target": {"name": "two_wells"}, "kernel": {"name": "mala"}},
 }
 every_problem = pytest.mark.parametrize("name", PROBLEMS)
 
@@ -48,13 +49,14 @@ def test_problems_keep_the_contract(name: str) -> None:
 
 
 @every_problem
-def test_defaults_are_the_seeds_alone(name: str) -> None:
+def test_what_is_random_is_the_seeds_alone(name: str) -> None:
     def equal(a: Any, b: Any) -> bool:
         return all(map(np.array_equal, jax.tree.leaves(a), jax.tree.leaves(b)))
 
-    one = make(name, 1)
-    assert equal(one, make(name, 1))
-    assert not equal(one, make(name, 2))
+    options = SMALL[name]
+    one = make(name, 1, **options)
+    assert equal(one, make(name, 1, **options))
+    assert not equal(one, make(name, 2, **options))
 
 
 @pytest.mark.parametrize(
