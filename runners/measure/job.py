@@ -220,7 +220,7 @@ def _trace(solution: Solution[Any], frames: Frames) -> dict[str, np.ndarray]:
         "residual": trace.residual.max(axis=1),
         "frontier": trace.frontier.min(axis=1),
         "error": per_sample.max(axis=1),
-        "error_mean": per_sample.mean(axis=1),
+        "error_mean": per_sample.mean(axis=1, dtype=float).astype(np.float32),
     }
 
 

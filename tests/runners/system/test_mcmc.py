@@ -17,8 +17,8 @@ from tests.kit.mistakes import Row, check_mistake
 LINE = ("--runner", "MCMCRunner", "--config", "{here}/c.yml", "--out", "{here}/out")
 SYSTEM: dict[str, Any] = {
     "name": "mcmc",
-    "target": {"name": "two_wells", "barrier": 0.5},
-    "kernel": {"name": "hmc", "step_size": 0.5},
+    "target": {"name": "eight_schools"},
+    "kernel": {"name": "hmc", "step_size": 0.25},
     "num_steps": 60,
     "batch_size": 3,
 }
@@ -46,7 +46,7 @@ def test_diagnostics_are_those_of_the_samples(out: Path) -> None:
     assert results["flips"] == {"cached_sequential": 0, "newton": 0}
     with np.load(out / "samples.npz") as file:
         samples, accepted = file["samples"], file["accepted"]
-    assert samples.shape == (3, 50, 2)
+    assert samples.shape == (3, 50, 10)
     assert accepted.shape == (3, 60, 1)
     assert results["accepted"] == pytest.approx(accepted.mean())
     parameters = results["parameters"]
