@@ -46,6 +46,11 @@ results: $(VENV)/.dev
 	$(BIN)/python main.py --runner SystemRunner --config ode_contraction.yml
 	$(BIN)/python main.py --runner SystemRunner --config ode_lorenz63.yml
 	$(BIN)/python main.py --runner SystemRunner --config residual_network.yml
+	$(BIN)/python main.py --runner MCMCRunner --config mcmc_hmc.yml
+	$(BIN)/python main.py --runner MCMCRunner --config mcmc_mala.yml
+	$(BIN)/python main.py --runner MCMCRunner --config mcmc_eight_schools.yml
+	$(BIN)/python main.py --runner MCMCRunner --config mcmc_two_wells.yml
+	$(BIN)/python main.py --runner SurveyRunner --config when_it_pays.yml
 	$(BIN)/python main.py --runner DenseNetRunner --config densenet.yml
 	$(BIN)/python main.py --runner DenseNetRunner --config densenet201.yml
 	$(BIN)/python main.py --runner WaveNetSamplerRunner --config wavenet_sampler.yml
