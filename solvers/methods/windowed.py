@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from ..composite import CompositeSolver
-from ..equations import finite_equations, prefix_mask
+from ..equations import finite_equations
 from ..linear.linearize import ravel, transitions
 from ..solver import Solver, StepInfo
 from ..system import LinearizedMarkovSystem, MarkovSystem, StructuredMarkovSystem
@@ -211,11 +211,15 @@ class Windowed(CompositeSolver):
         return new, WindowedState(following, inner), info
 
     def _leading(self, values: Any, info: StepInfo, failed: Bool[Array, " B"]) -> Int[Array, ""]:
-        """How many leading equations of the window all samples have done: exact ones and those within the tolerance."""
+        """How many leading equations of the window all samples have done: exact ones, or those within the tolerance.
+
+        Not the one and then the other: the step may have moved the last exact value by any amount, and what has met the
+        tolerance behind it did so beside the value before.
+        """
         size = jax.tree.leaves(values)[0].shape[0]
         met = jnp.zeros((size, 1), bool) if info.relative is None else info.relative <= self.tol
-        done = prefix_mask(info.frontier, size) | (met & finite_equations(values, size))
-        return jnp.sum(jnp.cumprod(jnp.all(done | failed, axis=1).astype(jnp.int32)), dtype=jnp.int32)
+        within = jnp.sum(jnp.cumprod((met & finite_equations(values, size)).astype(jnp.int32), axis=0), axis=0)
+        return jnp.min(jnp.where(failed, size, jnp.maximum(within, info.frontier))).astype(jnp.int32)
 
     def _settled(self, block: Any, values: Any, info: StepInfo) -> Bool[Array, " B"]:
         """A mask of the samples that have met the tolerance with values that the next window can begin from."""

@@ -53,6 +53,22 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "repeats": 1,
         },
     ),
+    "mcmc": (
+        "MCMCRunner",
+        {
+            "system": {"name": "mcmc", "target": {"name": "two_wells"}, "num_steps": 9, "batch_size": 2},
+            "solvers": ["cached_sequential", "jacobi"],
+            **{"warmup": 1, "repeats": 1, "trace": False},
+        },
+    ),
+    "survey": (
+        "SurveyRunner",
+        {
+            "systems": {"group": {"name": "permutations", "num_steps": 9, "features": 2}},
+            "solvers": ["cached_sequential", "parallel_scan"],
+            **{"repeats": 1, "trace": False},
+        },
+    ),
     "backprop": (
         "BackpropRunner",
         {

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from models.mcmc.problems import ChainProblem
 from solvers import ELK, CachedSequential, Newton, Picard, Status, Windowed, solve
 from solvers.solver import Solver
 from tests.solvers.test_parareal import Decay, system
@@ -43,3 +44,14 @@ def test_a_sample_that_fails_does_not_hold_up_the_others() -> None:
     solution = solve(broken, Windowed(Newton(), memory_mib=0.003, slide=True), throw=False)
     assert solution.sample_status.tolist() == [int(Status.NONFINITE), int(Status.CONVERGED)]
     np.testing.assert_allclose(solution.value[:, 1], solve(chain, CachedSequential()).value[:, 1], atol=1e-5)
+
+
+def test_a_window_does_not_leave_behind_what_was_right_beside_a_value_that_the_step_has_changed() -> None:
+    """Where decisions jump, an exact value may come in far from the guess that the equations behind it had met."""
+    target, kernel = {"name": "two_wells"}, {"name": "random_walk", "step_size": 1.0}
+    system = ChainProblem(num_steps=120, batch_size=4, target=target, kernel=kernel).system(1234)
+    solver = Windowed(solver=Newton(jacobian="system"), memory_mib=0.02, slide=True)
+    assert solver.window_length(system) < 60
+    solution = solve(system, solver)
+    assert solution.outcome is Status.CONVERGED
+    np.testing.assert_allclose(system.sweep(solution.value), solution.value, atol=1e-5)
