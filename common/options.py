@@ -49,10 +49,11 @@ def build_options(kind: type[T], options: Mapping[str, Any]) -> T:
         raise ValueError(explain(error)) from None
 
 
-def call_with(make: Any, options: Mapping[str, Any], source: str, **offered: Any) -> Any:
-    """What a function or a class makes of the options, and of those ``offered`` that it takes.
+def arguments_for(make: Any, options: Mapping[str, Any], source: str, **offered: Any) -> dict[str, Any]:
+    """The options by which a user's function or class is called, with those ``offered`` that it takes.
 
-    Raises ValueError, one sentence after ``source``, where it cannot be called, or takes other options.
+    It is not called here, so that what it raises is not taken for a mistake in the options. Raises ValueError, one
+    sentence after ``source``, where it cannot be called, or takes other options.
     """
     if not callable(make):
         raise ValueError(f"{source} should be a function or a class, not {make!r:.50}")
@@ -65,7 +66,7 @@ def call_with(make: Any, options: Mapping[str, Any], source: str, **offered: Any
         plain = each.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
         if plain and each.default is inspect.Parameter.empty and key not in options and key not in offered:
             raise ValueError(f"{source}: option {key} is missing")
-    return make(**{**{key: value for key, value in offered.items() if key in parameters}, **options})
+    return {**{key: value for key, value in offered.items() if key in parameters}, **options}
 
 
 def explain(error: ValidationError) -> str:

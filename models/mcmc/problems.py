@@ -15,7 +15,7 @@ from pydantic import Field
 
 from common.code import load_object
 from common.errors import UserError
-from common.options import build_options, call_with
+from common.options import arguments_for, build_options
 from models.mcmc import KERNELS, TARGETS
 from models.mcmc.chain import Chain
 from models.mcmc.kernels import Kernel
@@ -124,10 +124,12 @@ class ChainProblem(Problem):
             return _named("target", TARGETS, self.target).target()
         source = f"target: {self.target.get('name')}"
         options = {key: value for key, value in self.target.items() if key not in ("path", "name")}
+        make = load_object(self.target["path"], self.target.get("name"))
         try:
-            target = call_with(load_object(self.target["path"], self.target.get("name")), options, source)
+            arguments = arguments_for(make, options, source)
         except ValueError as error:
             raise ChainError(str(error)) from None
+        target = make(**arguments)
         if not isinstance(target, Target):
             raise ChainError(f"{source} should make what has num_features and log_density(x), not {target!r:.50}")
         found = jax.eval_shape(target.log_density, jnp.zeros((2, 3, target.num_features)))

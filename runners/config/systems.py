@@ -10,7 +10,7 @@ import jax
 
 from common.code import load_object
 from common.names import lacks
-from common.options import build_options, call_with
+from common.options import arguments_for, build_options
 from models import PROBLEMS
 from runners.config.schema import UsageError
 from solvers import TriangularSystem
@@ -51,11 +51,12 @@ def make_system(options: Mapping[str, Any], seed: int) -> Any:
         raise UsageError("system: name is missing; expected {path: my_system.py, name: make_system, ...options}")
     source = f"system: {options['name']}"
     given = {key: value for key, value in options.items() if key not in ("path", "name")}
+    make = load_object(options["path"], options["name"])
     try:
-        made = call_with(load_object(options["path"], options["name"]), given, source, seed=seed)
+        arguments = arguments_for(make, given, source, seed=seed)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    return usable_system(made, source)
+    return usable_system(make(**arguments), source)
 
 
 def usable_system(system: Any, source: str) -> Any:
