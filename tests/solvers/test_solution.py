@@ -43,7 +43,7 @@ def test_check_raises_where_values_are_known():
         solve(counting(), Jacobi(), max_steps=2, throw=False).check()
 
 
-@pytest.mark.parametrize(("limit", "message"), [(None, None), (2, "the solve did not converge; its status is 1")])
+@pytest.mark.parametrize(("limit", "message"), [(None, None), (2, "the solve did not converge; its status is 2")])
 def test_check_under_jit_is_an_error_that_is_handed_out(limit, message):
     def run(system):
         return solve(system, Jacobi(), max_steps=limit).check().value[-1, 0]
