@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from ..composite import CompositeSolver
-from ..equations import finite_equations
+from ..equations import compare, finite_equations, prefix_mask, select
 from ..linear.linearize import ravel, transitions
 from ..solver import Solver, StepInfo
 from ..system import LinearizedMarkovSystem, MarkovSystem, StructuredMarkovSystem
@@ -189,7 +189,10 @@ class Windowed(CompositeSolver):
         values, inner, info = self.inner.step(window, block, state.inner, inside)
         values = window.without_padding(values)
         whole = jnp.all(self._settled(block, values, info) | failed)
-        done = jnp.where(whole, length, self._leading(values, info, failed) if self.slide else 0)
+        done = jnp.where(whole, length, 0)
+        if self.slide:
+            leading, values = self._left_behind(block, values, info, failed)
+            done = jnp.where(whole, length, leading)
         complete = start + done == num_equations
         new = put_block(x, values, start)
         # One that slides ends where the system does; others may be padded.
@@ -210,16 +213,24 @@ class Windowed(CompositeSolver):
         inner = jax.tree.map(lambda a, b: jnp.where(following > start, a, b), fresh, inner)
         return new, WindowedState(following, inner), info
 
-    def _leading(self, values: Any, info: StepInfo, failed: Bool[Array, " B"]) -> Int[Array, ""]:
-        """How many leading equations of the window all samples have done: exact ones, or those within the tolerance.
+    def _left_behind(
+        self, block: Any, values: Any, info: StepInfo, failed: Bool[Array, " B"]
+    ) -> tuple[Int[Array, ""], Any]:
+        """How many leading equations of the window all samples have done, and the window's values.
 
-        Not the one and then the other: the step may have moved the last exact value by any amount, and what has met the
-        tolerance behind it did so beside the value before.
+        Those of a sample are exact after the step; or they were within the tolerance before it, and the step has not
+        moved them by more, as small residuals add up where deviations grow. The latter keep the values of which that is
+        known. A sample whose exact values are not finite goes back to where it was, and leaves none behind.
         """
         size = jax.tree.leaves(values)[0].shape[0]
+        finite = finite_equations(values, size)
         met = jnp.zeros((size, 1), bool) if info.relative is None else info.relative <= self.tol
-        within = jnp.sum(jnp.cumprod((met & finite_equations(values, size)).astype(jnp.int32), axis=0), axis=0)
-        return jnp.min(jnp.where(failed, size, jnp.maximum(within, info.frontier))).astype(jnp.int32)
+        met &= (compare(values, block, size).relative <= self.tol) & finite
+        within = jnp.sum(jnp.cumprod(met.astype(jnp.int32), axis=0), axis=0)
+        exact = jnp.where(jnp.all(finite | ~prefix_mask(info.frontier, size), axis=0), info.frontier, 0)
+        leading = jnp.min(jnp.where(failed, size, jnp.maximum(within, exact))).astype(jnp.int32)
+        kept = prefix_mask(jnp.where(failed | (exact >= leading), 0, leading), size)
+        return leading, select(kept, block, values)
 
     def _settled(self, block: Any, values: Any, info: StepInfo) -> Bool[Array, " B"]:
         """A mask of the samples that have met the tolerance with values that the next window can begin from."""

@@ -78,6 +78,8 @@ VARIANTS: tuple[Solver, ...] = (
     Windowed(solver=ELK(), memory_mib=0.002),
     Windowed(solver=Picard(), tol=0.0),
     Windowed(solver=QuasiNewton(), memory_mib=0.0015, slide=True),
+    Windowed(solver=Newton(), memory_mib=0.006, slide=True),
+    Windowed(solver=Picard(), memory_mib=0.006, slide=True),
     Parareal(num_blocks=2),
     Parareal(num_blocks=3, tol=0.0),
 )

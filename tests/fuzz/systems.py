@@ -244,7 +244,14 @@ def follow(link, z):
     elif jnp.issubdtype(z.dtype, jnp.complexfloating):
         links = (lambda z: z, lambda z: z / (1 + jnp.abs(z)), lambda z: z * z, lambda z: jnp.conj(z) / 2)
     else:
-        links = (lambda z: z, jnp.tanh, lambda z: jnp.sin(9 * z), lambda z: z * jnp.abs(z), lambda z: jnp.round(2 * z))
+        links = (
+            lambda z: z,
+            jnp.tanh,
+            lambda z: jnp.sin(9 * z),
+            lambda z: z * jnp.abs(z),
+            lambda z: jnp.round(2 * z),
+            lambda z: jnp.where(jnp.sin(9 * z) > 0, z, z / 2),  # a decision, as a chain takes it
+        )
     return lax.switch(link % len(links), links, z)
 
 
@@ -371,6 +378,7 @@ def structures():
         Structure("complex64 segments", segments("complex64", (3, 2), ((2,), (2, 2)))),
         Structure("int64 segments", segments("int64", (4, 3), ((2,), (2,))), True),
         Structure("float32 recurrence", links("float32", 11, 3, 2)),
+        Structure("long float32 recurrence", links("float32", 60, 3, 2)),
         Structure("float16 recurrence", links("float16", 6, 2, 1)),
         Structure("bfloat16 recurrence", links("bfloat16", 1, 2, 2)),
         Structure("complex64 recurrence", links("complex64", 5, 2, 2)),
