@@ -19,7 +19,7 @@ from common.options import arguments_for, build_options
 from models.mcmc import KERNELS, TARGETS
 from models.mcmc.chain import Chain
 from models.mcmc.kernels import Kernel
-from models.mcmc.targets import EightSchools, LogisticRegression, Target, TwoWell, Whitened, whitened
+from models.mcmc.targets import EightSchools, LogisticRegression, Plain, Target, TwoWell, Whitened, whitened
 from models.problem import Count, Positive, Problem
 
 
@@ -135,7 +135,7 @@ class ChainProblem(Problem):
         found = jax.eval_shape(target.log_density, jnp.zeros((2, 3, target.num_features)))
         if getattr(found, "shape", None) != (2, 3):
             raise ChainError(f"{source}: log_density of states (2, 3, D) should give (2, 3) numbers, not {found}")
-        return target
+        return Plain(target) if any(leaf is target for leaf in jax.tree.leaves(target)) else target
 
 
 def _named(kind: str, table: Mapping[str, Any], options: Mapping[str, Any]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -15,7 +15,7 @@ from solvers.trees.pytree import pytree
 
 @runtime_checkable
 class Target(Protocol):
-    """A distribution on R^D; a registered pytree, whose leaves are its data."""
+    """A distribution on R^D; ours are registered pytrees, whose leaves are their data."""
 
     @property
     def num_features(self) -> int:
@@ -124,6 +124,24 @@ class Whitened:
     def outside(self, x: Float[Array, "*S D"]) -> Float[Array, "*S D"]:
         """States in the coordinates of the target."""
         return self.center + matmul(x, self.factor.T)
+
+
+@pytree
+@dataclass(frozen=True)
+class Plain:
+    """A user's own target that is no pytree, whose data are constants of the programs that are compiled."""
+
+    target: Any = field(metadata={"static": True})  # a Target
+
+    @property
+    def num_features(self) -> int:
+        """D."""
+        return int(self.target.num_features)
+
+    def log_density(self, x: Float[Array, "*S D"]) -> Float[Array, "*S"]:
+        """Those of the target."""
+        result: Array = self.target.log_density(x)
+        return result
 
 
 def whitened(target: Any, steps: int = 20) -> Whitened:

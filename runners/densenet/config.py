@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import jax.numpy as jnp
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from common.names import unknown
 from data.images.pictures import load_calibration
@@ -19,7 +19,7 @@ from models.weights.downloads import downloaded, downloads
 from models.weights.load import load_checkpoint
 from runners.config.models import ModelChoice, random_weights
 from runners.config.schema import IN_ORDER, Count, DataConfig, Keys, RunConfig, UsageError
-from runners.config.solvers import SolverList
+from runners.config.solvers import SolverEntry, SolverList
 
 
 def _as_list(value: Any) -> Any:
@@ -52,6 +52,14 @@ class DenseNetRunnerConfig(RunConfig, ModelChoice):
     early_exit: EarlyExit = EarlyExit(k=[3])
     repeats: Count = 5  # timed runs of each solver on the first batch, after one that is not (unless it is long)
     time_limit_s: Annotated[float, Field(gt=0)] | None = None  # for each of these runs
+
+    @field_validator("solvers")
+    @classmethod
+    def _refuse_stops(cls, value: list[SolverEntry]) -> list[SolverEntry]:
+        for entry in value:
+            if entry.stop is not None:
+                raise ValueError(f"solver {entry.name}: stop does not belong here; see early_exit for stopping early")
+        return value
 
     @model_validator(mode="after")
     def _check_published(self) -> DenseNetRunnerConfig:

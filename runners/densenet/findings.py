@@ -96,7 +96,7 @@ def _solver_findings(
     settled = {name: _spread(steps) for name, steps in followed.answers.settled().items()}
     return SolverFindings(
         row=row,
-        outcome=row.entry.judged(followed.outcome),
+        outcome=followed.outcome,
         parallel=parallel,
         curves=curves,
         final_error=float(np.max(curves["error"][-1])),

@@ -144,10 +144,10 @@ def _failure(findings: Findings) -> str | None:
         return findings.measured.comparison.failure
     scale = max(1.0, float(np.max(np.abs(findings.measured.exact))))
     for row in findings.measured.comparison.rows:
-        if row.status.is_failure:
+        if row.status is not Status.CONVERGED:
             return f"{row.label}: {row.status.sentence}"
         solver = findings.solvers.get(row.label)
-        if solver is None or row.status is Status.STOPPED:
+        if solver is None:
             continue
         if solver.outcome is not Status.CONVERGED:
             return f"{row.label}, on all images: {solver.outcome.sentence}"

@@ -245,9 +245,14 @@ def _roughness(x: Any, exact: Any) -> Roughness:
     leaves, exact_leaves = (list(map(np.asarray, jax.tree.leaves(tree))) for tree in (x, exact))
     _, wrong = _check(x, exact)
     total = sum(math.prod(leaf.shape[:2]) for leaf in leaves)
-    errors = [np.abs(a.astype(float) - b.astype(float)) for a, b in zip(leaves, exact_leaves, strict=True)]
+    errors = [np.abs(_wide(a) - _wide(b)) for a, b in zip(leaves, exact_leaves, strict=True)]
     mean = sum(float(error.sum()) for error in errors) / max(1, sum(error.size for error in errors))
     return Roughness(wrong, wrong / max(1, total), mean)
+
+
+def _wide(a: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+    """In double precision, integers as floats."""
+    return a.astype(complex if np.iscomplexobj(a) else float)
 
 
 def _distance(x: Any, reference: Any) -> float:

@@ -42,6 +42,7 @@ class GifRow:
     frames: UInt8[np.ndarray, "F N H W C"]
     time_s: Float[np.ndarray, " F"]  # measured seconds
     num_steps: Int[np.ndarray, " F"]  # sequential network evaluations so far
+    converged: bool = True  # else the last frame is where it was stopped
 
     def __post_init__(self) -> None:
         check_images(self.frames, dimensions=5)
@@ -53,7 +54,7 @@ class GifRow:
 
     @property
     def seconds(self) -> float:
-        """When the solver is done."""
+        """When the solver is done, or was stopped."""
         return float(self.time_s[-1])
 
     def at(self, clock: float) -> int:
@@ -199,9 +200,11 @@ def _draw_panel(picture: Image.Image, row: GifRow, clock: float, layout: Layout,
     picture.paste(Image.fromarray(grid_image(row.frames[index, : layout.images], layout.scale, _GAP)), corner)
     draw.text((left, top - 41), row.label, _INK, _fitting(row.label, 15, width, bold=True))
     final = math.floor(100 * (row.frames[index] == row.frames[-1]).mean())
-    done, colour, status = False, _FAINT, f"step {row.num_steps[index]}, {final}% of pixels final"
+    done, colour = False, _FAINT
+    status = f"step {row.num_steps[index]}" + (f", {final}% of pixels final" if row.converged else "")
     if clock >= row.seconds:
-        done, colour, status = True, _DONE, f"✓ {row.num_steps[-1]} steps in {format_seconds(row.seconds)}"
+        took = f"{row.num_steps[-1]} steps in {format_seconds(row.seconds)}"
+        done, colour, status = (True, _DONE, f"✓ {took}") if row.converged else (True, _INK, f"stopped: {took}")
     draw.text((left, top - 20), status, colour, _fitting(status, 13, width, bold=done))
 
 

@@ -110,6 +110,6 @@ def _pictures(
             exact = {f"exact, by {comparison.reference_label}": samples.to_images(np.asarray(comparison.reference))}
             yield Picture("stopped.png", partial(stopped_figure, {**exact, **rough}, title))
     if frames:
-        yield Picture(
-            "solving.gif", lambda: solving_gif([GifRow(label, **found) for label, found in frames.items()], title)
-        )
+        solved = {row["label"]: row["status"] == "converged" for row in rows}
+        panels = [GifRow(label, **found, converged=solved[label]) for label, found in frames.items()]
+        yield Picture("solving.gif", lambda: solving_gif(panels, title))

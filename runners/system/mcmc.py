@@ -18,10 +18,11 @@ from models.mcmc.targets import Whitened
 from runners.config.schema import RunConfig, UsageError
 from runners.experiment import RunContext
 from runners.measure.comparison import Comparison
+from runners.measure.job import Frames
 from runners.plotting.picture import Picture
 from runners.report.report import Report
 from runners.report.table import Cells, Column, ResultTable
-from runners.system.figures import posterior_figure
+from runners.system.figures import chain_figure, posterior_figure
 from runners.system.runner import SystemConfig, SystemRunner
 from solvers.systems.recurrence import shifted
 
@@ -64,15 +65,21 @@ class MCMCRunner(SystemRunner):
             "accepted": float(decisions.mean()),
             "flips": flips,
             "parameters": parameters,
-            "largest_r_hat": max(each["r_hat"] for each in parameters),
-            "least_bulk_ess": min(each["bulk_ess"] for each in parameters),
+            "largest_r_hat": float(np.max([each["r_hat"] for each in parameters])),  # of NaN and others NaN
+            "least_bulk_ess": float(np.min([each["bulk_ess"] for each in parameters])),
         }
+        errors = {row.label: _errors(row.frames, comparison.reference) for row in comparison.rows if row.frames}
+        draw = partial(chain_figure, errors, report.title)
         return dataclasses.replace(
             report,
             kind="mcmc",
             record=record,
             arrays={**report.arrays, "samples.npz": {"samples": samples, "accepted": np.moveaxis(decisions, 1, 0)}},
-            artifacts=[*report.artifacts, Picture("posterior.png", partial(posterior_figure, samples, report.title))],
+            artifacts=[
+                *report.artifacts,
+                *([Picture("chain.png", draw)] if errors else []),
+                Picture("posterior.png", partial(posterior_figure, samples, report.title)),
+            ],
             tables=[*report.tables, _table(parameters)],
             sentences=[*report.sentences, *_sentences(record)],
         )
@@ -81,6 +88,12 @@ class MCMCRunner(SystemRunner):
 def _flips(chain: Chain, x: Any, decisions: Bool[np.ndarray, "T B K"]) -> int:
     """How many proposals are taken along ``x`` that the reference does not take, or the other way round."""
     return int((np.asarray(_decisions(chain, x)) != decisions).sum())
+
+
+def _errors(frames: Frames, exact: Any) -> dict[str, np.ndarray]:
+    """How far each state of the first chain is from the exact one, after more and more steps: num_steps and error."""
+    far = np.abs(frames.states[:, :, 0] - np.asarray(exact)[:, 0])
+    return {"num_steps": frames.num_steps, "error": far.max(axis=-1)}
 
 
 def _outside(chain: Chain, x: Any) -> Float[np.ndarray, "T B D"]:
@@ -95,7 +108,8 @@ def _parameters(samples: Float[np.ndarray, "B T D"]) -> Iterator[dict[str, Any]]
     for assessing convergence of MCMC", Bayesian Analysis 16, 2021.)
     """
     axes = {"chain_axis": 0, "draw_axis": 1}
-    r_hat, ess = array_stats.rhat(samples, **axes), array_stats.ess(samples, **axes)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a chain that does not move has no variance
+        r_hat, ess = array_stats.rhat(samples, **axes), array_stats.ess(samples, **axes)
     mean, sd = samples.mean(axis=(0, 1)), samples.std(axis=(0, 1), ddof=1)
     for i in range(samples.shape[-1]):
         yield {
@@ -130,7 +144,8 @@ def _sentences(record: Mapping[str, Any]) -> Iterator[str]:
         f"bulk effective sample size {record['least_bulk_ess']:,.0f}."
     )
     if not record["largest_r_hat"] <= AGREED:
-        yield f"r-hat is above {AGREED}: the chains do not agree yet; take more samples, or another kernel."
+        said = f"above {AGREED}" if record["largest_r_hat"] > AGREED else "not a number: a chain does not move"
+        yield f"r-hat is {said}; the chains do not agree, so take more samples, or another kernel."
     for label, count in record["flips"].items():
         if count:
             yield f"{label}: {count} proposals were accepted or refused otherwise than by {record['error_reference']}."

@@ -154,6 +154,15 @@ def flat(): return 3
 """
 
 
+def test_a_plain_class_of_ones_own_is_a_target(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    own = {"path": str(tmp_path / "own.py"), "name": "Square", "scale": 1.5}
+    system = chain(num_steps=4, batch_size=2, target=own)
+    assert jax.tree.leaves(system.target) == []
+    assert along(system).shape == (4, 2, 2)
+    np.testing.assert_allclose(system.target.log_density(jnp.full((3, 2), 1.5)), -2.0)
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

@@ -152,6 +152,10 @@ def test_random_weights_stand_in_for_published_ones_that_are_not_there() -> None
         ({"solvers": [{"name": "segmented", "solver": "newton"}]}, "newton needs a MarkovSystem"),
         ({"num_images": 1000}, "num_images 1000 is more than the 500 held-out images of mnist5k"),
         ({"early_exit": {"k": 0}}, "early_exit"),
+        (
+            {"solvers": ["sequential", {"name": "jacobi", "stop": {"max_steps": 2}}]},
+            "jacobi: stop does not belong here; see early_exit",
+        ),
     ],
 )
 def test_mistakes_are_told(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 from pathlib import Path
@@ -201,6 +202,17 @@ def gif_row(label: str, seconds: float, count: int = 5, channels: int = 1, sampl
         known = 8 if i == count - 1 else 8 * i // count
         frames[i, :, :known] = final[:, :known]
     return GifRow(label, frames, np.linspace(0, seconds, count), np.arange(count) * 3)
+
+
+def test_a_solve_that_did_not_converge_is_not_ticked_off_in_the_animation() -> None:
+    row = gif_row("jacobi", 1.0)
+    done = (0, 120, 80)
+    for converged in (True, False):
+        frames = solving_gif([dataclasses.replace(row, converged=converged)], "an animation")
+        with Image.open(io.BytesIO(frames)) as gif:
+            gif.seek(gif.n_frames - 1)
+            pixels = np.asarray(gif.convert("RGB")).reshape(-1, 3).astype(int)
+        assert (np.abs(pixels - done).max(axis=1) < 30).any() == converged
 
 
 def decode(path: Path) -> tuple[list[np.ndarray], list[int], dict[str, Any]]:

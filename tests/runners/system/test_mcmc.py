@@ -12,6 +12,8 @@ import yaml
 from arviz_stats.base import array_stats
 
 from runners.cli.main import main
+from runners.system import mcmc
+from runners.system.figures import chain_figure, posterior_figure
 from tests.kit.mistakes import Row, check_mistake
 
 LINE = ("--runner", "MCMCRunner", "--config", "{here}/c.yml", "--out", "{here}/out")
@@ -32,7 +34,6 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "solvers": ["cached_sequential", {"name": "newton", "jacobian": "system"}],
         "warmup": 10,
         "repeats": 1,
-        "trace": False,
     }
     (folder / "c.yml").write_text(yaml.safe_dump(config))
     assert main([part.replace("{here}", str(folder)) for part in LINE]) == 0
@@ -54,7 +55,27 @@ def test_diagnostics_are_those_of_the_samples(out: Path) -> None:
     r_hat = array_stats.rhat(samples, chain_axis=0, draw_axis=1)
     np.testing.assert_allclose([each["r_hat"] for each in parameters], r_hat, rtol=1e-6)
     assert results["largest_r_hat"] == max(each["r_hat"] for each in parameters) > 1
-    assert (out / "posterior.png").stat().st_size > 1000
+    for name in ("chain.png", "posterior.png"):
+        assert (out / name).stat().st_size > 1000
+
+
+def test_what_does_not_move_has_no_diagnostics_and_is_drawn_all_the_same() -> None:
+    still = np.ones((2, 9, 1), np.float32)
+    (parameter,) = mcmc._parameters(still)
+    assert np.isnan(parameter["r_hat"])
+    record = {"accepted": 0.0, "largest_r_hat": np.nan, "least_bulk_ess": 18.0, "flips": {"a": 0, "b": 2}}
+    said = list(mcmc._sentences({**record, "error_reference": "a"}))
+    assert said[1].startswith("r-hat is not a number: a chain does not move")
+    assert said[2:] == ["b: 2 proposals were accepted or refused otherwise than by a."]
+    assert len(posterior_figure(still, "still").axes) == 2
+
+
+def test_a_chain_is_dark_where_it_is_not_known_yet() -> None:
+    error = np.asarray([[0.5, np.nan, np.inf], [0.0, 1e-9, 2.0], [0.0, 0.0, 0.0]])
+    panel = chain_figure({"newton": {"num_steps": np.asarray([0, 1, 3]), "error": error}}, "a chain").axes[0]
+    (mesh,) = panel.collections
+    shown = np.asarray(mesh.get_array()).reshape(3, 3)
+    np.testing.assert_allclose(shown, [[0.5, 10, 10], [1e-6, 1e-6, 2], [1e-6, 1e-6, 1e-6]])
 
 
 @pytest.mark.parametrize(

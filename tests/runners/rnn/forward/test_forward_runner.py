@@ -279,7 +279,8 @@ def test_a_solution_that_is_not_finite_fails_the_run_and_the_results_say_so(
         ),
         (
             {"solvers": ["newton"]},
-            "tiny.yml: solvers: cached_sequential must be among them: errors and times are held against it",
+            "tiny.yml: solvers: cached_sequential must be among them, without a stop: errors and times are held "
+            "against it",
         ),
         (
             {"cells": {"a": {"network": {"cell": "gur"}}}},
