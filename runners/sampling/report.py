@@ -38,7 +38,7 @@ def sampling_report(title: str, config: Mapping[str, Any], comparison: Compariso
     traces = {row.label: row.trace for row in comparison.rows if row.trace is not None}
     frames = _frames(comparison, samples)
     rough = {row.label: row.value for row in comparison.rows if row.roughness is not None}
-    bits = _bits_per_dim(comparison, samples, rough)
+    bits, unjudged = _bits_per_dim(comparison, samples, rough)
     return Report(
         kind="sampling",
         title=title,
@@ -65,17 +65,25 @@ def sampling_report(title: str, config: Mapping[str, Any], comparison: Compariso
         artifacts=[*_pictures(title, comparison, samples, rows, traces, frames), *samples.artifacts],
         tables=[comparison_table(comparison, title)],
         sentences=[*comparison.sentences, *_likelihoods(bits)],
-        failure=comparison.complaint,
+        failure=comparison.complaint or unjudged,
         interrupted=comparison.interrupted,
     )
 
 
-def _bits_per_dim(comparison: Comparison, samples: Samples, rough: Mapping[str, Any]) -> dict[str, float]:
-    """What the model itself thinks of rough samples, and of the exact ones: the means over the batch."""
+def _bits_per_dim(
+    comparison: Comparison, samples: Samples, rough: Mapping[str, Any]
+) -> tuple[dict[str, float], str | None]:
+    """What the model itself thinks of rough samples, and of the exact ones: the means over the batch.
+
+    A model of a user's own that cannot tell costs the run its success and not its results: the second is why.
+    """
     if not rough or samples.to_images is None or samples.bits_per_dim is None:
-        return {}
+        return {}, None
     states = {comparison.reference_label: comparison.reference, **rough}
-    return {label: float(samples.bits_per_dim(samples.to_images(x)).mean()) for label, x in states.items()}
+    try:
+        return {label: float(samples.bits_per_dim(samples.to_images(x)).mean()) for label, x in states.items()}, None
+    except Exception as error:
+        return {}, f"the bits/dim of rough samples cannot be told: {' '.join(str(error).split()) or repr(error)}"
 
 
 def _likelihoods(bits: Mapping[str, float]) -> Iterator[str]:
@@ -111,5 +119,8 @@ def _pictures(
             yield Picture("stopped.png", partial(stopped_figure, {**exact, **rough}, title))
     if frames:
         solved = {row["label"]: row["status"] == "converged" for row in rows}
-        panels = [GifRow(label, **found, converged=solved[label]) for label, found in frames.items()]
-        yield Picture("solving.gif", lambda: solving_gif(panels, title))
+
+        def animated() -> bytes:
+            return solving_gif([GifRow(label, **way, converged=solved[label]) for label, way in frames.items()], title)
+
+        yield Picture("solving.gif", animated)

@@ -530,3 +530,16 @@ def test_samples_that_are_rough_on_purpose_are_a_success_and_not_called_converge
     printed = capfd.readouterr().out
     assert printed.count("stopped on purpose, before it had converged") == 2
     assert printed.count("bits/dim, by the model itself") == 3
+
+
+def test_a_model_that_cannot_judge_rough_samples_costs_no_results(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Any, images: Any, key: Any) -> Any:
+        raise RuntimeError("no likelihood")
+
+    monkeypatch.setattr(MODELS["made"], "bits_per_dim", broken)
+    rough = {"name": "jacobi", "stop": {"max_steps": 2}}
+    assert sample(tmp_path, solvers=["cached_sequential", rough], trace=False) == 1
+    assert [row["status"] for row in results(tmp_path)["rows"]] == ["converged", "stopped"]
+    assert "error: the bits/dim of rough samples cannot be told: no likelihood" in capfd.readouterr().err
