@@ -28,7 +28,12 @@ class Chain(Recurrence):
     kernel: Kernel = field(metadata={"static": True})
     normals: Float[Array, "T B K D"]  # z
     log_uniforms: Float[Array, "T B K"]  # log u
-    initial_state: Float[Array, "B D"]  # the state before equation 0
+    first: Float[Array, "B D"]
+
+    @property
+    def initial_state(self) -> Float[Array, "B D"]:
+        """The state before equation 0."""
+        return self.first
 
     @property
     def num_equations(self) -> int:

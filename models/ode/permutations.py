@@ -24,7 +24,12 @@ class Permutations(Recurrence):
     """
 
     order: Int[Array, "T B D"]
-    initial_state: Float[Array, "B D"]  # the state before equation 0
+    first: Float[Array, "B D"]  # the state before equation 0
+
+    @property
+    def initial_state(self) -> Float[Array, "B D"]:
+        """The state before equation 0."""
+        return self.first
 
     @property
     def num_equations(self) -> int:
@@ -37,5 +42,5 @@ class Permutations(Recurrence):
 
     def affine(self) -> tuple[Float[Array, "T B D D"], Float[Array, "T B D"]]:
         """The permutation matrices, and no offsets; see AffineMarkovSystem."""
-        matrices = jax.nn.one_hot(self.order, self.initial_state.shape[-1], dtype=self.initial_state.dtype)
-        return matrices, jnp.zeros_like(self.order, self.initial_state.dtype)
+        matrices = jax.nn.one_hot(self.order, self.first.shape[-1], dtype=self.first.dtype)
+        return matrices, jnp.zeros_like(self.order, self.first.dtype)

@@ -88,7 +88,7 @@ def test_every_kernel_leaves_two_wells_as_they_are(name: str) -> None:
 
 def test_a_sample_takes_as_many_kernel_steps_as_it_is_thinned_by() -> None:
     thinned = chain(num_steps=6, batch_size=2, thin=3, kernel={"name": "mala"})
-    x = thinned.initial_state
+    x = thinned.first
     for t in range(6):
         for k in range(3):
             proposal, ratio = thinned.kernel.propose(thinned.target, x, thinned.normals[t, :, k])
