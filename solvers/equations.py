@@ -110,9 +110,25 @@ def compare(y: PyTree[Array], x: PyTree[Array], num_equations: int) -> Differenc
     # stays as it is: in half precision, which is not flushed, neighbours are nearer than the least normal number, 6e-5.
     least = jnp.finfo(distance.dtype).tiny
     distance = jnp.where(different & (distance == 0), least, distance)
+    residual, first = _largest_and_first(distance, different, num_equations)
+    return Difference(residual, first, _relative(distance, y, x, num_equations))
+
+
+def _largest_and_first(
+    distance: Float[Array, "T B"], different: Bool[Array, "T B"], num_equations: int
+) -> tuple[Float[Array, " B"], Int[Array, " B"]]:
+    """The largest distance and the first equation that differs, in one reduction.
+
+    Devices that share the equations wait for it once. Counted from the end, equations are floats that are exact.
+    """
+    kind = jnp.promote_types(distance.dtype, jnp.float32)
     index = jnp.arange(num_equations, dtype=jnp.int32)[:, None]
-    first = jnp.min(jnp.where(different, index, num_equations), axis=0, initial=num_equations)
-    return Difference(jnp.max(distance, axis=0, initial=0.0), first, _relative(distance, y, x, num_equations))
+    if num_equations >= 2 ** jnp.finfo(kind).nmant:
+        first = jnp.min(jnp.where(different, index, num_equations), axis=0, initial=num_equations)
+        return jnp.max(distance, axis=0, initial=0.0), first
+    left = jnp.where(different, num_equations - index, 0)
+    largest, longest = jnp.max(jnp.stack([distance.astype(kind), left.astype(kind)]), axis=1, initial=0.0)
+    return largest.astype(distance.dtype), num_equations - longest.astype(jnp.int32)
 
 
 def _relative(distance: Float[Array, "T B"], y: Any, x: Any, num_equations: int) -> Float[Array, "T B"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -142,11 +142,17 @@ def advance(
     """
     if system.num_equations == 0:
         return progress
+
+    def step(carry: tuple[Progress, _Standing]) -> tuple[Progress, _Standing]:
+        progress, standing = _step(system, solver, *carry)
+        return _reported(progress, callback), standing
+
+    first = _standing(progress, jnp.zeros_like(progress.active), system.num_equations)
     return lax.while_loop(
-        lambda p: p.unfinished & (p.iteration < until),
-        lambda p: _reported(_step(system, solver, p), callback),
-        progress,
-    )
+        lambda carry: carry[1].running & (carry[0].iteration < jnp.minimum(until, carry[0].limit)),
+        step,
+        (progress, first),
+    )[0]
 
 
 def _reported(progress: Progress, callback: Callable[[StepReport], None] | None) -> Progress:
@@ -172,8 +178,23 @@ def finish(system: Any, progress: Progress, unfinished: Status = Status.MAX_STEP
     return Solution(progress.x, jnp.max(sample_status), sample_status, stats, progress.trace, progress)
 
 
-def _step(system: Any, solver: Solver, progress: Progress) -> Progress:
-    """One step of the solver, made safe against overflow, judged and recorded."""
+class _Standing(NamedTuple):
+    """What the loop asks of all samples at once: one reduction, for which devices that share the batch wait once."""
+
+    running: Bool[Array, ""]  # whether a sample needs another step
+    spoiled: Bool[Array, ""]  # whether the last step was spoiled in one
+    shared: Int[Array, ""]  # the shortest frontier of those that need another step; T where none does
+
+
+def _standing(progress: Progress, spoiled: Bool[Array, " B"], num_equations: int) -> _Standing:
+    """How all samples stand after a step."""
+    flags = (~progress.active, ~spoiled, jnp.where(progress.active, progress.frontier, num_equations))
+    done, whole, shared = jnp.min(jnp.stack([flag.astype(jnp.int32) for flag in flags]), axis=1, initial=num_equations)
+    return _Standing(done == 0, whole == 0, shared)
+
+
+def _step(system: Any, solver: Solver, progress: Progress, standing: _Standing) -> tuple[Progress, _Standing]:
+    """One step of the solver, made safe against overflow, judged and recorded; and how all samples stand after it."""
     num_equations = system.num_equations
     progress = _foreseen(system, progress)
     known = jnp.where(progress.status == Status.NONFINITE, -1, progress.frontier)
@@ -181,28 +202,27 @@ def _step(system: Any, solver: Solver, progress: Progress) -> Progress:
     info = info._replace(
         residual=info.residual.astype(progress.residual.dtype), frontier=jnp.maximum(info.frontier, progress.frontier)
     )
-    reopened = _changed(solver, progress, x, info, num_equations)
+    extent = _extent(progress, x, num_equations)
+    reopened = _changed(solver, progress, info, extent)
     # Such a sample has no more in common with the solution than the others have, if it was thought exact: one that was
     # within a tolerance may have left it by its own last step, and its exact prefix is as it was.
-    shared = jnp.min(jnp.where(progress.active, progress.frontier, num_equations))
     lost = reopened & ((solver.tol == 0) | (progress.frontier >= num_equations))
-    info = info._replace(frontier=jnp.where(lost, shared, info.frontier))
+    info = info._replace(frontier=jnp.where(lost, standing.shared, info.frontier))
     progress = dataclasses.replace(
         progress,
         status=jnp.where(reopened, int(RUNNING), progress.status),
-        frontier=jnp.where(lost, shared, progress.frontier),
+        frontier=jnp.where(lost, standing.shared, progress.frontier),
         steps_to_convergence=jnp.where(reopened, -1, progress.steps_to_convergence),
     )
-    exact = prefix_mask(info.frontier, num_equations)
-    broken = ~finite_equations(x, num_equations)
     # An overflow in a guess times a masked zero is NaN, in exact equations too. So an exact equation that is not finite
     # is believed only if no guess was in play; else the sample goes back to its prefix and begins anew behind it.
-    spoiled = progress.active & jnp.any(broken & exact, axis=0)
-    failed = spoiled & _unguessed(progress, num_equations)
+    spoiled = progress.active & (extent.broken < info.frontier)
+    failed = spoiled & (extent.touched <= progress.frontier)
     spoiled = spoiled & ~failed
     frontier = jnp.where(progress.active & ~spoiled, info.frontier, progress.frontier)
     beyond = ~prefix_mask(frontier, num_equations)
-    x = select(jnp.broadcast_to(progress.active & ~spoiled, exact.shape), x, progress.x)
+    broken = ~finite_equations(x, num_equations)
+    x = select(jnp.broadcast_to(progress.active & ~spoiled, broken.shape), x, progress.x)
     reset = beyond & progress.active & (spoiled | broken)
     x = select(reset, progress.guess, x)
     status = _judge(system, solver, progress, info, failed, spoiled)
@@ -211,8 +231,6 @@ def _step(system: Any, solver: Solver, progress: Progress) -> Progress:
         progress,
         x=x,
         solver_state=solver_state,
-        # A step that was spoiled gained nothing, and does not count against finite termination.
-        iteration=progress.iteration + jnp.where(jnp.any(spoiled), 0, 1),
         num_steps=num_steps,
         sweeps=progress.sweeps + info.sweeps + _work_of_guessing(system),
         status=status,
@@ -224,7 +242,10 @@ def _step(system: Any, solver: Solver, progress: Progress) -> Progress:
         ),
         resets=progress.resets + jnp.sum(reset, dtype=jnp.int32),
     )
-    return dataclasses.replace(updated, trace=record(updated, num_equations))
+    standing = _standing(updated, spoiled, num_equations)
+    # A step that was spoiled gained nothing, and does not count against finite termination.
+    updated = dataclasses.replace(updated, iteration=progress.iteration + jnp.where(standing.spoiled, 0, 1))
+    return dataclasses.replace(updated, trace=record(updated, num_equations)), standing
 
 
 def _guesses(system: Any) -> bool:
@@ -254,7 +275,33 @@ def _foreseen(system: Any, progress: Progress) -> Progress:
     return dataclasses.replace(progress, x=x, previous=x)
 
 
-def _changed(solver: Solver, progress: Progress, x: Any, info: StepInfo, num_equations: int) -> Bool[Array, " B"]:
+class _Extent(NamedTuple):
+    """How far what matters of a step's state reaches, for each sample."""
+
+    broken: Int[Array, " B"]  # the first equation that is not finite; T where all are
+    touched: Int[Array, " B"]  # one more than the last that is not as the solve began, before the step
+    changed: Bool[Array, " B"]  # whether any is another than before the step
+
+
+def _extent(progress: Progress, x: Any, num_equations: int) -> _Extent:
+    """All three of a step that led to ``x``, in one reduction: devices that share the equations wait for it once."""
+
+    def touched(x: Array, guess: Array) -> Array:
+        return jnp.any((x != guess) & ~(jnp.isnan(x) & jnp.isnan(guess)), axis=-1)
+
+    t = jnp.arange(num_equations, dtype=jnp.int32)[:, None]
+    moved = by_equation(touched, jnp.logical_or, num_equations, progress.x, progress.guess)
+    differs = by_equation(lambda a, b: jnp.any(a != b, axis=-1), jnp.logical_or, num_equations, x, progress.x)
+    rows = [
+        jnp.where(finite_equations(x, num_equations), num_equations, t),
+        jnp.where(moved, -1 - t, 0),
+        -differs.astype(jnp.int32),
+    ]
+    first, last, changed = jnp.min(jnp.stack(rows), axis=1)
+    return _Extent(first, -last, changed < 0)
+
+
+def _changed(solver: Solver, progress: Progress, info: StepInfo, extent: _Extent) -> Bool[Array, " B"]:
     """Which samples were done and are no solution any more.
 
     A sample that is done keeps its value, and steps go on to be taken of the whole batch. If samples read each other,
@@ -262,22 +309,13 @@ def _changed(solver: Solver, progress: Progress, x: Any, info: StepInfo, num_equ
     """
     if batch_size(progress.x) == 1:  # a solve ends with its only sample
         return jnp.zeros(1, bool)
-    if solver.tol:
-        changed = ~info.meets(solver.tol, progress.x)
-    else:
-        differs = by_equation(lambda a, b: jnp.any(a != b, axis=-1), jnp.logical_or, num_equations, x, progress.x)
-        changed = jnp.any(differs, axis=0)
+    changed = ~info.meets(solver.tol, progress.x) if solver.tol else extent.changed
     return (progress.status == Status.CONVERGED) & changed
 
 
 def _unguessed(progress: Progress, num_equations: int) -> Bool[Array, " B"]:
     """Whether everything beyond the frontier is as the solve began."""
-
-    def same(x: Array, guess: Array) -> Array:
-        return jnp.all((x == guess) | (jnp.isnan(x) & jnp.isnan(guess)), axis=-1)
-
-    untouched = by_equation(same, jnp.logical_and, num_equations, progress.x, progress.guess)
-    return jnp.all(untouched | prefix_mask(progress.frontier, num_equations), axis=0)
+    return _extent(progress, progress.x, num_equations).touched <= progress.frontier
 
 
 def _judge(

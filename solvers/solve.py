@@ -13,6 +13,7 @@ from .progress import Progress, StepReport, TraceOptions
 from .solution import Solution, SolveError, Status
 from .solver import Solver
 from .table import check_pairing
+from .trees.meshes import on_auto_axes
 
 
 def solve(
@@ -32,6 +33,9 @@ def solve(
 
     ``Solution.value`` has derivatives, in both modes, with respect to the floating-point leaves of ``system``: those of
     the exact solution, by one solve of linear equations (see implicit.py). Nothing else in it has any.
+
+    Arrays may be divided among devices, over the batch, over the equations or over both, on a mesh of Auto or of
+    Explicit axes: the compiler adds what devices have to tell each other. See docs/scale.md.
 
     Args:
         system: what to solve; must satisfy the protocol that ``solver.requires``.
@@ -59,8 +63,14 @@ def solve(
     solver = solver.with_tol(tol)
     adjoint = default_adjoint(system, solver) if adjoint is None else adjoint
     check_adjoint(system, adjoint)
-    solution = iterate(system, solver, x0=x0, max_steps=max_steps, trace=trace, state=state, callback=callback)
-    solution = differentiable(system, solution, adjoint)
+    traced = trace is not None
+
+    def run(system: Any, x0: Any, state: Progress | None, reference: Any) -> Solution[Any]:
+        asked = TraceOptions(reference) if traced else None
+        solution = iterate(system, solver, x0=x0, max_steps=max_steps, trace=asked, state=state, callback=callback)
+        return differentiable(system, solution, adjoint)
+
+    solution = on_auto_axes(run, system, x0, state, None if trace is None else trace.reference)
     concrete = not isinstance(solution.status, jax.core.Tracer)
     if callback is not None and concrete:
         jax.effects_barrier()  # calls of the device are not waited for otherwise

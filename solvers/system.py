@@ -14,6 +14,7 @@ solver. Systems are registered pytrees, whose weights and noise are leaves.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from jaxtyping import Array, Float, Int
@@ -37,6 +38,30 @@ class TriangularSystem(Protocol[X]):
 
     def sweep(self, x: X) -> X:
         """F(x): every equation evaluated once on the guesses x. F(x)_t depends on x_0 .. x_{t-1} only."""
+
+
+EQUATIONS, BATCH = "equations", "batch"  # the axes of a state, by which meshes of devices name theirs
+
+
+@runtime_checkable
+class Undivided(Protocol):
+    """A system, or a network in one, with axes of its state that devices cannot share."""
+
+    @property
+    def undivided(self) -> Mapping[str, str]:
+        """By the name of such an axis the reason, which ends a sentence: "equations of ... cannot be divided: ..."."""
+
+
+@runtime_checkable
+class DivisibleSystem(TriangularSystem[X], Protocol[X]):
+    """A system that says how its arrays may be divided among devices.
+
+    Solvers never ask: where the arrays lie is for whoever puts them there. Of a system that does not say it, what has
+    leading axes of equations and batch, as its state has, is divided, and anything else is whole on every device.
+    """
+
+    def partition_specs(self) -> Any:
+        """The system with a ``jax.sharding.PartitionSpec`` in the place of each array, of the axes named above."""
 
 
 @runtime_checkable

@@ -113,7 +113,8 @@ def test_commands_are_valid(page: Path) -> None:
                 values = options.setdefault(argument, [])
             else:
                 values.append(argument)
-        assert set(options) <= {"--runner", "--config", "--set", "--seed", "--out", "--device", "--verbose"}
+        several = {"--coordinator", "--num_processes", "--process_id"}
+        assert set(options) <= several | {"--runner", "--config", "--set", "--seed", "--out", "--device", "--verbose"}
         if options["--config"] == ["pendulum.yml"]:  # of the page that tells how to write it
             continue
         path = find_config(options["--config"][0])

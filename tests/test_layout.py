@@ -60,7 +60,7 @@ PARTS: dict[str, set[str]] = {
     **{part: {*CONTRACTS, TREES} for part in CONTRACTS},
     "solvers.systems": {*CONTRACTS, TREES},
     "solvers.systems.recurrence": {TREES},
-    "solvers.systems.autoregressive": {TREES},
+    "solvers.systems.autoregressive": {TREES, "solvers.system"},
     "solvers.systems.decoder": {TREES, "solvers.systems.autoregressive"},
     "solvers.systems.guesses": {*CONTRACTS, TREES, "solvers.systems.autoregressive"},
     "solvers.heads": {"solvers.systems.autoregressive"},
@@ -70,7 +70,7 @@ PARTS: dict[str, set[str]] = {
     "solvers.tangent": {TREES, "solvers.linear", "solvers.systems.recurrence"},
     "solvers.implicit": {*METHODS, "solvers.iterate", "solvers.systems.recurrence", "solvers.tangent"},
     "solvers.table": METHODS,
-    "solvers.solve": {*CONTRACTS, "solvers.iterate", "solvers.implicit", "solvers.table"},
+    "solvers.solve": {*CONTRACTS, TREES, "solvers.iterate", "solvers.implicit", "solvers.table"},
     "solvers.check": {*METHODS, "solvers.solve"},
     "solvers.lyapunov": {*CONTRACTS, "solvers.linear", "solvers.systems.recurrence"},
     "solvers": {

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
+import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
 from models.densenet.block import FoldedBlock
 from models.densenet.network import DenseNetNetwork
+from solvers.system import BATCH, EQUATIONS
 from solvers.trees.blocks import Start
 from solvers.trees.pytree import pytree
 
@@ -152,6 +155,18 @@ class DenseNetSystem:
     def num_segments(self) -> int:
         """The number of blocks."""
         return len(self.network.blocks)
+
+    @property
+    def undivided(self) -> Mapping[str, str]:
+        """Devices share images, not layers; see Undivided of the solvers' systems."""
+        return {EQUATIONS: "the layers of a DenseNet differ in shape; divide the batch: mesh: {batch: N}"}
+
+    def partition_specs(self) -> DenseNetSystem:
+        """Weights are whole on every device, features divided by images; see DivisibleSystem."""
+        of_images: Any = PartitionSpec(BATCH)
+        of_layers: Any = PartitionSpec(None, BATCH)
+        whole = jax.tree.map(lambda leaf: PartitionSpec(), self.network)
+        return DenseNetSystem(whole, BlockInput(of_images, of_layers))
 
     def initial_guess(self) -> Segments:
         """Zeros in every equation."""

@@ -9,7 +9,7 @@ Arrays are (rows, columns, batch, channels), which is the layout of the state: a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +26,7 @@ from models.pixelcnnpp.pixel_walk import Neighbours, PixelWalk, row_shares
 from models.pixelcnnpp.row_conv import RowConv
 from models.pixelcnnpp.rows_walk import PERIOD, RowsWalk, rows_between, spans
 from models.pixelcnnpp.stack import LEVELS, Lines, Stack
+from solvers.system import EQUATIONS
 from solvers.trees.blocks import Start
 
 
@@ -79,6 +80,13 @@ class PixelCNNPPNetwork(nnx.Module):
     def num_equations(self) -> int:
         """The number of equations, H * W: one a pixel, with all its channels."""
         return self.image_shape[0] * self.image_shape[1]
+
+    @property
+    def undivided(self) -> Mapping[str, str]:
+        """Devices share samples, not pixels; see Undivided of the solvers' systems."""
+        return {
+            EQUATIONS: "a row of pixels reads all rows above it at three scales; divide the batch: mesh: {batch: N}"
+        }
 
     @property
     def block_unit(self) -> int:

@@ -17,6 +17,7 @@ from runners.cli.publish import publish
 from runners.config.files import anchor_paths, apply_overrides, read_config
 from runners.config.schema import UsageError, check_config
 from runners.experiment import RunContext, Runner
+from runners.measure.processes import is_first, join, several
 from runners.measure.programs import keep_programs, silence_xla
 
 # Switches of JAX that cannot be on, and why.
@@ -38,9 +39,12 @@ def execute(options: argparse.Namespace, path: Path, name: str, console: Console
         config["seed"] = options.seed
     checked = check_config(runner.Config, config, path.name)
     out = user_path(options.out) if options.out else RESULTS / path.stem
-    if options.check is None:
-        check_folder(out)
+    join(options.coordinator, options.num_processes, options.process_id)
     _use_device(options.device)
+    if several() and not runner.Config.shares_devices:
+        raise UsageError(f"{name} runs in one process; leave --coordinator out")
+    if options.check is None and is_first():
+        check_folder(out)
     _check_switches()
     keep_programs()
     _set_verbosity(options.verbose, console)
@@ -49,13 +53,15 @@ def execute(options: argparse.Namespace, path: Path, name: str, console: Console
         from runners.cli.check import check_contracts  # which takes a while
 
         check_contracts(runner, checked, context)
-    else:
-        publish(runner(checked, context).run(), context)
+        return
+    report = runner(checked, context).run()
+    if is_first():
+        publish(report, context)
 
 
 def _set_verbosity(level: str, console: Console) -> None:
     """Below "info" no progress and no messages; with "debug" also what JAX compiles, and for how long."""
-    console.quiet = level in SILENT
+    console.quiet = level in SILENT or not is_first()
     logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s")
     jax.config.update("jax_log_compiles", level == "debug")
 

@@ -49,6 +49,8 @@ def _fail(error: Exception) -> int:
     out_of_memory = isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error)  # JAX's word for it
     if out_of_memory or isinstance(error, MemoryError):
         return _complain("the device ran out of memory; try a smaller batch_size", 1)
+    if isinstance(error, RuntimeError) and _lost_a_process(error):
+        return _complain("another process of this run has ended or cannot be reached; its results are not written", 1)
     shown = own_traceback(error)
     if shown is not None:
         with suppress(BrokenPipeError):
@@ -57,6 +59,13 @@ def _fail(error: Exception) -> int:
     if isinstance(error, OSError):
         return _complain(error, 1)
     raise error
+
+
+def _lost_a_process(error: RuntimeError) -> bool:
+    """Whether an error is JAX's word for another process that does not answer."""
+    jax = sys.modules.get("jax")  # else there was nothing to wait for
+    told = any(word in str(error) for word in ("Gloo", "NCCL", "UNAVAILABLE", "heartbeat", "coordination"))
+    return told and jax is not None and bool(jax.distributed.is_initialized())
 
 
 def _complain(message: object, code: int) -> int:

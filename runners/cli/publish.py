@@ -104,7 +104,7 @@ def _header(report: Report, context: RunContext) -> dict[str, Any]:
         "runner": context.runner,
         "config": dict(report.config),
         "seed": report.config["seed"],
-        **describe_environment(),
+        **describe_environment(report.mesh),
         "wall_s": time.perf_counter() - context.began,
     }
 

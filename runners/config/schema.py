@@ -12,6 +12,7 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
+    field_validator,
     model_serializer,
 )
 
@@ -56,14 +57,35 @@ class Keys(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class MeshChoice(Keys):
+    """How many devices share each axis of the state; together they are as many as the product says."""
+
+    batch: Count = 1  # each has as many samples
+    equations: Count = 1  # each has a stretch of the equations, of the same samples
+
+
 class RunConfig(Keys):
     """The keys that every config has."""
 
     successors: ClassVar[Mapping[str, str]] = {}  # of keys that this schema had once
     refusals: ClassVar[Mapping[str, str]] = {}  # of keys that look as if they belonged here, and why they do not
+    shares_devices: ClassVar[bool] = False  # whether such a run can be divided among several
 
     runner: str | None = Field(None, exclude=True)  # which experiment this is a config of; results name it beside it
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1234  # of all that is drawn at random
+    # The devices that share the work, {batch: 4}, {equations: 8} or both; null: all of them share the batch where they
+    # divide it, else there is one. Results name it beside the device.
+    mesh: MeshChoice | None = Field(None, exclude=True)
+
+    @field_validator("mesh")
+    @classmethod
+    def _check_mesh(cls, value: MeshChoice | None) -> MeshChoice | None:
+        if value is not None and not cls.shares_devices and value != MeshChoice():
+            raise ValueError(
+                "this experiment runs on one device; samplers, SystemRunner, ForwardRNNRunner and trainings share "
+                "several; leave mesh out"
+            )
+        return value
 
 
 class DataConfig(Keys):

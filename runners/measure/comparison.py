@@ -13,8 +13,10 @@ from rich.console import Console
 
 from common.errors import UserError
 from runners.config.solvers import SolverEntry
+from runners.measure.devices import Layout
 from runners.measure.interrupt import KeepingDone
 from runners.measure.job import MISMATCH, Job, Plan, Row
+from runners.measure.processes import gathered
 from runners.measure.progress import SolveProgress
 from runners.measure.timing import Times, time_calls
 from runners.report.table import Cells, Column, ResultTable
@@ -167,7 +169,8 @@ def compare_solvers(
     chosen, skipped = split_entries(system, entries, skip)
     chosen = {label: entry.resolved(system) for label, entry in chosen.items()}
     plain = system if without_guesses is None else without_guesses
-    guess = plain.initial_guess()
+    layout = Layout.of(plain)
+    guess = jax.jit(lambda system: layout.on(system.initial_guess()))(plain) if layout.mesh else plain.initial_guess()
     sweep = jax.jit(lambda system, x: system.sweep(x)).lower(plain, guess).compile()
     sweep_s = time_calls(lambda: sweep(plain, guess), max(50, repeats))
     first = _first(chosen, references)
@@ -206,7 +209,7 @@ def compare_solvers(
         sweep_flops=_flops(sweep),
         rows=[rows[label] for label in chosen if label in rows],
         skipped=skipped + [Skipped(label, chosen[label], reason) for label, reason in missing.items()],
-        reference=reference,
+        reference=gathered(reference),
         reference_label=first,
         failure="; ".join(f"{label}: {reason}" for label, reason in failed.items()) or None,
         interrupted=run.interrupted,

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Shaped
 
 from runners.config.solvers import SolverEntry
+from runners.measure.processes import gathered
 from runners.measure.progress import SolveProgress
 from runners.measure.timing import CompiledSolve, Slice, Times, follow
 from solvers import Solution, Status, TraceOptions
@@ -146,7 +147,7 @@ class Job:
             num_iterations=int(stats.num_iterations),
             sweep_equivalents=float(stats.sweep_equivalents),
             guess_resets=int(stats.guess_resets),
-            steps_to_convergence=np.asarray(stats.steps_to_convergence).tolist(),
+            steps_to_convergence=np.asarray(gathered(stats.steps_to_convergence)).tolist(),
             compile_s=self.compiled.compile_s,
             run_s=self.run_s,
             max_residual=residual,
@@ -187,7 +188,7 @@ class Job:
 
     def show(self, piece: Slice) -> Slice:
         """The slice, after the progress bar has been told of it."""
-        frontier = int(np.asarray(piece.progress.frontier).min())  # without waking the device for it
+        frontier = int(np.asarray(gathered(piece.progress.frontier)).min())  # without waking the device for it
         self.progress.at(self.label, frontier, self.system.num_equations)
         return piece
 
@@ -201,7 +202,9 @@ class Job:
         """States on the way to the answer, and when each was reached."""
         states = [self.system.initial_guess(), *(piece.progress.x for piece in pieces)]
         return Frames(
-            states=jax.tree.map(lambda *leaves: np.stack([np.asarray(x)[:, :FRAME_SAMPLES] for x in leaves]), *states),
+            states=jax.tree.map(
+                lambda *leaves: np.stack([np.asarray(x)[:, :FRAME_SAMPLES] for x in leaves]), *gathered(states)
+            ),
             # A later state is not reached earlier: what says so was disturbed, and disturbances only ever add.
             time_s=np.minimum.accumulate([0.0, *(piece.seconds for piece in pieces)][::-1])[::-1],
             num_steps=np.asarray([0, *(int(piece.progress.num_steps) for piece in pieces)]),
@@ -212,7 +215,7 @@ class Job:
 def _trace(solution: Solution[Any], frames: Frames) -> dict[str, np.ndarray]:
     """Residual, frontier and error by step as a traced run leaves them; times from the frames, linear in between."""
     iterations = int(solution.stats.num_iterations)
-    trace: Any = jax.tree.map(lambda a: np.asarray(a)[:iterations], solution.trace)
+    trace: Any = jax.tree.map(lambda a: np.asarray(a)[:iterations], gathered(solution.trace))
     per_sample: Shaped[np.ndarray, "S B"] = trace.error
     return {
         "num_steps": trace.num_steps,

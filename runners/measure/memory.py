@@ -42,7 +42,7 @@ def new_bytes(compiled: Any) -> int | None:
 
 def free_bytes() -> int | None:
     """Memory that is free on the device, or for a processor on the machine; None where nothing says so."""
-    stats = jax.devices()[0].memory_stats()
+    stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"]) - int(stats.get("bytes_in_use", 0))
     machine = [int(words[1]) * 1024 for words in _lines(Path("/proc/meminfo")) if words[0] == "MemAvailable:"]

@@ -18,6 +18,7 @@ from runners.config.schema import Count, RunConfig
 from runners.config.solvers import SolverEntry, SolverList, refusal
 from runners.measure.comparison import NAIVE_LENGTH, Comparison, compare_solvers, comparison_table, too_long
 from runners.measure.job import Frames, Job, Row
+from runners.measure.processes import gathered
 from runners.measure.timing import Slice, Times, follow
 from runners.report.table import ResultTable
 from runners.report.units import format_bytes
@@ -159,7 +160,7 @@ class SteppedJob(Job):
 
     def _point(self, piece: Slice) -> TracePoint:
         self.show(piece)
-        progress = piece.progress
+        progress = gathered(piece.progress)
         residual, frontier = np.asarray(progress.residual), np.asarray(progress.frontier)
         return TracePoint(int(progress.num_steps), piece.seconds, float(residual.max()), int(frontier.min()))
 
@@ -202,6 +203,6 @@ def measure_order_one(
         references=(BASELINE,),
         job=SteppedJob,
     )
-    exponents = _exponents(system, comparison.reference, burn_in=min(_BURN_IN, system.num_equations // 10))
+    exponents = gathered(_exponents(system, comparison.reference, burn_in=min(_BURN_IN, system.num_equations // 10)))
     features = ravel(system.initial_guess()).shape[-1]
     return OrderOneResult(comparison, np.asarray(exponents, float).tolist(), features)

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from runners.measure.devices import Layout
 from runners.measure.memory import check_fits, program_bytes
+from runners.measure.processes import agreed, gathered
 from solvers import Progress, Solution, Solver, Status, TraceOptions, advance, finish, start
 
 SLICE_S = 0.5
@@ -54,7 +55,7 @@ def time_calls(function: Callable[[], Any], repeats: int) -> Times:
     It is warmed up for a tenth of a second: threads and caches take that long.
     """
     begin = time.perf_counter()
-    while time.perf_counter() - begin < WARM_UP_S:
+    while agreed(time.perf_counter() - begin) < WARM_UP_S:
         jax.block_until_ready(function())
     seconds: list[float] = []
     while not seconds or (len(seconds) < repeats and sum(seconds) < CALLS_S):
@@ -66,7 +67,7 @@ def time_call(function: Callable[[], Any]) -> float:
     """Seconds of one call of a compiled function, until what it gives is ready."""
     begin = time.perf_counter()
     jax.block_until_ready(function())
-    return time.perf_counter() - begin
+    return agreed(time.perf_counter() - begin)
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Slice:
     @property
     def unfinished(self) -> bool:
         """``progress.unfinished`` without dispatching anything to the device, whose threads would fall asleep."""
-        running = np.asarray(self.progress.status) == Status.MAX_STEPS_REACHED
+        running = np.asarray(gathered(self.progress.status)) == Status.MAX_STEPS_REACHED
         return bool(running.any()) and int(self.progress.iteration) < int(self.progress.limit)
 
 
@@ -93,11 +94,19 @@ class CompiledSolve:
         """Compile; ``compile_s`` is the time that it took."""
         begin = time.perf_counter()
         self.system = system
-        first = jax.jit(lambda system: start(system, solver, max_steps=max_steps, trace=trace)).lower(system).compile()
+        layout = Layout.of(system)
+
+        reference = None if trace is None else trace.reference
+
+        def begin_solve(system: Any, reference: Any) -> Progress:
+            asked = None if trace is None else TraceOptions(reference)
+            return layout.on(start(system, solver, max_steps=max_steps, trace=asked))
+
+        first = jax.jit(begin_solve).lower(system, reference).compile()
         check_fits(first)
-        self._start: Callable[[Any], Progress] = first
+        self._start: Callable[[Any], Progress] = lambda system: first(system, reference)
         progress = self._start(system)
-        self._advance = advance.lower(system, solver, progress, jnp.int32(0)).compile()
+        self._advance = layout.keeping(advance, system, solver, progress).compile()
         check_fits(self._advance)
         self.compile_s = time.perf_counter() - begin
         self._per_slice = 0  # steps that take about SLICE_S; 0: not known yet
@@ -121,7 +130,7 @@ class CompiledSolve:
             begin = time.perf_counter()
             until = np.int32(last.iteration + size)
             progress = jax.block_until_ready(self._advance(self.system, last.progress, until))
-            took = time.perf_counter() - begin
+            took = agreed(time.perf_counter() - begin)
             done = int(progress.iteration) - last.iteration
             last = Slice(progress, int(progress.iteration), last.seconds + took)
             if steps is None:
@@ -140,7 +149,7 @@ class CompiledSolve:
 
     def peak_memory_bytes(self) -> int | None:
         """What the device reports as its peak, or else what the compiled program's analysis says it holds at once."""
-        stats = jax.devices()[0].memory_stats()
+        stats = jax.local_devices()[0].memory_stats()
         if stats and "peak_bytes_in_use" in stats:
             return int(stats["peak_bytes_in_use"])
         return program_bytes(self._advance)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import platform
 import re
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -16,11 +18,15 @@ from common.paths import ROOT
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
-def describe_environment() -> dict[str, Any]:
-    """{device: {platform, kind, count}, versions, precision, git_commit} for a results file."""
+def describe_environment(mesh: Mapping[str, int] = MappingProxyType({})) -> dict[str, Any]:
+    """{device: {platform, kind, count, mesh, processes}, versions, precision, git_commit} for a results file.
+
+    ``mesh``: how many devices shared each axis; empty where there was one.
+    """
     devices = jax.devices()
+    device = {"platform": devices[0].platform, "kind": _device_kind(devices[0]), "count": len(devices)}
     return {
-        "device": {"platform": devices[0].platform, "kind": _device_kind(devices[0]), "count": len(devices)},
+        "device": {**device, "mesh": dict(mesh), "processes": jax.process_count()},
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
         "precision": "float64" if jax.config.jax_enable_x64 else "float32",  # type: ignore[attr-defined]
         "git_commit": _git_commit(),

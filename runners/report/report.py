@@ -40,6 +40,7 @@ class Report:
     artifacts: Sequence[Artifact] = ()  # what else is written, after results.json and the arrays
     tables: Sequence[ResultTable] = ()  # printed in this order
     sentences: Sequence[str] = ()  # what came out, in words; printed below the tables, a line each
+    mesh: Mapping[str, int] = field(default_factory=dict)  # how many devices shared each axis; empty: there was one
     failure: str | None = None  # what went wrong although there are results: said after them, with exit code 1
     interrupted: bool = False  # the results are of what was done before Ctrl-C, and the exit code says so
     # What waits until the results are on disk, such as the removal of a training's state: called in this order with the

@@ -17,6 +17,7 @@ from runners.sampling.guess import Guess, GuessChoice
 class SamplerConfig(ModelChoice, RunConfig):
     """Which model, how many samples, what is given of them, and the solvers that are compared."""
 
+    shares_devices: ClassVar[bool] = True
     successors: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("dataset", "data_dir"), "known_pixels, where images are completed; samplers read no others")
     }

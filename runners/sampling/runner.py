@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, ClassVar
 
 from runners.config.models import resolved
@@ -9,6 +10,7 @@ from runners.config.schema import RunConfig
 from runners.config.solvers import fit_entries, labels
 from runners.experiment import RunContext
 from runners.measure.comparison import compare_solvers
+from runners.measure.devices import Devices
 from runners.report.report import Report
 from runners.sampling.config import SamplerConfig, WaveNetSamplerConfig
 from runners.sampling.guess import guessed
@@ -29,7 +31,9 @@ class SamplerRunner:
         """Load the model and bind the noise; everything that can be refused is refused here."""
         self.context = context
         self.subject = self.bind(config, context, self.insists_on(config))
-        self.system = guessed(self.subject.system, config.guess, self.subject.grid)
+        self.devices = Devices.for_system(config.mesh, self.subject.system)
+        self.plain = self.devices.divide(self.subject.system)
+        self.system = guessed(self.plain, config.guess, self.subject.grid)
         self.config = config.model_copy(update={"solvers": fit_entries(config.solvers, self.system)})
 
     @classmethod
@@ -53,11 +57,12 @@ class SamplerRunner:
             time_limit_s=config.time_limit_s,
             trace=config.trace,
             console=self.context.console,
-            without_guesses=None if config.guess.is_default else subject.system,
+            without_guesses=None if config.guess.is_default else self.plain,
         )
         title = f"{self.context.name}: {subject.words}"
         record = {**resolved(config, subject.checkpoint), "head": dict(subject.head)}
-        return sampling_report(title, record, comparison, subject.present(comparison, title))
+        report = sampling_report(title, record, comparison, subject.present(comparison, title))
+        return dataclasses.replace(report, mesh=self.devices.record)
 
 
 class MADESamplerRunner(SamplerRunner):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
@@ -11,12 +12,15 @@ from runners.config.solvers import SolverList, fit_entries, labels
 from runners.config.systems import make_system, with_defaults
 from runners.experiment import RunContext
 from runners.measure.comparison import Comparison, compare_solvers
+from runners.measure.devices import Devices
 from runners.report.report import Report
 from runners.system.report import system_report
 
 
 class SystemConfig(RunConfig):
     """Which equations, and the solvers that are compared on them."""
+
+    shares_devices: ClassVar[bool] = True
 
     # {name: lorenz63, ...options}, one of models.PROBLEMS; or {path: my_system.py, name: make_system, ...options}: a
     # function or a class in a file beside the config, which is called with the options, and with the seed where it
@@ -38,7 +42,9 @@ class SystemRunner:
     def __init__(self, config: SystemConfig, context: RunContext) -> None:
         """Make the system; everything that can be refused is refused here."""
         self.context = context
-        self.system = make_system(config.system, config.seed)
+        system = make_system(config.system, config.seed)
+        self.devices = Devices.for_system(config.mesh, system)
+        self.system = self.devices.divide(system)
         self.config = config.model_copy(update={"solvers": fit_entries(config.solvers, self.system)})
 
     @classmethod
@@ -57,7 +63,7 @@ class SystemRunner:
             trace=config.trace,
             console=self.context.console,
         )
-        return self.report(comparison)
+        return dataclasses.replace(self.report(comparison), mesh=self.devices.record)
 
     def report(self, comparison: Comparison) -> Report:
         """What was found, with the solution."""

@@ -25,6 +25,7 @@ _OF_TEXT = ("name", "file", "held_out")  # the keys of data that is text
 class TrainConfig(RunConfig):
     """A training: its model, its optimizer, and where its weights go. A task's config adds the ``data``."""
 
+    shares_devices: ClassVar[bool] = True
     trains: ClassVar[Mapping[str, str]]  # the table of models.MODELS that ``model`` is in
     refusals: ClassVar[Mapping[str, str]] = {
         "checkpoint": "weights to begin with are named by init; a run that was stopped goes on from its state_dir"

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runners.experiment import RunFailure
+from runners.measure.processes import agreed
 from runners.training.preview import Preview, TrainProgress
-from runners.training.store import Snapshot, StateStore
+from runners.training.shared import SharedStore
+from runners.training.store import Snapshot
 from runners.training.trainer import Trainer, TrainState
 
 _SLICE_S = 0.5  # how long the bar stands still and Ctrl-C waits
@@ -23,7 +25,7 @@ class TrainLoop:
     """One run from its first step, or from where it was left, to its last."""
 
     trainer: Trainer
-    store: StateStore
+    store: SharedStore
     progress: TrainProgress
     preview: Preview
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -51,7 +53,7 @@ class TrainLoop:
                         f"the loss or its gradient is not finite at step {step} of {trainer.num_steps}; lower "
                         f"learning_rate ({config.learning_rate}) or grad_clip ({config.grad_clip})"
                     )
-                steps_a_slice = _next_slice(steps_a_slice, done, time.monotonic() - slice_began)
+                steps_a_slice = _next_slice(steps_a_slice, done, agreed(time.monotonic() - slice_began))
                 due = self._evaluation_due(step)
                 if due:
                     self._evaluate(state, before_s + time.monotonic() - began)
@@ -59,7 +61,7 @@ class TrainLoop:
                 self.progress.at(step, self.history)
                 if due and not pressed.is_set():
                     self.preview.show(state.averaged, self.history)
-                save = time.monotonic() - saved >= config.save_every_s
+                save = agreed(time.monotonic() - saved) >= config.save_every_s
                 if save or pressed.is_set() or step == trainer.num_steps:
                     self.preview.keep_best()  # first: a state's best weights are on the disk when the state is
                     self.store.save(Snapshot(state, self.history, before_s + time.monotonic() - began))
@@ -77,7 +79,7 @@ class TrainLoop:
             return fresh, 0.0
         self.history = list(snapshot.history)
         self.progress.say(f"resuming from step {int(snapshot.state.step)} of {self.trainer.num_steps}")
-        return snapshot.state, snapshot.elapsed_s
+        return self.trainer.placed(snapshot.state), snapshot.elapsed_s
 
     def _evaluation_due(self, step: int) -> bool:
         """Whether the steps done end an epoch that is evaluated."""

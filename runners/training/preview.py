@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from models.weights.native import save_checkpoint
+from runners.measure.processes import is_first
 from runners.report.console import LiveProgress
 from runners.report.units import format_duration
 from runners.training.task import TrainTask
@@ -63,7 +64,8 @@ class Preview:
 
     def clear(self) -> None:
         """Forget what an earlier run has left."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if is_first():
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def note(self, averaged: Weights, history: Sequence[Mapping[str, Any]]) -> None:
         """Take the averaged weights after the last epoch of ``history``."""
@@ -73,7 +75,7 @@ class Preview:
     def show(self, averaged: Weights, history: Sequence[Mapping[str, Any]]) -> None:
         """Write the latest weights and what the model makes with them, if it is the turn of the last epoch."""
         epoch, before = history[-1]["epoch"], history[-2]["epoch"] if len(history) > 1 else 0
-        if not self._every or epoch // self._every == before // self._every:
+        if not self._every or not is_first() or epoch // self._every == before // self._every:
             return
         self._save(LATEST, averaged, history[-1])
         for artifact in self._trainer.output(averaged, f"_{epoch:04d}").artifacts:
@@ -81,7 +83,7 @@ class Preview:
 
     def keep_best(self) -> None:
         """Write the best weights, if better ones have come."""
-        if self._best is not None:
+        if self._best is not None and is_first():
             self._save(BEST, *self._best)
             self._best = None
 

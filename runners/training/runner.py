@@ -20,7 +20,7 @@ from runners.training.config import AudioConfig, ClassifierConfig, LikelihoodCon
 from runners.training.loop import TrainLoop
 from runners.training.preview import BEST, Preview, TrainProgress
 from runners.training.report import WEIGHTS, training_report
-from runners.training.store import StateStore
+from runners.training.shared import SharedStore
 from runners.training.task import TrainTask
 from runners.training.tasks.audio import AudioTask
 from runners.training.tasks.classifier import ClassifierTask
@@ -50,7 +50,7 @@ class TrainRunner:
         folder = user_path(config.state_dir) if config.state_dir else RUNS / context.name
         if folder.resolve().is_relative_to(context.out.resolve()):
             raise UsageError(f"state_dir {folder} lies in the results folder, which is replaced; choose another")
-        self.store = StateStore(folder, config.identity(), context.console)
+        self.store = SharedStore(folder, config.identity(), context.console)
 
     @classmethod
     def to_check(cls, config: TrainConfig, context: RunContext) -> tuple[str, Any]:
@@ -78,7 +78,9 @@ class TrainRunner:
         shipping = []
         if config.checkpoint_name is not None:
             shipping = [partial(ship_checkpoint, config.checkpoint_name, context, _training(config))]
-        return dataclasses.replace(report, afterwards=[*shipping, lambda place: self.store.remove()])
+        return dataclasses.replace(
+            report, mesh=trainer.devices.record, afterwards=[*shipping, lambda place: self.store.remove()]
+        )
 
 
 class TrainClassifierRunner(TrainRunner):

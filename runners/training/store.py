@@ -18,6 +18,7 @@ from rich.console import Console
 from common.files import write_atomically
 from common.reading import reading
 from runners.config.schema import UsageError
+from runners.measure.processes import several
 from runners.training.trainer import TrainState
 
 _CONFIG = "config.json"
@@ -49,9 +50,17 @@ class StateStore:
             raise UsageError(f"state_dir {folder} is a file; expected a folder, or a path where one can be made")
         self._lock = _locked(self.folder)
         write_atomically(self.folder / _CONFIG, json.dumps(config, indent=2).encode())
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=LatestN(2), cleanup_tmp_directories=True, enable_async_checkpointing=False
+        # It does not wait for other processes, which have no part in this.
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=0, active_processes={0}, barrier_sync_key_prefix="first"
         )
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=LatestN(2),
+            cleanup_tmp_directories=True,
+            enable_async_checkpointing=False,
+            **({"multiprocessing_options": alone, "create": False} if several() else {}),
+        )
+        states.mkdir(parents=True, exist_ok=True)
         self._manager = ocp.CheckpointManager(states, options=options)
 
     def restore(self, like: TrainState) -> Snapshot | None:

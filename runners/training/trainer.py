@@ -10,7 +10,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from runners.config.schema import UsageError
 from runners.experiment import RunFailure
+from runners.measure.devices import Devices, on_one_device
 from runners.training.config import TrainConfig
 from runners.training.task import ModelOutput, TrainTask
 
@@ -81,13 +82,15 @@ class Trainer:
         self._optimizer = _optimizer(config, self.steps_per_epoch * config.epochs)
         keys = jax.random.split(jax.random.key(config.seed), 4)
         self._noise_key, self._order_key, self._eval_key, self._output_key = keys
-        self._advance = jax.jit(self._step)
+        self.devices = Devices.for_batch(config.mesh, task.batch_size)
+        self._advance = self.devices.replicating(self._step)
+        self._examples, self._everywhere = self.devices.whole((task.train, self._fixed))
         self._order = jax.jit(lambda epoch: task.order(jax.random.fold_in(self._order_key, epoch)))
         self._begin_epoch = jax.jit(lambda model: task.begin_epoch(model))
 
     def start(self) -> TrainState:
         """The state before the first step."""
-        return TrainState(
+        first = TrainState(
             params=self._first.params,
             ema=self._first.params,
             statistics=self._first.statistics,
@@ -97,17 +100,23 @@ class Trainer:
             loss_sum=jnp.float32(0.0),
             finite=jnp.bool_(True),
         )
+        return self.placed(first)
+
+    def placed(self, state: TrainState) -> TrainState:
+        """A state with all of it on every device that takes part."""
+        return cast(TrainState, self.devices.whole(state))
 
     def advance(self, state: TrainState, until: int) -> TrainState:
         """Take steps until ``until`` are done, which must lie in the epoch of the next step, or one is not finite."""
         # A loop of calls and not a compiled one: in the latter, on a CPU, the gradients of convolutions take nine times
         # as long.
         step = int(state.step)
-        order = self._order(step // self.steps_per_epoch)
+        order = self.devices.whole(self._order(step // self.steps_per_epoch))
         if step % self.steps_per_epoch == 0:
-            state = dataclasses.replace(state, carry=self._begin_epoch(self.model(state.weights)))
+            carry = self._begin_epoch(self.model(state.weights))
+            state = dataclasses.replace(state, carry=self.devices.whole(carry))
         while step < until and state.finite:
-            state = self._advance(state, self._fixed, self.task.train, order)
+            state = self._advance(state, self._everywhere, self._examples, order)
             step += 1
         return state
 
@@ -127,14 +136,15 @@ class Trainer:
         return self.task.output(self.model(weights), self._output_key, suffix)
 
     def model(self, weights: Weights) -> Any:
-        """The module with these weights, in evaluation mode."""
-        return nnx.merge(self._eval_def, *weights, self._fixed)
+        """The module with these weights, in evaluation mode, on one device."""
+        return nnx.merge(self._eval_def, *on_one_device(weights), self._fixed)
 
     def _step(self, state: TrainState, fixed: Any, examples: Any, order: Int[Array, " N"]) -> TrainState:
         place, size = state.step % self.steps_per_epoch, self.task.batch_size
         augment_key, loss_key = jax.random.split(jax.random.fold_in(self._noise_key, state.step))
         rows = lax.dynamic_slice_in_dim(order, place * size, size)
-        batch = self.task.augmented(jax.tree.map(lambda a: a[rows], examples), augment_key)
+        batch = self.devices.by_sample(jax.tree.map(lambda a: a[rows], examples))
+        batch = self.task.augmented(batch, augment_key)
 
         def mean_loss(params: Any) -> tuple[Float[Array, ""], tuple[Any, Any]]:
             model = nnx.merge(self._train_def, params, state.statistics, fixed, copy=True)

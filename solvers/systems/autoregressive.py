@@ -9,14 +9,17 @@ With the noise fixed, ancestral sampling x_t ~ p(x_t | x_0 .. x_{t-1}) becomes t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Int
 
+from ..system import BATCH, EQUATIONS, Undivided
 from ..trees.blocks import Start, take_block
 from ..trees.pytree import pytree
 
@@ -178,6 +181,22 @@ class AutoregressiveSystem:
             return values, cache
         cache, values = lax.scan(stretch, cache, start + length * jnp.arange(size // length))
         return values.reshape(size, *values.shape[2:]), cache
+
+    @property
+    def undivided(self) -> Mapping[str, str]:
+        """The axes that the network does not let devices share; see Undivided."""
+        return self.network.undivided if isinstance(self.network, Undivided) else {}
+
+    def partition_specs(self) -> AutoregressiveSystem:
+        """Weights are whole on every device, noise and given values divided like the state; see DivisibleSystem."""
+        like_state: Any = PartitionSpec(EQUATIONS, BATCH)
+        whole: Any = PartitionSpec()
+        return AutoregressiveSystem(
+            jax.tree.map(lambda leaf: whole, self.network),
+            self.head,
+            jax.tree.map(lambda leaf: like_state, self.noise),
+            None if self.known is None else Known(like_state, whole),
+        )
 
     def _values(self, params: Any, noise: Noise, start: Start) -> Array:
         """The values of the equations from ``start`` on whose parameters and noise these are."""

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from ..equations import batch_size, by_equation, check_layout, isolated, prefix_mask, select
+from ..trees.meshes import on_auto_axes
 from ..trees.pytree import pytree
 
 X = TypeVar("X")
@@ -71,14 +72,19 @@ def from_function(f: Callable[..., X], like: X, *args: Any, check: bool = True) 
     f, args = _hoisted(f, like, args)
     system = FunctionSystem(f, like, args)
     check_layout(like, system.num_equations)
-    out = jax.eval_shape(f, like, *args)
+    out = jax.eval_shape(f, *_shapes((like, *args)))
     expected, found = jax.tree.map(_signature, like), jax.tree.map(_signature, out)
     if expected != found:
         raise ValueError(f"F(x) must be laid out as x: expected {expected}, found {found}")
     traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((like, args)))
     if check and not traced:
-        _check_triangular(system)
+        on_auto_axes(_check_triangular, system)
     return system
+
+
+def _shapes(arrays: Any) -> Any:
+    """Arrays as shapes alone: whatever mesh they lie on is the solve's business, which takes its axes for Auto ones."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), arrays)
 
 
 def _hoisted(f: Callable[..., X], like: X, args: tuple[Any, ...]) -> tuple[Callable[..., X], tuple[Any, ...]]:
@@ -99,7 +105,7 @@ def _hoisted(f: Callable[..., X], like: X, args: tuple[Any, ...]) -> tuple[Calla
 
 
 def _closes_over_traced(f: Callable[..., Any], like: Any, args: tuple[Any, ...]) -> bool:
-    return any(isinstance(constant, jax.core.Tracer) for constant in jax.make_jaxpr(f)(like, *args).consts)
+    return any(isinstance(constant, jax.core.Tracer) for constant in jax.make_jaxpr(f)(*_shapes((like, *args))).consts)
 
 
 def _differ(a: Array, b: Array) -> Bool[Array, "T B"]:

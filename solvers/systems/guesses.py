@@ -174,8 +174,12 @@ def with_first_guess(system: Any, first: Any) -> Any:
 
 
 def _over(kind: type, system: Any, added: Any) -> Any:
-    """An instance of ``kind`` around a system, with the system's other public members."""
-    names = sorted(name for name in dir(system) if not name.startswith("_") and name not in dir(kind))
+    """An instance of ``kind`` around a system, with the system's other public members.
+
+    Not with ``partition_specs``, which is about the arrays of the system alone.
+    """
+    own = {*dir(kind), "partition_specs"}
+    names = sorted(name for name in dir(system) if not name.startswith("_") and name not in own)
     return _with_members(kind, type(system).__name__, tuple(names))(system, added)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -38,6 +38,7 @@ class CellEntry(Keys):
 class ForwardRNNConfig(OrderOneConfig):
     """Cells at several lengths and one state size, and at several state sizes and one length."""
 
+    shares_devices: ClassVar[bool] = True
     cells: dict[str, CellEntry]  # by the name that tables and pictures give them
     num_inputs: Count = 2
     batch_size: Count = 4

@@ -12,6 +12,8 @@ from rich.console import Console
 from models.rnn.model import RNNConfig
 from models.rnn.problems import random_rnn
 from models.rnn.systems import ForwardRNN
+from runners.config.schema import MeshChoice
+from runners.measure.devices import Devices
 from runners.measure.order_one import OrderOneResult, measure_order_one
 from runners.rnn.forward.config import ForwardRNNConfig
 
@@ -35,6 +37,10 @@ class Experiment:
     def key(self) -> str:
         """What the names of its arrays in traces.npz begin with."""
         return f"{self.cell}/T{self.num_equations}/H{self.network.hidden_size}"
+
+    def devices(self, choice: MeshChoice | None) -> Devices:
+        """The devices that share it. Raises UsageError where they are not there, or do not divide it evenly."""
+        return Devices.for_batch(choice, self.batch_size, self.num_equations, {})
 
     def system(self, seed: int) -> ForwardRNN:
         """The equations: weights and normal inputs from the seed."""
@@ -67,5 +73,5 @@ class ForwardResult:
 
 def run_experiment(experiment: Experiment, config: ForwardRNNConfig, console: Console) -> ForwardResult:
     """Solve with every solver that is within the limits."""
-    system, entries = experiment.system(config.seed), config.entries(experiment.cell)
-    return ForwardResult(experiment, measure_order_one(system, entries, config, console))
+    system = experiment.devices(config.mesh).divide(experiment.system(config.seed))
+    return ForwardResult(experiment, measure_order_one(system, config.entries(experiment.cell), config, console))

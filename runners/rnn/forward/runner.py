@@ -6,6 +6,7 @@ dynamics are chaotic, and no solver is blamed for what it does there: that is th
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, ClassVar
 
 from common.options import build_options
@@ -29,6 +30,7 @@ class ForwardRNNRunner:
         """State every experiment; everything that can be refused is refused here."""
         self.config, self.context = config, context
         self.experiments = [self._experiment(cell, *point) for cell in config.cells for point in config.points(cell)]
+        self.devices = [each.devices(config.mesh) for each in self.experiments]
         self._check_solvers()
 
     def run(self) -> Report:
@@ -40,7 +42,7 @@ class ForwardRNNRunner:
                 if results[-1].measured.comparison.interrupted:
                     raise KeyboardInterrupt
         report = forward_report(self.context.name, self.config, results)
-        return run.told(report)
+        return dataclasses.replace(run.told(report), mesh=self.devices[0].record)
 
     def _check_solvers(self) -> None:
         """Raise UsageError for a solver that goes with no cell's smallest system; it is left out of larger ones."""

@@ -1,0 +1,241 @@
+"""What more devices save and cost, from compiled programs: python -m benchmarks.scaling.
+
+Strong scaling divides one problem among 1, 2, 4 and 8 devices; weak scaling gives each device an eighth of it. Nothing
+is run: the memory of a device, the collectives of a step and the bytes that they move are facts of the programs, for
+virtual CPU devices and, where JAX's CUDA wheels are installed (no GPU is needed), for H100s. Two cores cannot show the
+time of eight devices; for H100s a time is modelled from the data sheet, and called a model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.experimental import topologies
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from benchmarks.limits import FOLDER, Limit
+from common.files import write_atomically
+from models.made.model import MADE, MADEConfig
+from models.rnn.model import RNN, RNNConfig
+from models.rnn.systems import ForwardRNN
+from models.wavenet.model import WaveNet, WaveNetConfig
+from runners.measure.devices import Layout, partition_specs
+from runners.report.environment import describe_environment
+from solvers import GSJacobi, Jacobi, Newton, Solver, advance, start
+from solvers.systems.autoregressive import AutoregressiveSystem
+
+# XLA reads them when the first device is asked for. Without a GPU nothing can be tried out on it.
+FLAGS = "--xla_force_host_platform_device_count=8 --xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"
+COUNTS = (1, 2, 4, 8)
+BATCH, LENGTH = 256, 4096  # samples and equations of the problem that is divided
+COLLECTIVES = ("all-reduce", "all-gather", "collective-permute", "all-to-all", "reduce-scatter")
+WIDTHS = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8, "f64": 8}
+# NVIDIA's data sheet of the H100 SXM; the last two are round numbers for what starting something takes.
+MEMORY_B_S, FLOPS_S, NVLINK_B_S, COLLECTIVE_S, KERNEL_S = 3.35e12, 67e12, 450e9, 10e-6, 2e-6
+# What the compiler asks about a GPU that is not there, from the same sheet.
+H100 = """
+gpu_device_info {
+  threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152 shared_memory_per_core: 233472
+  threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128 block_dim_limit_x: 2147483647
+  block_dim_limit_y: 65535 block_dim_limit_z: 65535 memory_bandwidth: 3352320000000 l2_cache_size: 52428800
+  clock_rate_ghz: 1.98 device_memory_size: 84942979072 shared_memory_per_block_optin: 232448
+  cuda_compute_capability { major: 9 } registers_per_core_limit: 65536 registers_per_block_limit: 65536
+  driver_version: "13.0.0" runtime_version: "13.0.0" compile_time_toolkit_version: "13.0.0"
+}
+platform_name: "CUDA" dnn_version_info { major: 9 minor: 10 } runtime_version { major: 13 minor: 0 patch: 0 }
+device_description_str: "NVIDIA H100 80GB HBM3"
+"""
+
+
+class Case(NamedTuple):
+    """A solver on equations of any length and batch."""
+
+    make: Callable[[int, int], Any]  # (T, batch)
+    solver: Solver
+    length: int = LENGTH
+    batch: int = BATCH
+
+
+class Program(NamedTuple):
+    """A step of a solve on some devices, compiled."""
+
+    devices: int
+    memory_bytes: int  # of a device: arguments, results and temporaries, weights left out
+    collectives: int  # in the loop over steps
+    collective_bytes: int  # that a device has of their results
+    modelled_step_s: float | None  # of an H100; None where the program is not for one
+
+
+def made(length: int, batch: int) -> AutoregressiveSystem:
+    """A MADE of one hidden layer of 512 units."""
+    model = MADE(MADEConfig(length, (512,)), rngs=nnx.Rngs(0))
+    return AutoregressiveSystem(model.fold(), model.head, model.draw_noise(jax.random.key(0), batch))
+
+
+def wavenet(length: int, batch: int) -> AutoregressiveSystem:
+    """A WaveNet of ten layers, whose dilations reach 512 samples."""
+    model = WaveNet(WaveNetConfig(dilations=tuple(2**i for i in range(10)), num_hidden=32), rngs=nnx.Rngs(0))
+    noise = model.draw_noise(jax.random.key(0), length, batch)
+    return AutoregressiveSystem(model.fold(length), model.head, noise)
+
+
+def gru(length: int, batch: int) -> ForwardRNN:
+    """A GRU of eight units."""
+    cell = RNN(RNNConfig("gru", 2, 8), rngs=nnx.Rngs(0)).fold().cell
+    return ForwardRNN.of(cell, jax.random.normal(jax.random.key(0), (length, batch, 2)))
+
+
+CASES = {
+    "made, jacobi": Case(made, Jacobi(), length=1024),
+    "made, gs_jacobi": Case(made, GSJacobi(128), length=1024),
+    "wavenet, jacobi": Case(wavenet, Jacobi(), batch=8),
+    "gru, jacobi": Case(gru, Jacobi(), batch=32),
+    "gru, newton": Case(gru, Newton(), batch=32),
+}
+
+
+def lowered_step(system: Any, solver: Solver, mesh: Mesh | None) -> Any:
+    """The program that takes steps, to be compiled for a mesh whose devices need not be there."""
+    if mesh is not None:
+        system = jax.tree.map(
+            lambda leaf, spec: _shape(leaf, NamedSharding(mesh, spec)), system, partition_specs(system)
+        )
+    layout = Layout.of(system)
+    whole = None if mesh is None else NamedSharding(mesh, PartitionSpec())
+    progress = jax.tree.map(
+        lambda leaf: _shape(leaf, layout.sharding(leaf.shape) or whole),
+        jax.eval_shape(lambda s: start(s, solver), system),
+    )
+    layouts = jax.tree.map(lambda leaf: leaf.sharding, progress)
+    step = jax.jit(lambda s, p, until: advance(s, solver, p, until), out_shardings=layouts)
+    return step.lower(system, progress, _shape(np.int32(0), whole))
+
+
+def _shape(leaf: Any, sharding: NamedSharding | None) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf), sharding=sharding)
+
+
+def measured(system: Any, solver: Solver, mesh: Mesh | None, gpu: bool) -> Program:
+    """The figures of a step's program."""
+    compiled = lowered_step(system, solver, mesh).compile()
+    memory, text = compiled.memory_analysis(), compiled.as_text()
+    weights = system.network if isinstance(system, AutoregressiveSystem) else system.cell
+    whole = sum(jnp.asarray(leaf).nbytes for leaf in jax.tree.leaves(weights))
+    sizes = collective_bytes(text)
+    used = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+    count = 1 if mesh is None else mesh.size
+    flops = lowered_step(system, solver, None).cost_analysis()["flops"] / count if gpu else 0.0
+    modelled = _modelled(flops, used, text, sizes) if gpu else None
+    return Program(count, used - whole, len(sizes), sum(sizes), modelled)
+
+
+def collective_bytes(text: str) -> list[int]:
+    """The size of the result of every collective of a program, those before its loop left out."""
+    inside = re.sub(r"(?ms)^ENTRY .*?^\}", "", text)
+    found = re.findall(rf"= (.*?) (?:{'|'.join(COLLECTIVES)})(?:-start)?\(", inside)
+    return [_bytes(result) for result in found]
+
+
+def _bytes(result: str) -> int:
+    shapes = re.findall(r"(\w+)\[([\d,]*)\]", result)
+    return sum(WIDTHS.get(kind, 4) * int(np.prod([int(n) for n in sizes.split(",") if n])) for kind, sizes in shapes)
+
+
+def _modelled(flops: float, memory_bytes: int, text: str, sizes: list[int]) -> float:
+    """Seconds of a step on H100s: the slower of arithmetic and memory, the links, and what starting things takes.
+
+    Memory, weights included, is counted as read or written once, and all kernels of the program's text as started.
+    """
+    kernels = len(re.findall(r" = \S.* (?:fusion|custom-call|copy|reduce|dot|sort|scatter|gather)\(", text))
+    work = max(flops / FLOPS_S, memory_bytes / MEMORY_B_S)
+    return float(work + kernels * KERNEL_S + len(sizes) * COLLECTIVE_S + 2 * sum(sizes) / NVLINK_B_S)
+
+
+def mesh_of(devices: Any, axis: str, count: int) -> Mesh:
+    """The first devices in a row."""
+    shape = (count, 1) if axis == "batch" else (1, count)
+    grid = np.asarray(devices)[:count].reshape(shape)
+    return Mesh(grid, ("batch", "equations"), axis_types=(AxisType.Auto, AxisType.Auto))
+
+
+def gpu_devices(count: int) -> Any:
+    """H100s as the compiler sees them; None where the CUDA wheels are missing."""
+    try:
+        found = topologies.get_topology_desc(platform="cuda", target_config=H100, topology=f"1x1x{count}")
+    except (RuntimeError, ValueError, NotImplementedError):
+        return None
+    return found.devices
+
+
+def table(gpu: bool) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """By case, and by axis and kind of scaling, the programs for 1, 2, 4 and 8 devices."""
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for name, case in CASES.items():
+        for axis in ("batch", "equations"):
+            for kind in ("strong", "weak"):
+                rows = []
+                for count in COUNTS:
+                    less = 1 if kind == "strong" else COUNTS[-1] // count
+                    length = case.length // (less if axis == "equations" else 1)
+                    batch = case.batch // (less if axis == "batch" else 1)
+                    devices = gpu_devices(count) if gpu else jax.devices()
+                    mesh = mesh_of(devices, axis, count) if gpu or count > 1 else None
+                    rows.append(measured(case.make(length, batch), case.solver, mesh, gpu)._asdict())
+                found.setdefault(name, {})[f"{axis}, {kind}"] = rows
+                said = [f"{row['memory_bytes'] / 2**20:.2f} MiB, {row['collectives']} collectives" for row in rows]
+                print(f"{name}, {axis}, {kind}: {'; '.join(said)}", flush=True)
+    return found
+
+
+def limits(found: dict[str, dict[str, list[dict[str, Any]]]]) -> list[Limit]:
+    """The figures that this benchmark is held against."""
+    held = []
+    # Not MADE's over the equations, of which every device has all hidden units.
+    for name, axis in (("made", "batch"), ("wavenet", "equations"), ("gru", "batch"), ("gru", "equations")):
+        one, *_, eight = found[f"{name}, jacobi"][f"{axis}, strong"]
+        ratio = eight["memory_bytes"] / one["memory_bytes"]
+        held.append(Limit(f"memory of a device of 8 in that of one, {name}, jacobi, {axis}", ratio, 1 / 6))
+    for axis, most in (("batch", 2), ("equations", 4)):
+        eight = found["made, jacobi"][f"{axis}, strong"][-1]
+        held.append(Limit(f"collectives a Jacobi step, MADE, {axis}", eight["collectives"], most))
+    counts = {row["collectives"] for row in found["made, jacobi"]["equations, weak"][1:]}
+    held.append(Limit("distinct numbers of collectives, T from 256 to 1024", len(counts), 1))
+    return held
+
+
+def main() -> int:
+    """Compile, print, save; returns 1 where a limit is missed."""
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
+    cpu = table(gpu=False)
+    held = limits(cpu)
+    gpus: Any = None
+    if gpu_devices(1) is None:
+        print("H100s are left out: JAX's CUDA wheels are not installed (requirements-gpu.txt)")
+    else:
+        jax.default_backend = lambda: "gpu"  # code that asks is told what it is compiled for
+        gpus = table(gpu=True)
+    for limit in held:
+        print(f"{limit.what}: {limit.ratio:.3g} (limit {limit.bound:.3g}): {'met' if limit.met else 'MISSED'}")
+    record = {
+        **describe_environment(),
+        "batch": {name: case.batch for name, case in CASES.items()},
+        "num_equations": {name: case.length for name, case in CASES.items()},
+        "limits": {each.what: {"ratio": each.ratio, "limit": each.bound, "met": each.met} for each in held},
+        "virtual_cpu": cpu,
+        "h100_compiled_and_modelled": gpus,
+    }
+    write_atomically(FOLDER / "scaling.json", (json.dumps(record, indent=1) + "\n").encode())
+    return 0 if all(limit.met for limit in held) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
