@@ -22,14 +22,17 @@ class Difference(NamedTuple):
     relative: Float[Array, "T B"]  # |y_t - x_t| / max(1, |x_0|, ..., |x_t|); infinite where integers differ
 
 
-def batch_size(x: PyTree[Array]) -> int:
-    """The number of samples in a state."""
+def batch_size(x: PyTree[Any]) -> int:
+    """The number of samples in a state, or in the shapes of one."""
     leaf = jax.tree.leaves(x)[0]
     return int(leaf.shape[1]) if leaf.ndim > 1 else 1
 
 
-def is_segmented(x: PyTree[Array], num_equations: int) -> bool:
-    """Whether the leaves are consecutive segments of the equations rather than components of all of them."""
+def is_segmented(x: PyTree[Any], num_equations: int) -> bool:
+    """Whether the leaves are consecutive segments of the equations rather than components of all of them.
+
+    ``x`` is a state, or the shapes of one.
+    """
     return any(leaf.shape[0] != num_equations for leaf in jax.tree.leaves(x))
 
 

@@ -12,8 +12,8 @@ from jaxtyping import Array, Float
 
 
 def matmul(x: Float[Array, "*S C"], kernel: Float[Array, "C F"]) -> Float[Array, "*S F"]:
-    """The product x @ kernel as a two-dimensional one."""
-    return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
+    """The product x @ kernel over the last axis."""
+    return x @ kernel
 
 
 def correlate(

@@ -81,7 +81,7 @@ MISTAKES = [
         "c.yml: unknown config key in mesh 'bach'; did you mean 'batch'? valid: batch, equations",
         mesh={"bach": 2},
     ),
-    sampling("mesh_zero", re.compile("c.yml: mesh.batch: .*"), mesh={"batch": 0}),
+    sampling("mesh_zero", "c.yml: mesh.batch should be at least 1, not 0", mesh={"batch": 0}),
     sampling(
         "mesh_too_many",
         f"mesh: batch 64 times equations 1 is 64 devices, JAX finds {jax.device_count()}; try {{batch: 1}}",
