@@ -82,8 +82,7 @@ class RunConfig(Keys):
     def _check_mesh(cls, value: MeshChoice | None) -> MeshChoice | None:
         if value is not None and not cls.shares_devices and value != MeshChoice():
             raise ValueError(
-                "this experiment runs on one device; samplers, SystemRunner, ForwardRNNRunner and trainings share "
-                "several; leave mesh out"
+                "this experiment runs on one device, as it makes one sample after the other; leave mesh out"
             )
         return value
 

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from runners.config.solvers import SolverEntry
+from runners.measure.processes import gathered
 from runners.measure.timing import CompiledSolve, Slice, follow
 from solvers import Status
 from solvers.equations import compare
@@ -159,15 +160,15 @@ def _follow_one(compiled: CompiledSolve) -> Followed:
 
     def observe(piece: Slice) -> tuple[int, np.ndarray, np.ndarray]:
         nonlocal x  # the state before
-        logits, difference = _observe(system, piece.progress.x, x)
+        logits, difference = gathered(_observe(system, piece.progress.x, x))
         x = piece.progress.x
         return int(piece.progress.num_steps), np.asarray(logits), np.asarray(difference)
 
-    logits, difference = _observe(system, x, x)
+    logits, difference = gathered(_observe(system, x, x))
     guess = (0, np.asarray(logits), np.full(difference.shape, np.inf, np.float32))
     followed = follow(compiled, observe, every=1)
     num_steps, all_logits, differences = (np.array(column) for column in zip(guess, *followed.seen, strict=True))
-    converged = np.asarray(followed.solution.stats.steps_to_convergence)
+    converged = np.asarray(gathered(followed.solution.stats.steps_to_convergence))
     last = np.where(converged < 0, len(num_steps) - 1, np.searchsorted(num_steps, converged))
     by_image = np.tile(num_steps[:, None], (1, len(last)))
     return Followed(Answers(by_image, all_logits, last), differences, followed.solution.outcome)

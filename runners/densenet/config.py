@@ -36,6 +36,7 @@ class EarlyExit(Keys):
 class DenseNetRunnerConfig(RunConfig, ModelChoice):
     """Which network, which images, and how its layers are solved for."""
 
+    shares_devices: ClassVar[bool] = True
     ways: ClassVar[tuple[str, ...]] = ("model", "checkpoint", "published")
 
     # A name in the registry of downloads: these weights where they are downloaded. Otherwise, and where there is no

@@ -17,6 +17,7 @@ from models.densenet.block import side_by_side
 from models.densenet.model import DenseNet
 from models.densenet.systems import DenseNetSystem
 from runners.config.solvers import SolverEntry
+from runners.measure.processes import gathered
 from runners.measure.timing import Times, time_call
 
 _REPEATS, _TIME_S = 20, 30.0
@@ -74,8 +75,8 @@ def _layers(model: DenseNet, system: DenseNetSystem, x: Any) -> Iterator[tuple[A
     for index, (layers, values) in enumerate(zip(model.blocks, x, strict=True)):
         if index:
             inputs = following(index - 1, inputs, x[index - 1])
-        before = np.asarray(inputs.features)
-        features = np.concatenate([before, np.asarray(side_by_side(values))], axis=-1)
+        before, after = (np.asarray(a) for a in gathered((inputs.features, side_by_side(values))))
+        features = np.concatenate([before, after], axis=-1)
         for i, layer in enumerate(layers):
             yield layer, features[..., : before.shape[-1] + i * model.config.growth_rate]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import ClassVar
 
 import jax
@@ -22,7 +23,9 @@ from runners.densenet.layers import time_layers
 from runners.densenet.report import densenet_report
 from runners.experiment import RunContext
 from runners.measure.comparison import Comparison, compare_solvers
+from runners.measure.devices import Devices
 from runners.measure.interrupt import KeepingDone
+from runners.measure.processes import gathered
 from runners.measure.timing import time_calls
 from runners.report.report import Report
 from solvers import Status
@@ -44,11 +47,14 @@ class DenseNetRunner:
         self.classifier = load_classifier(config)
         self.model = self.classifier.checkpoint.model
         self.pictures = load_pictures(shape=self.model.image_shape, count=config.num_images, **config.data.model_dump())
-        self.network: DenseNetNetwork = self.model.fold()
+        network: DenseNetNetwork = self.model.fold()
         inputs = self.model.from_images(jnp.asarray(self.pictures.images))
-        self.batches = _batches(np.asarray(inputs), config.batch_size)
+        batches = _batches(np.asarray(inputs), config.batch_size)
         self._begin = jax.jit(_begin)
-        entries = fit_entries(config.solvers, self._system(self.batches[0]))
+        system = DenseNetSystem(network, self._begin(network, batches[0]))
+        self.devices = Devices.for_system(config.mesh, system)
+        self.network, self.batches = self.devices.whole(network), [self.devices.samples(batch) for batch in batches]
+        entries = fit_entries(config.solvers, system)
         self.config = config.model_copy(update={"solvers": entries})
         self.entries = dict(zip(labels(entries), entries, strict=True))
 
@@ -61,7 +67,7 @@ class DenseNetRunner:
         self.context.say(f"{self.classifier.description}; {self.pictures.source}")
         first, system = self.batches[0], self._system(self.batches[0])
         call, readout = jax.jit(lambda network, x: network(x)), jax.jit(lambda system, x: system.readout(x))
-        exact = np.concatenate([call(self.network, batch) for batch in self.batches])[: config.num_images]
+        exact = np.concatenate([gathered(call(self.network, batch)) for batch in self.batches])[: config.num_images]
         sequential_s = time_calls(lambda: call(self.network, first), config.repeats)
         # Times do not depend on values; after the comparison, Ctrl-C in here would lose its rows.
         self.context.say("timing every layer by itself ...")
@@ -84,7 +90,7 @@ class DenseNetRunner:
         )
         findings = find(measured, self.classifier, self.pictures, config.early_exit.k)
         report = densenet_report(self.context.name, resolved(config, self.classifier.checkpoint), findings)
-        return run.told(report)
+        return dataclasses.replace(run.told(report), mesh=self.devices.record)
 
     def _compare(self, system: DenseNetSystem) -> Comparison:
         """The standard comparison, on the first batch."""
@@ -107,8 +113,8 @@ class DenseNetRunner:
             systems = (self._system(batch) for batch in self.batches)
             followed[label] = follow_answers(entry, systems, self.config.num_images)
 
-    def _system(self, batch: Float[np.ndarray, "B H W C"]) -> DenseNetSystem:
-        return DenseNetSystem(self.network, self._begin(self.network, batch))
+    def _system(self, batch: Float[Array, "B H W C"] | Float[np.ndarray, "B H W C"]) -> DenseNetSystem:
+        return self.devices.divide(DenseNetSystem(self.network, self._begin(self.network, batch)))
 
 
 def _begin(network: DenseNetNetwork, images: Float[Array, "B H W C"]) -> BlockInput:

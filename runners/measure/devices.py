@@ -99,15 +99,24 @@ class Devices:
         """Arrays that every device has all of."""
         return tree if self.mesh is None else jax.tree.map(lambda leaf: self._put(leaf, PartitionSpec()), tree)
 
+    def samples(self, tree: Any) -> Any:
+        """Arrays whose leading axis, that of samples, is divided."""
+        return tree if self.mesh is None else jax.tree.map(lambda leaf: self._put(leaf, PartitionSpec(BATCH)), tree)
+
     def by_sample(self, tree: Any) -> Any:
         """Traced arrays whose leading axis, that of samples, is divided."""
-        if self.mesh is None:
-            return tree
-        return lax.with_sharding_constraint(tree, NamedSharding(self.mesh, PartitionSpec(BATCH)))
+        return self._constrained(tree, PartitionSpec(BATCH))
+
+    def by_equation(self, tree: Any) -> Any:
+        """Traced arrays that are laid out as a state is, with the axes of equations and samples divided."""
+        return self._constrained(tree, PartitionSpec(EQUATIONS, BATCH))
 
     def replicating(self, function: Callable[..., Any]) -> Any:
         """The function compiled, its results whole on every device."""
         return jax.jit(function, out_shardings=None if self.mesh is None else NamedSharding(self.mesh, PartitionSpec()))
+
+    def _constrained(self, tree: Any, spec: PartitionSpec) -> Any:
+        return tree if self.mesh is None else lax.with_sharding_constraint(tree, NamedSharding(self.mesh, spec))
 
     def _put(self, leaf: Any, spec: PartitionSpec) -> jax.Array:
         sharding = NamedSharding(self.mesh, spec)  # type: ignore[arg-type]  # there is one here
@@ -117,6 +126,9 @@ class Devices:
             return jax.jit(lambda array: array, out_shardings=sharding)(leaf)
         # Every process has made all of it, from the same seed or file, and keeps the part of its own devices.
         return jax.make_array_from_callback(jnp.shape(leaf), sharding, lambda index: np.asarray(leaf)[index])
+
+
+ONE_DEVICE = Devices()
 
 
 def on_one_device(tree: Any) -> Any:

@@ -156,6 +156,8 @@ class AudioConfig(TrainConfig):
 class EvaluateConfig(RunConfig):
     """The evaluation of a checkpoint; ``seed`` is that of the noise, for models whose metrics depend on any."""
 
+    shares_devices: ClassVar[bool] = True
+
     checkpoint: str  # a name in the registry or a path
     model: dict[str, Any] | None = None  # the architecture, where the checkpoint does not tell all of it
     data: dict[str, Any] = Field(default_factory=dict)  # as in the training of such a model; {} is what is embedded

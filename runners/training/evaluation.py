@@ -95,6 +95,7 @@ def evaluation_report(
         config=config,
         record={**means, f"num_{evaluation.unit}": count, **evaluation.record, "seconds": seconds},
         sentences=[f"{checkpoint}: {said} ({count} {evaluation.words})"],
+        mesh=evaluation.mesh,
     )
 
 

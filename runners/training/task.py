@@ -41,6 +41,7 @@ class Evaluation:
     draws: int = 1
     independent: bool = True  # whether the examples are, so that their mean has a standard error
     record: Mapping[str, Any] = field(default_factory=dict)  # what else results.json says
+    mesh: Mapping[str, int] = field(default_factory=dict)  # how many devices share each axis; empty where it is one
 
 
 def by_example(

@@ -16,6 +16,7 @@ from runners.measure.comparison import NAIVE_LENGTH
 class BackpropConfig(RunConfig):
     """Which sequences, which RNN, and how its backward pass is solved: followed by step, and in training."""
 
+    shares_devices: ClassVar[bool] = True
     successors: ClassVar[Mapping[str, str]] = {
         "dataset": "data",
         "data_dim": "image_size, the square root of it",

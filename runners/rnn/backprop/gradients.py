@@ -16,6 +16,7 @@ from models.rnn.gradients import backward_system, parameter_gradients
 from models.rnn.network import RNNNetwork
 from models.rnn.systems import BackwardRNN
 from runners.config.solvers import SolverEntry
+from runners.measure.processes import gathered
 from solvers import Status, Trace, TraceOptions, solve
 from solvers.equations import magnitude
 
@@ -100,7 +101,7 @@ class GradientErrors:
 
 def gradient_errors(entry: SolverEntry, system: Any, reference: Any) -> GradientErrors:
     """The errors of a solver against ``reference`` on the way to the answer of ``system``."""
-    trace, size = jax.tree.map(np.asarray, _traced(entry, system, reference))
+    trace, size = jax.tree.map(np.asarray, gathered(_traced(entry, system, reference)))
     written = trace.num_steps >= 0
     error = trace.error[written].astype(float)
     # Where the whole gradient is zero, whatever else is found is infinitely wrong.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, ClassVar
@@ -19,6 +20,7 @@ from runners.config.schema import RunConfig, UsageError
 from runners.config.solvers import SolverEntry, fit_entries, labels
 from runners.experiment import RunContext, RunFailure
 from runners.measure.comparison import Skipped, compare_solvers, split_entries, too_long
+from runners.measure.devices import Devices
 from runners.measure.interrupt import KeepingDone
 from runners.report.console import counting_bar
 from runners.report.report import Report
@@ -53,6 +55,7 @@ class BackpropRunner:
         self.watched = jnp.asarray(pixel_sequences(self.dataset.held_out[: config.num_sequences], config.image_size))
         self.architecture = config.architecture(self.watched.shape[-1])
         self.skipped: dict[str, list[Skipped]] = {}
+        self.devices = Devices.for_batch(config.mesh, config.num_sequences, config.num_equations, {})
         system = self._system(self._model(0))
         fitted = {
             "solvers": fit_entries(config.solvers, system, "solvers: "),
@@ -75,7 +78,7 @@ class BackpropRunner:
             self._follow("end", TrainingTable(trainings, self.config.smoothing).reference.models[0], phases)
         table = TrainingTable([each for each in trainings if each.losses], self.config.smoothing)
         report = backprop_report(self.context.name, self.config, self.architecture, phases, table, self.skipped)
-        return run.told(report)
+        return dataclasses.replace(run.told(report), mesh=self.devices.record)
 
     def _runnable(self, key: str, entries: list[SolverEntry], system: Any) -> dict[str, SolverEntry]:
         """The entries by label, without those that would take too long. Raises UsageError where none is left."""
@@ -91,7 +94,7 @@ class BackpropRunner:
         return RNN(self.architecture, rngs=nnx.Rngs(self._seed(number))).fold()
 
     def _system(self, model: RNNNetwork) -> Any:
-        return jax.jit(backward_pass)(model, self.watched).system
+        return self.devices.divide(jax.jit(backward_pass)(model, self.watched).system)
 
     def _seed(self, number: int) -> int:
         return (self.config.seed + number) % 2**32

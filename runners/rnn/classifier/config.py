@@ -14,6 +14,7 @@ from runners.config.solvers import TrainingSolvers
 class RNNClassifierConfig(RunConfig):
     """Which images and which RNN, how it is trained, and by which solvers of its forward pass."""
 
+    shares_devices: ClassVar[bool] = True
     successors: ClassVar[Mapping[str, str]] = {"dataset": "data"}
 
     data: DataConfig = DataConfig()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import ClassVar
 
 from flax import nnx
@@ -12,6 +13,7 @@ from models.rnn.systems import ForwardRNN
 from runners.config.schema import RunConfig, UsageError
 from runners.config.solvers import fit_entries, labels
 from runners.experiment import RunContext, RunFailure
+from runners.measure.devices import Devices
 from runners.measure.interrupt import KeepingDone
 from runners.report.report import Report
 from runners.rnn.classifier.config import RNNClassifierConfig
@@ -54,7 +56,7 @@ class RNNClassifierRunner:
             raise RunFailure(failure)
         num_equations = self.task.train.rows.shape[0]
         report = classifier_report(self.context.name, self.config, num_equations, trainings, failure)
-        return run.told(report)
+        return dataclasses.replace(run.told(report), mesh=self.task.devices.record)
 
 
 def _task(config: RNNClassifierConfig) -> RNNClassifierTask:
@@ -70,4 +72,5 @@ def _task(config: RNNClassifierConfig) -> RNNClassifierTask:
         options = RNNConfig(config.cell, train.rows.shape[-1], config.hidden_size, num_classes)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    return RNNClassifierTask(config, RNN(options, rngs=nnx.Rngs(config.seed)).fold(), train, held_out)
+    devices = Devices.for_batch(config.mesh, config.batch_size, train.rows.shape[0], {})
+    return RNNClassifierTask(config, RNN(options, rngs=nnx.Rngs(config.seed)).fold(), train, held_out, devices)

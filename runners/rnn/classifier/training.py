@@ -18,6 +18,7 @@ from models.rnn.network import RNNNetwork
 from models.rnn.systems import ForwardRNN
 from runners.config.solvers import SolverEntry
 from runners.experiment import RunFailure
+from runners.measure.devices import Devices
 from runners.measure.timing import Times
 from runners.rnn.classifier.config import RNNClassifierConfig
 from solvers import Solution, Status, solve
@@ -43,6 +44,7 @@ class RNNClassifierTask(NamedTuple):
     first: RNNNetwork
     train: LabelledRows
     held_out: LabelledRows
+    devices: Devices
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,12 @@ def train_classifier(
 ) -> ClassifierTraining:
     """Train by a solver; ``say`` is told of every epoch. Raises RunFailure where a solve or a loss fails."""
     optimizer, size, epochs = optax.adam(task.config.learning_rate), task.config.batch_size, task.config.epochs
-    params, state = task.first, optimizer.init(task.first)
+    params, state, train, held_out = task.devices.whole(
+        (task.first, optimizer.init(task.first), task.train, task.held_out)
+    )
     begin = time.perf_counter()
-    step = jax.jit(partial(_step, entry, optimizer))
-    compiled = step.lower(params, state, task.train, jnp.arange(size)).compile()
+    step = task.devices.replicating(partial(_step, entry, optimizer, task.devices))
+    compiled = step.lower(params, state, train, np.arange(size)).compile()
     compile_s = time.perf_counter() - begin
     evaluate, order = jax.jit(partial(_accuracy, entry)), np.random.default_rng(task.config.seed)
     taken: list[tuple[float, int, float]] = []  # loss, sequential network evaluations, and seconds of each step
@@ -84,11 +88,11 @@ def train_classifier(
         shuffled = order.permutation(len(task.train.classes))
         for batch in shuffled[: len(shuffled) // size * size].reshape(-1, size):  # the rest is left to other epochs
             begin = time.perf_counter()
-            params, state, outcome = jax.block_until_ready(compiled(params, state, task.train, jnp.asarray(batch)))
+            params, state, outcome = jax.block_until_ready(compiled(params, state, train, batch))
             took = time.perf_counter() - begin
             _check(entry, outcome, f"{label}: training step {len(taken) + 1}")
             taken.append((float(outcome.loss), int(outcome.num_steps), took))
-        accuracy.append(float(evaluate(params, task.held_out)))
+        accuracy.append(float(evaluate(params, held_out)))
     losses, depths, seconds = map(np.array, zip(*taken, strict=True))
     return ClassifierTraining(
         label, entry, compile_s, Times.of(seconds.tolist()), float(np.mean(depths)), losses, accuracy
@@ -106,6 +110,7 @@ def _check(entry: SolverEntry, outcome: StepOutcome, where: str) -> None:
 def _step(
     entry: SolverEntry,
     optimizer: optax.GradientTransformation,
+    devices: Devices,
     params: RNNNetwork,
     state: Any,
     train: LabelledRows,
@@ -114,7 +119,7 @@ def _step(
     """One step of the optimizer on some of the images."""
 
     def loss(params: RNNNetwork) -> tuple[Array, Solution[Any]]:
-        logits, solution = _logits(entry, params, train.rows[:, batch])
+        logits, solution = _logits(entry, params, devices.by_equation(train.rows[:, batch]))
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, train.classes[batch])
         return jnp.mean(losses), solution
 

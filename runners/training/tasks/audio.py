@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from models.capabilities import SoundModel
 from runners.config.schema import UsageError, check_config
+from runners.measure.devices import Devices
 from runners.training.config import AudioConfig, ClipConfig, EvaluateConfig, JitterConfig
 from runners.training.metrics import ACCURACY, SAMPLE_CROSS_ENTROPY, Evaluated
 from runners.training.task import Evaluation, ModelOutput, Scores, TrainTask, by_example
@@ -66,6 +67,7 @@ class AudioTask(TrainTask):
         data = check_config(ClipConfig, config.data, f"data for model {name}")
         if config.max_images is not None:
             raise UsageError(f"max_images does not go with model {name}; data.max_s takes the beginning of a clip")
+        Devices.for_batch(config.mesh, 1)  # chunks of a clip follow each other
         parts = load_parts(data, name, model, "evaluated")
         length, held_out = len(parts.ids), parts.held_out
         if parts.num_train < 1:

@@ -17,6 +17,8 @@ from data import load_dataset
 from data.images.dataset import Dataset
 from models.capabilities import require
 from runners.config.schema import DataConfig, UsageError, check_config
+from runners.measure.devices import ONE_DEVICE, Devices
+from runners.measure.processes import gathered
 from runners.training.config import EvaluateConfig, ImageTrainConfig
 from runners.training.metrics import HELD_OUT
 from runners.training.task import Evaluation, Scores, TrainTask, by_example
@@ -76,19 +78,30 @@ class ImageTask(TrainTask):
         images, labels = getattr(dataset, config.part), getattr(dataset, f"{config.part}_labels")
         draws = config.draws if cls.has_noise else 1
         key = jax.random.key(config.seed)
+        devices = Devices.for_batch(config.mesh, min(config.batch_size, len(images)))
         return Evaluation(
             metrics=cls.metrics,
             num_examples=len(images),
             unit="images",
             words=f"{'held-out' if held_out else 'training'} images of {dataset.name}",
             data=data.model_dump(),
-            scores=cls.scores(model, (images, labels), key, draws=draws, batch_size=config.batch_size),
+            scores=cls.scores(
+                devices.whole(model), (images, labels), key, draws=draws, batch_size=config.batch_size, devices=devices
+            ),
             draws=draws,
+            mesh=devices.record,
         )
 
     @classmethod
     def scores(
-        cls, model: Any, images: HostLabelled, key: Array, *, draws: int = 1, batch_size: int
+        cls,
+        model: Any,
+        images: HostLabelled,
+        key: Array,
+        *,
+        draws: int = 1,
+        batch_size: int,
+        devices: Devices = ONE_DEVICE,
     ) -> Iterator[Scores]:
         """The metrics of images, batch by batch and draw by draw, with noise that is a function of ``key``.
 
@@ -99,8 +112,8 @@ class ImageTask(TrainTask):
         num_batches = -(-num_images // size)
         for i in range(draws * num_batches):
             rows = np.arange(size) + i % num_batches * size
-            pixels, labels = (jnp.asarray(a[np.minimum(rows, num_images - 1)]) for a in images)
-            values = cls.judged(model, pixels, labels, jax.random.fold_in(key, i))
+            pixels, labels = devices.samples([jnp.asarray(a[np.minimum(rows, num_images - 1)]) for a in images])
+            values = gathered(cls.judged(model, pixels, labels, jax.random.fold_in(key, i)))
             rows = rows[rows < num_images]
             yield Scores(rows, {name: np.asarray(value)[: len(rows)] for name, value in values.items()})
 

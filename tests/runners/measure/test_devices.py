@@ -56,12 +56,8 @@ def test_eight_devices_solve_as_one_does() -> None:
     assert equations["collectives"] <= 4
     assert found["default"] == {}  # eight do not divide three samples
     refusals = found["refusals"]
-    assert refusals["too_many"] == (
-        "mesh: batch 4 times equations 4 is 16 devices, JAX finds 8; try {batch: 8}"
-    )
-    assert refusals["uneven_batch"] == (
-        "mesh: batch 5 does not divide a batch of 16 evenly; the nearest that does: 4"
-    )
+    assert refusals["too_many"] == ("mesh: batch 4 times equations 4 is 16 devices, JAX finds 8; try {batch: 8}")
+    assert refusals["uneven_batch"] == ("mesh: batch 5 does not divide a batch of 16 evenly; the nearest that does: 4")
     assert refusals["uneven_equations"].endswith("16 equations evenly; the nearest that does: 4")
     assert re.fullmatch(r"mesh: equations cannot be divided: .* mesh: \{batch: N\}", refusals["pixelcnnpp"])
 
