@@ -64,10 +64,15 @@ def room_for_programs():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache_of_their_own(tmp_path_factory):
-    """What runs keep between them goes to a folder of the tests, not to the user's."""
+def cache_of_their_own(tmp_path_factory, request):
+    """What runs keep between them, compiled programs too, goes to a folder of these tests' workers, not to the user's."""
+    folder = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):  # the workers' folders lie side by side
+        folder = folder.parent
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRISOLVE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("TRISOLVE_CACHE", str(folder / "cache"))
+        jax.config.update("jax_compilation_cache_dir", str(folder / "cache" / "xla"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
         yield
 
 

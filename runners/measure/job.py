@@ -138,7 +138,7 @@ class Job:
         stats = solution.stats
         residual, mismatched = _check(sweep(solution.value), solution.value)
         trace, frames = self.way(solution, reference) if self.plan.trace else (None, None)
-        rough = self.entry.stop is not None
+        value, rough = gathered(solution.value), self.entry.stop is not None
         return Row(
             label=self.label,
             entry=self.entry,
@@ -156,8 +156,8 @@ class Job:
             peak_memory_bytes=self.compiled.peak_memory_bytes(),
             trace=trace,
             frames=frames,
-            roughness=_roughness(solution.value, reference) if rough else None,
-            value=jax.tree.map(np.asarray, solution.value),
+            roughness=_roughness(value, gathered(reference)) if rough else None,
+            value=jax.tree.map(np.asarray, value),
         )
 
     def steps_on(self, system: Any) -> int | None:

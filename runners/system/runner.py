@@ -42,9 +42,8 @@ class SystemRunner:
     def __init__(self, config: SystemConfig, context: RunContext) -> None:
         """Make the system; everything that can be refused is refused here."""
         self.context = context
-        system = make_system(config.system, config.seed)
-        self.devices = Devices.for_system(config.mesh, system)
-        self.system = self.devices.divide(system)
+        self.system = make_system(config.system, config.seed)
+        self.devices = Devices.for_system(config.mesh, self.system)
         self.config = config.model_copy(update={"solvers": fit_entries(config.solvers, self.system)})
 
     @classmethod
@@ -56,7 +55,7 @@ class SystemRunner:
         """Compare the solvers; the report fails where one did not converge."""
         config: SystemConfig = self.config
         comparison = compare_solvers(
-            self.system,
+            self.devices.divide(self.system),
             dict(zip(labels(config.solvers), config.solvers, strict=True)),
             repeats=config.repeats,
             time_limit_s=config.time_limit_s,
