@@ -53,15 +53,16 @@ class Undivided(Protocol):
 
 
 @runtime_checkable
-class DivisibleSystem(TriangularSystem[X], Protocol[X]):
-    """A system that says how its arrays may be divided among devices.
+class Divisible(Protocol):
+    """A system, or a network in one, that says how its arrays may be divided among devices.
 
     Solvers never ask: where the arrays lie is for whoever puts them there. Of a system that does not say it, what has
-    leading axes of equations and batch, as its state has, is divided, and anything else is whole on every device.
+    leading axes of equations and batch, as its state has, is divided, and anything else is whole on every device; of a
+    network that does not, all is whole.
     """
 
     def partition_specs(self) -> Any:
-        """The system with a ``jax.sharding.PartitionSpec`` in the place of each array, of the axes named above."""
+        """The same with a ``jax.sharding.PartitionSpec`` in the place of each array, of the axes named above."""
 
 
 @runtime_checkable

@@ -65,7 +65,7 @@ def room_for_programs():
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_their_own(tmp_path_factory, request):
-    """What runs keep between them, compiled programs too, goes to a folder of these tests' workers, not to the user's."""
+    """What runs keep between them, compiled programs too, goes to a folder of the tests, not to the user's."""
     folder = tmp_path_factory.getbasetemp()
     if hasattr(request.config, "workerinput"):  # the workers' folders lie side by side
         folder = folder.parent

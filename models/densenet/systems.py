@@ -162,7 +162,7 @@ class DenseNetSystem:
         return {EQUATIONS: "the layers of a DenseNet differ in shape; divide the batch: mesh: {batch: N}"}
 
     def partition_specs(self) -> DenseNetSystem:
-        """Weights are whole on every device, features divided by images; see DivisibleSystem."""
+        """Weights are whole on every device, features divided by images; see Divisible."""
         of_images: Any = PartitionSpec(BATCH)
         of_layers: Any = PartitionSpec(None, BATCH)
         whole = jax.tree.map(lambda leaf: PartitionSpec(), self.network)

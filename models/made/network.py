@@ -11,15 +11,17 @@ Features come before batch in memory: x (T, B), hidden (units, B).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from solvers.heads.logistic import LocationScale
+from solvers.system import EQUATIONS
 from solvers.trees.blocks import Start, put_block, take_block
 from solvers.trees.pytree import pytree
 
@@ -63,6 +65,17 @@ class MADENetwork:
     def block_unit(self) -> int:
         """Blocks may start anywhere."""
         return 1
+
+    def partition_specs(self) -> MADENetwork:
+        """Weights of the equations' own values lie where these do; hidden units are whole on every device.
+
+        See Divisible of the solvers' systems.
+        """
+        whole, of_equations, reading_them = (
+            cast(Any, spec) for spec in (PartitionSpec(), PartitionSpec(EQUATIONS), PartitionSpec(None, EQUATIONS))
+        )
+        hidden = tuple((whole if layer else reading_them, whole) for layer in range(len(self.hidden)))
+        return MADENetwork(hidden, (of_equations, of_equations), self.degrees)
 
     def init_cache(self, batch_size: int, dtype: Any) -> MADECache:
         """The cache of the empty prefix: zeros."""

@@ -20,7 +20,7 @@ from runners.config.schema import MeshChoice, UsageError
 from runners.measure.processes import several
 from solvers import Progress, Solver
 from solvers.equations import batch_size, is_segmented
-from solvers.system import BATCH, EQUATIONS, DivisibleSystem, Undivided
+from solvers.system import BATCH, EQUATIONS, Divisible, Undivided
 
 _NO_EQUATIONS = MappingProxyType({EQUATIONS: "there are none here; divide the batch: mesh: {batch: N}"})
 
@@ -90,7 +90,7 @@ class Devices:
         return {} if self.mesh is None else dict(self.mesh.shape)
 
     def divide(self, system: Any) -> Any:
-        """The system with its arrays where they belong: see DivisibleSystem."""
+        """The system with its arrays where they belong: see Divisible."""
         if self.mesh is None:
             return system
         return jax.tree.map(self._put, system, partition_specs(system))
@@ -143,7 +143,7 @@ def _divisor(number: int, at_most: int) -> int:
 
 def partition_specs(system: Any) -> Any:
     """The layout of a system's arrays: what it says itself, else by their shapes."""
-    return system.partition_specs() if isinstance(system, DivisibleSystem) else _by_shape(system)
+    return system.partition_specs() if isinstance(system, Divisible) else _by_shape(system)
 
 
 def _state(system: Any) -> Any:

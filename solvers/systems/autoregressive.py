@@ -19,7 +19,7 @@ from jax import lax
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Int
 
-from ..system import BATCH, EQUATIONS, Undivided
+from ..system import BATCH, EQUATIONS, Divisible, Undivided
 from ..trees.blocks import Start, take_block
 from ..trees.pytree import pytree
 
@@ -188,11 +188,12 @@ class AutoregressiveSystem:
         return self.network.undivided if isinstance(self.network, Undivided) else {}
 
     def partition_specs(self) -> AutoregressiveSystem:
-        """Weights are whole on every device, noise and given values divided like the state; see DivisibleSystem."""
+        """Noise and given values are divided like the state, weights as the network says; see Divisible."""
         like_state: Any = PartitionSpec(EQUATIONS, BATCH)
         whole: Any = PartitionSpec()
+        network = self.network
         return AutoregressiveSystem(
-            jax.tree.map(lambda leaf: whole, self.network),
+            network.partition_specs() if isinstance(network, Divisible) else jax.tree.map(lambda leaf: whole, network),
             self.head,
             jax.tree.map(lambda leaf: like_state, self.noise),
             None if self.known is None else Known(like_state, whole),

@@ -126,7 +126,7 @@ RECORD = {
         "weights": dict,
     },
     "seed": int,
-    "device": {"platform": str, "kind": str, "count": int},
+    "device": {"platform": str, "kind": str, "count": int, "mesh": dict, "processes": int},
     "versions": dict.fromkeys(("python", "jax", "jaxlib", "flax", "optax", "numpy"), str),
     "precision": str,
     "git_commit": (str, type(None)),
