@@ -17,7 +17,7 @@ from runners.cli.publish import publish
 from runners.config.files import anchor_paths, apply_overrides, read_config
 from runners.config.schema import UsageError, check_config
 from runners.experiment import RunContext, Runner
-from runners.measure.processes import is_first, join, several
+from runners.measure.processes import by_first, is_first, join, several
 from runners.measure.programs import keep_programs, silence_xla
 
 # Switches of JAX that cannot be on, and why.
@@ -43,8 +43,8 @@ def execute(options: argparse.Namespace, path: Path, name: str, console: Console
     _use_device(options.device)
     if several() and not runner.Config.shares_devices:
         raise UsageError(f"{name} runs in one process; leave --coordinator out")
-    if options.check is None and is_first():
-        check_folder(out)
+    if options.check is None:
+        by_first(lambda: check_folder(out))
     _check_switches()
     keep_programs()
     _set_verbosity(options.verbose, console)

@@ -16,7 +16,7 @@ from runners.config.solvers import SolverEntry
 from runners.measure.devices import Layout
 from runners.measure.interrupt import KeepingDone
 from runners.measure.job import MISMATCH, Job, Plan, Row
-from runners.measure.processes import gathered
+from runners.measure.processes import gathered, several
 from runners.measure.progress import SolveProgress
 from runners.measure.timing import Times, time_calls
 from runners.report.table import Cells, Column, ResultTable
@@ -197,7 +197,7 @@ def compare_solvers(
                     steps = measured.steps_on(plain)
                     rows[label] = dataclasses.replace(rows[label], num_steps_without_guess=steps)
             except (MemoryError, RuntimeError, UserError) as error:
-                if not rows:
+                if not rows or several():  # others may not have failed, and would wait for this one in the next solve
                     raise
                 failed[label] = " ".join(str(error).split()) or "the memory ran out"
         progress.finish()

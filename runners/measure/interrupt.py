@@ -7,11 +7,14 @@ from collections.abc import Sized
 from types import TracebackType
 
 from runners.experiment import RunFailure
+from runners.measure.processes import several
 from runners.report.report import Report
 
 
 class KeepingDone:
     """A context that ends at Ctrl-C or RunFailure where some results are there; where there are none they go through.
+
+    Of several processes each is told of Ctrl-C at another moment, and they have not all done the same: it goes through.
 
     ``with KeepingDone(rows) as run:`` around what fills ``rows``; afterwards ``run.told(report)`` says so.
     """
@@ -29,7 +32,7 @@ class KeepingDone:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         if len(self._results) > 0:
-            self.interrupted = isinstance(error, KeyboardInterrupt)
+            self.interrupted = isinstance(error, KeyboardInterrupt) and not several()
             self.failure = str(error) if isinstance(error, RunFailure) else None
         return self.interrupted or self.failure is not None
 

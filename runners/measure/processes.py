@@ -7,17 +7,21 @@ to make the same calls: whatever follows from a clock is told by the first proce
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from common.errors import UserError
 from runners.config.schema import UsageError
 
 AUTO = "auto"  # in the place of an address: JAX asks SLURM, Open MPI, Kubernetes or the cloud
 HEARTBEAT_S = 20  # after so long without a sign of life a process counts as lost
 JOIN_S = 120  # how long a process waits for the others
+
+Result = TypeVar("Result")
 
 
 def join(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
@@ -67,9 +71,33 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
+def by_first(action: Callable[[], Result]) -> Result | None:
+    """What the first process gets from ``action``, which the others leave to it: None there.
+
+    A UserError is raised in all of them, as one process that ends leaves the others waiting.
+    """
+    result, failure = None, None
+    if is_first():
+        try:
+            result = action()
+        except UserError as error:
+            if not several():
+                raise
+            failure = str(error)
+    failure = told(failure)
+    if failure is not None:
+        raise UsageError(failure)
+    return result
+
+
 def agreed(value: float) -> float:
     """A number as the first process has it."""
     return float(multihost_utils.broadcast_one_to_all(np.float64(value))) if several() else value
+
+
+def least(value: float) -> float:
+    """The least that any process has of a number."""
+    return float(np.min(multihost_utils.process_allgather(np.float64(value)))) if several() else value
 
 
 def told(value: Any) -> Any:

@@ -59,14 +59,15 @@ class TrainLoop:
                     self._evaluate(state, before_s + time.monotonic() - began)
                     self.preview.note(state.averaged, self.history)
                 self.progress.at(step, self.history)
-                if due and not pressed.is_set():
+                stop = bool(agreed(pressed.is_set()))
+                if due and not stop:
                     self.preview.show(state.averaged, self.history)
                 save = agreed(time.monotonic() - saved) >= config.save_every_s
-                if save or pressed.is_set() or step == trainer.num_steps:
+                if save or stop or step == trainer.num_steps:
                     self.preview.keep_best()  # first: a state's best weights are on the disk when the state is
                     self.store.save(Snapshot(state, self.history, before_s + time.monotonic() - began))
                     saved = time.monotonic()
-                if pressed.is_set():
+                if stop:
                     raise KeyboardInterrupt
         return Snapshot(state, self.history, before_s + time.monotonic() - began)
 

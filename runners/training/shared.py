@@ -12,7 +12,7 @@ from jax.experimental import multihost_utils
 from rich.console import Console
 
 from runners.measure.devices import on_one_device
-from runners.measure.processes import is_first, several, told
+from runners.measure.processes import by_first, several, told
 from runners.training.store import Snapshot, StateStore
 from runners.training.trainer import TrainState
 
@@ -28,7 +28,7 @@ class SharedStore:
         """As a StateStore, whose UsageError it raises."""
         self.folder = folder.resolve()
         self.progress_folder = self.folder / "progress"
-        self._own = StateStore(folder, config, console) if is_first() else None
+        self._own = by_first(lambda: StateStore(folder, config, console))
 
     def restore(self, like: TrainState) -> Snapshot | None:
         """The newest snapshot that the first process can read, None where there is none."""

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from common.paths import ROOT
-from tests.kit.mistakes import Row, bad, check_mistake, evaluating, sampling
+from tests.kit.mistakes import Row, bad, check_mistake, sampling
 
 AGAINST = 1e-4  # rounding of products of other shapes, grown along 16 to 48 equations
 LOST_S = 60
@@ -29,7 +29,7 @@ TRAINING = {
 }
 SAMPLER = {
     **{"runner": "MADESamplerRunner", "model": {"name": "made", "num_inputs": 36, "hidden_sizes": [16]}, "seed": 1},
-    **{"batch_size": 4, "solvers": ["cached_sequential", "jacobi"], "repeats": 1},
+    **{"batch_size": 4, "solvers": ["cached_sequential", "jacobi"], "repeats": 1, "trace": False},
 }
 
 
@@ -83,7 +83,14 @@ MISTAKES = [
         f"mesh: batch 64 times equations 1 is 64 devices, JAX finds {jax.device_count()}; try {{batch: 1}}",
         mesh={"batch": 64},
     ),
-    evaluating("mesh_of_one", re.compile("c.yml: mesh: .*this experiment runs on one device; .*"), mesh={"batch": 2}),
+    pytest.param(
+        Row(
+            re.compile("c.yml: mesh: .*this experiment runs on one device, as it makes one sample after the other; .*"),
+            ("--runner", "StreamRunner", "--config", "{here}/c.yml", "--out", "{here}/out"),
+            {"checkpoint": "wavenet_speech", "mesh": {"batch": 2}},
+        ),
+        id="mesh_of_one",
+    ),
     sampling(
         "process_alone",
         "--process_id needs --coordinator HOST:PORT, the address of the first process, or auto",
@@ -123,7 +130,8 @@ def free_port() -> int:
 def processes(config: Path, out: Path, *more: str, devices: int = 1, count: int = 2) -> list[subprocess.Popen[str]]:
     """So many processes that run a config together, each on so many virtual devices."""
     address = f"127.0.0.1:{free_port()}"
-    environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    environment = {**os.environ, "XLA_FLAGS": flags}
     line = [sys.executable, "main.py", "--config", str(config), "--out", str(out), *more]
     together = ["--coordinator", address, "--num_processes", str(count)] if count > 1 else []
     started = []
@@ -143,12 +151,10 @@ def finished(started: list[subprocess.Popen[str]]) -> None:
         assert process.returncode == 0, errors
 
 
-@pytest.mark.slow  # several starts of the program
 def test_two_processes_sample_as_one_does(tmp_path: Path) -> None:
     config = tmp_path / "c.yml"
     config.write_text(yaml.safe_dump(SAMPLER))
-    finished(processes(config, tmp_path / "one", count=1))
-    finished(processes(config, tmp_path / "two"))
+    finished([*processes(config, tmp_path / "one", count=1), *processes(config, tmp_path / "two")])
     record = json.loads((tmp_path / "two" / "results.json").read_text())
     assert record["device"]["processes"] == 2
     assert record["device"]["mesh"] == {"batch": 2, "equations": 1}
@@ -158,13 +164,25 @@ def test_two_processes_sample_as_one_does(tmp_path: Path) -> None:
         np.testing.assert_allclose(one["samples"], two["samples"], atol=AGAINST)
 
 
-@pytest.mark.slow  # several starts of the program
-def test_a_training_goes_on_elsewhere_after_a_process_was_lost(tmp_path: Path) -> None:
+def test_what_the_first_process_refuses_ends_all(tmp_path: Path) -> None:
+    config, out = tmp_path / "c.yml", tmp_path / "out"
+    config.write_text(yaml.safe_dump(SAMPLER))
+    out.mkdir()
+    (out / "mine.txt").write_text("mine")
+    for process in processes(config, out):
+        _, errors = process.communicate(timeout=LOST_S)
+        assert process.returncode != 0
+        assert re.search(f"error: --out {re.escape(str(out))} holds other files", errors)
+    assert [path.name for path in out.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.slow  # several starts of the program; the tests above start two processes too
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_training_goes_on_elsewhere_after_a_process_was_lost(killed: int, tmp_path: Path) -> None:
     config, out = tmp_path / "c.yml", tmp_path / "out"
     config.write_text(yaml.safe_dump(TRAINING))
-    finished(processes(config, tmp_path / "one", "--set", f"state_dir={tmp_path / 'own'}", count=1))
-    out.mkdir()
-    (out / "results.json").write_text('{"schema": 2}')
+    finished(processes(config, out, "--set", f"state_dir={tmp_path / 'own'}", count=1))
+    before = (out / "results.json").read_text()
     longer = ("--set", f"state_dir={tmp_path / 'state'}", "eval_every_epochs=1")
     started = processes(config, out, *longer)
     states = tmp_path / "state" / "states"
@@ -172,15 +190,15 @@ def test_a_training_goes_on_elsewhere_after_a_process_was_lost(tmp_path: Path) -
         assert all(process.poll() is None for process in started)
         time.sleep(0.05)
     began = time.monotonic()
-    started[1].send_signal(signal.SIGKILL)
-    _, errors = started[0].communicate(timeout=LOST_S)
+    started[killed].send_signal(signal.SIGKILL)
+    _, errors = started[1 - killed].communicate(timeout=LOST_S)
     assert time.monotonic() - began <= LOST_S
-    assert started[0].returncode != 0
+    assert started[1 - killed].returncode != 0
     assert "process" in errors
-    started[1].communicate()
-    assert (out / "results.json").read_text() == '{"schema": 2}'
-    finished(processes(config, out, *longer, devices=3, count=1))
-    histories = [json.loads((tmp_path / name / "results.json").read_text())["history"] for name in ("one", "out")]
+    started[killed].communicate()
+    assert (out / "results.json").read_text() == before
+    finished(processes(config, tmp_path / "resumed", *longer, devices=3, count=1))
+    histories = [json.loads((tmp_path / name / "results.json").read_text())["history"] for name in ("out", "resumed")]
     for one, resumed in zip(*histories, strict=True):
         assert resumed["step"] == one["step"]
         assert resumed["train_bits_per_dim"] == pytest.approx(one["train_bits_per_dim"], rel=1e-5)
