@@ -124,7 +124,7 @@ def _largest_and_first(
 
     Devices that share the equations wait for it once. Counted from the end, equations are floats that are exact.
     """
-    kind = jnp.promote_types(distance.dtype, jnp.float32)
+    kind = jnp.float64 if distance.dtype == jnp.float64 else jnp.float32
     index = jnp.arange(num_equations, dtype=jnp.int32)[:, None]
     if num_equations >= 2 ** jnp.finfo(kind).nmant:
         first = jnp.min(jnp.where(different, index, num_equations), axis=0, initial=num_equations)

@@ -216,7 +216,7 @@ def _step(system: Any, solver: Solver, progress: Progress, standing: _Standing) 
     )
     # An overflow in a guess times a masked zero is NaN, in exact equations too. So an exact equation that is not finite
     # is believed only if no guess was in play; else the sample goes back to its prefix and begins anew behind it.
-    spoiled = progress.active & (extent.broken < info.frontier)
+    spoiled = progress.active & (extent.broken < jnp.minimum(info.frontier, num_equations))
     failed = spoiled & (extent.touched <= progress.frontier)
     spoiled = spoiled & ~failed
     frontier = jnp.where(progress.active & ~spoiled, info.frontier, progress.frontier)
@@ -285,16 +285,11 @@ class _Extent(NamedTuple):
 
 def _extent(progress: Progress, x: Any, num_equations: int) -> _Extent:
     """All three of a step that led to ``x``, in one reduction: devices that share the equations wait for it once."""
-
-    def touched(x: Array, guess: Array) -> Array:
-        return jnp.any((x != guess) & ~(jnp.isnan(x) & jnp.isnan(guess)), axis=-1)
-
     t = jnp.arange(num_equations, dtype=jnp.int32)[:, None]
-    moved = by_equation(touched, jnp.logical_or, num_equations, progress.x, progress.guess)
     differs = by_equation(lambda a, b: jnp.any(a != b, axis=-1), jnp.logical_or, num_equations, x, progress.x)
     rows = [
         jnp.where(finite_equations(x, num_equations), num_equations, t),
-        jnp.where(moved, -1 - t, 0),
+        jnp.where(_touched(progress, num_equations), -1 - t, 0),
         -differs.astype(jnp.int32),
     ]
     first, last, changed = jnp.min(jnp.stack(rows), axis=1)
@@ -315,7 +310,16 @@ def _changed(solver: Solver, progress: Progress, info: StepInfo, extent: _Extent
 
 def _unguessed(progress: Progress, num_equations: int) -> Bool[Array, " B"]:
     """Whether everything beyond the frontier is as the solve began."""
-    return _extent(progress, progress.x, num_equations).touched <= progress.frontier
+    return ~jnp.any(_touched(progress, num_equations) & ~prefix_mask(progress.frontier, num_equations), axis=0)
+
+
+def _touched(progress: Progress, num_equations: int) -> Bool[Array, "T B"]:
+    """Which equations are not as the solve began."""
+
+    def touched(x: Array, guess: Array) -> Array:
+        return jnp.any((x != guess) & ~(jnp.isnan(x) & jnp.isnan(guess)), axis=-1)
+
+    return by_equation(touched, jnp.logical_or, num_equations, progress.x, progress.guess)
 
 
 def _judge(

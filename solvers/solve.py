@@ -35,7 +35,9 @@ def solve(
     the exact solution, by one solve of linear equations (see implicit.py). Nothing else in it has any.
 
     Arrays may be divided among devices, over the batch, over the equations or over both, on a mesh of Auto or of
-    Explicit axes: the compiler adds what devices have to tell each other. See docs/scale.md.
+    Explicit axes: the compiler adds what devices have to tell each other. See docs/scale.md. As with any function of
+    JAX, derivatives of arrays on Explicit axes are taken within ``jax.set_mesh(mesh)``, and arrays on them are passed
+    to ``from_function`` in its args rather than closed over.
 
     Args:
         system: what to solve; must satisfy the protocol that ``solver.requires``.
@@ -63,10 +65,10 @@ def solve(
     solver = solver.with_tol(tol)
     adjoint = default_adjoint(system, solver) if adjoint is None else adjoint
     check_adjoint(system, adjoint)
-    traced = trace is not None
+    recorded = trace is not None
 
     def run(system: Any, x0: Any, state: Progress | None, reference: Any) -> Solution[Any]:
-        asked = TraceOptions(reference) if traced else None
+        asked = TraceOptions(reference) if recorded else None
         solution = iterate(system, solver, x0=x0, max_steps=max_steps, trace=asked, state=state, callback=callback)
         return differentiable(system, solution, adjoint)
 

@@ -55,8 +55,7 @@ def execute(options: argparse.Namespace, path: Path, name: str, console: Console
         check_contracts(runner, checked, context)
         return
     report = runner(checked, context).run()
-    if is_first():
-        publish(report, context)
+    by_first(lambda: publish(report, context))
 
 
 def _set_verbosity(level: str, console: Console) -> None:

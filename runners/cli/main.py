@@ -49,7 +49,7 @@ def _fail(error: Exception) -> int:
     out_of_memory = isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error)  # JAX's word for it
     if out_of_memory or isinstance(error, MemoryError):
         return _complain("the device ran out of memory; try a smaller batch_size", 1)
-    if isinstance(error, RuntimeError) and _lost_a_process(error):
+    if _lost_a_process(error):
         return _complain("another process of this run has ended or cannot be reached; its results are not written", 1)
     shown = own_traceback(error)
     if shown is not None:
@@ -61,11 +61,16 @@ def _fail(error: Exception) -> int:
     raise error
 
 
-def _lost_a_process(error: RuntimeError) -> bool:
+def has_joined_others() -> bool:
+    """Whether this process is one of several, which wait for each other at their end too."""
+    jax = sys.modules.get("jax")  # it comes with the run itself, and takes a while
+    return jax is not None and bool(jax.distributed.is_initialized())
+
+
+def _lost_a_process(error: Exception) -> bool:
     """Whether an error is JAX's word for another process that does not answer."""
-    jax = sys.modules.get("jax")  # else there was nothing to wait for
-    told = any(word in str(error) for word in ("Gloo", "NCCL", "UNAVAILABLE", "heartbeat", "coordination"))
-    return told and jax is not None and bool(jax.distributed.is_initialized())
+    words = ("Gloo", "NCCL", "UNAVAILABLE", "heartbeat", "coordination")
+    return has_joined_others() and any(word in str(error) for word in words)
 
 
 def _complain(message: object, code: int) -> int:

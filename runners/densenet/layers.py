@@ -17,7 +17,7 @@ from models.densenet.block import side_by_side
 from models.densenet.model import DenseNet
 from models.densenet.systems import DenseNetSystem
 from runners.config.solvers import SolverEntry
-from runners.measure.processes import gathered
+from runners.measure.processes import agreed, gathered
 from runners.measure.timing import Times, time_call
 
 _REPEATS, _TIME_S = 20, 30.0
@@ -64,7 +64,7 @@ def time_layers(model: DenseNet, system: DenseNetSystem, x: Any, repeats: int) -
         jax.block_until_ready(call())
     seconds: list[list[float]] = []
     begin = time.perf_counter()
-    while not seconds or (len(seconds) < max(repeats, _REPEATS) and time.perf_counter() - begin < _TIME_S):
+    while not seconds or (len(seconds) < max(repeats, _REPEATS) and agreed(time.perf_counter() - begin) < _TIME_S):
         seconds.append([time_call(call) for call in calls])
     return CriticalPath([Times.of(of_layer) for of_layer in zip(*seconds, strict=True)])
 

@@ -56,6 +56,8 @@ class Devices:
         count = jax.device_count()
         if choice is None:
             choice = MeshChoice(batch=count if samples % count == 0 or jax.process_count() > 1 else 1)
+        if choice.equations > 1 and EQUATIONS in undivided:
+            raise UsageError(f"mesh: equations cannot be divided: {undivided[EQUATIONS]}")
         used = choice.batch * choice.equations
         if used > count:
             raise UsageError(
@@ -67,8 +69,6 @@ class Devices:
                 f"mesh: batch {choice.batch} does not divide a batch of {samples} evenly; the nearest that does: "
                 f"{_divisor(samples, choice.batch)}"
             )
-        if choice.equations > 1 and EQUATIONS in undivided:
-            raise UsageError(f"mesh: equations cannot be divided: {undivided[EQUATIONS]}")
         if num_equations % choice.equations:
             raise UsageError(
                 f"mesh: equations {choice.equations} does not divide {num_equations} equations evenly; the nearest "
@@ -124,6 +124,8 @@ class Devices:
             return jax.device_put(leaf, sharding)
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
             return jax.jit(lambda array: array, out_shardings=sharding)(leaf)
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(self._put(jax.random.key_data(leaf), spec), impl=jax.random.key_impl(leaf))
         # Every process has made all of it, from the same seed or file, and keeps the part of its own devices.
         return jax.make_array_from_callback(jnp.shape(leaf), sharding, lambda index: np.asarray(leaf)[index])
 

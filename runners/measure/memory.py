@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +90,10 @@ def check_fits(compiled: Any) -> None:
 
     Its arguments are in memory already.
     """
-    needed, free = new_bytes(compiled), free_bytes()
-    if needed is None or free is None:
-        return
-    free = int(least(free))  # as one process that goes on without the others would wait for them
-    if needed > free:
+    needed, on_device = new_bytes(compiled), free_bytes()
+    # What all processes agree on: one that went on without the others would wait for them.
+    free = least(math.inf if on_device is None else on_device)
+    if needed is not None and needed > free:
         raise MemoryNeedError(
             f"a solve needs {format_bytes(needed)} at once, more than the {format_bytes(free)} that are free; try "
             "a smaller batch_size or block_size, a smaller max_steps, or trace: false"

@@ -7,6 +7,9 @@ to make the same calls: whatever follows from a clock is told by the first proce
 from __future__ import annotations
 
 import json
+import os
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -16,10 +19,12 @@ from jax.experimental import multihost_utils
 
 from common.errors import UserError
 from runners.config.schema import UsageError
+from runners.experiment import RunFailure
 
 AUTO = "auto"  # in the place of an address: JAX asks SLURM, Open MPI, Kubernetes or the cloud
 HEARTBEAT_S = 20  # after so long without a sign of life a process counts as lost
 JOIN_S = 120  # how long a process waits for the others
+_PORTS = range(1, 65536)
 
 Result = TypeVar("Result")
 
@@ -40,18 +45,30 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
     if coordinator != AUTO:
         _check(coordinator, num_processes, process_id)
     address = None if coordinator == AUTO else coordinator
+    jax.config.update("jax_enable_preemption_service", False)  # which would take a plain kill for a hint
+    waiting = threading.Timer(JOIN_S, _give_up, [f"--coordinator {coordinator}: the processes do not find each other"])
+    waiting.daemon = True
+    waiting.start()
     try:
         jax.distributed.initialize(
-            address, num_processes, process_id, initialization_timeout=JOIN_S, heartbeat_timeout_seconds=HEARTBEAT_S
+            address, num_processes, process_id, initialization_timeout=2 * JOIN_S, heartbeat_timeout_seconds=HEARTBEAT_S
         )
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(f"--coordinator {coordinator}: the processes do not find each other: {reason}") from None
+    finally:
+        waiting.cancel()
+
+
+def _give_up(message: str) -> None:
+    """End the program: JAX would end it itself, and show where in its code."""
+    print("error:", message, file=sys.stderr, flush=True)
+    os._exit(2)
 
 
 def _check(coordinator: str, num_processes: int | None, process_id: int | None) -> None:
     host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdigit() or int(port) not in _PORTS:
         raise UsageError(f"--coordinator {coordinator!r} should be HOST:PORT, such as 127.0.0.1:12345, or auto")
     if num_processes is None or process_id is None:
         raise UsageError("--coordinator HOST:PORT needs --num_processes N and --process_id I, from 0 to N - 1")
@@ -74,19 +91,19 @@ def is_first() -> bool:
 def by_first(action: Callable[[], Result]) -> Result | None:
     """What the first process gets from ``action``, which the others leave to it: None there.
 
-    A UserError is raised in all of them, as one process that ends leaves the others waiting.
+    Of its UserError or RunFailure all are told, as one process that ends leaves the others waiting.
     """
     result, failure = None, None
     if is_first():
         try:
             result = action()
-        except UserError as error:
-            if not several():
-                raise
-            failure = str(error)
-    failure = told(failure)
+        except (UserError, RunFailure) as error:
+            failure = error
+    message = told(None if failure is None else str(failure))
     if failure is not None:
-        raise UsageError(failure)
+        raise failure
+    if message is not None:
+        raise RunFailure(message)
     return result
 
 
@@ -98,6 +115,11 @@ def agreed(value: float) -> float:
 def least(value: float) -> float:
     """The least that any process has of a number."""
     return float(np.min(multihost_utils.process_allgather(np.float64(value)))) if several() else value
+
+
+def any_of(value: bool) -> bool:
+    """Whether something is so in any process."""
+    return least(0.0 if value else 1.0) == 0
 
 
 def told(value: Any) -> Any:

@@ -95,7 +95,6 @@ class CompiledSolve:
         begin = time.perf_counter()
         self.system = system
         layout = Layout.of(system)
-
         reference = None if trace is None else trace.reference
 
         def begin_solve(system: Any, reference: Any) -> Progress:
@@ -104,7 +103,7 @@ class CompiledSolve:
 
         first = jax.jit(begin_solve).lower(system, reference).compile()
         check_fits(first)
-        self._start: Callable[[Any], Progress] = lambda system: first(system, reference)
+        self._start: Callable[[Any], Progress] = lambda system: first(system, reference)  # one of the same shapes
         progress = self._start(system)
         self._advance = layout.keeping(advance, system, solver, progress).compile()
         check_fits(self._advance)
@@ -124,7 +123,7 @@ class CompiledSolve:
         """
         begin = time.perf_counter()
         progress = jax.block_until_ready(self._start(self.system))
-        last = Slice(progress, 0, time.perf_counter() - begin)
+        last = Slice(progress, 0, agreed(time.perf_counter() - begin))
         size = steps or self._per_slice or 1
         while True:
             begin = time.perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Annotated, Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from pydantic import BeforeValidator, model_validator
@@ -68,7 +69,7 @@ def guessed(system: Any, choice: GuessChoice, grid: tuple[int, ...]) -> Any:
     if choice.is_default:
         return system
     if choice.file is not None:
-        return with_first_guess(system, _from_file(choice.file, system.initial_guess(), grid))
+        return with_first_guess(system, _from_file(choice.file, jax.eval_shape(system.initial_guess), grid))
     try:
         return with_guesses(system, NGram(choice.n or 1) if choice.name == "n_gram" else GUESSES[choice.name]())
     except ValueError as error:
@@ -76,6 +77,7 @@ def guessed(system: Any, choice: GuessChoice, grid: tuple[int, ...]) -> Any:
 
 
 def _from_file(file: str, like: Any, grid: tuple[int, ...]) -> Any:
-    """The samples in a file, in the order of equations; ``like`` is the state that they stand for."""
-    found = load_like(user_path(file), "guess: file", {"samples": batch_first(np.asarray(like), grid)})
+    """The samples in a file, in the order of equations; ``like`` has the shape of the state that they stand for."""
+    expected = batch_first(np.zeros(like.shape, like.dtype), grid)
+    found = load_like(user_path(file), "guess: file", {"samples": expected})
     return jnp.asarray(by_equation(found["samples"], grid))

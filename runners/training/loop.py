@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runners.experiment import RunFailure
-from runners.measure.processes import agreed
+from runners.measure.processes import agreed, any_of
 from runners.training.preview import Preview, TrainProgress
 from runners.training.shared import SharedStore
 from runners.training.store import Snapshot
@@ -59,7 +59,7 @@ class TrainLoop:
                     self._evaluate(state, before_s + time.monotonic() - began)
                     self.preview.note(state.averaged, self.history)
                 self.progress.at(step, self.history)
-                stop = bool(agreed(pressed.is_set()))
+                stop = any_of(pressed.is_set())
                 if due and not stop:
                     self.preview.show(state.averaged, self.history)
                 save = agreed(time.monotonic() - saved) >= config.save_every_s

@@ -35,7 +35,7 @@ class SharedStore:
         if not several():
             return None if self._own is None else self._own.restore(like)
         layout = on_one_device(like)
-        snapshot = None if self._own is None else self._own.restore(layout)
+        snapshot = by_first(lambda: None if self._own is None else self._own.restore(layout))
         facts = told(None if snapshot is None else {"history": snapshot.history, "elapsed_s": snapshot.elapsed_s})
         if facts is None:
             return None

@@ -50,15 +50,11 @@ class StateStore:
             raise UsageError(f"state_dir {folder} is a file; expected a folder, or a path where one can be made")
         self._lock = _locked(self.folder)
         write_atomically(self.folder / _CONFIG, json.dumps(config, indent=2).encode())
-        # It does not wait for other processes, which have no part in this.
-        alone = ocp.options.MultiprocessingOptions(
-            primary_host=0, active_processes={0}, barrier_sync_key_prefix="first"
-        )
         options = ocp.CheckpointManagerOptions(
             preservation_policy=LatestN(2),
             cleanup_tmp_directories=True,
             enable_async_checkpointing=False,
-            **({"multiprocessing_options": alone, "create": False} if several() else {}),
+            **(_alone() if several() else {}),
         )
         states.mkdir(parents=True, exist_ok=True)
         self._manager = ocp.CheckpointManager(states, options=options)
@@ -113,6 +109,12 @@ class StateStore:
         leaves = [found["state"][name] for name in layout]
         state: TrainState = jax.tree.unflatten(jax.tree.structure(like), leaves)
         return Snapshot(state, found["facts"]["history"], found["facts"]["elapsed_s"])
+
+
+def _alone() -> dict[str, Any]:
+    """Options for a first process that does not wait for the others, which have no part in this."""
+    options = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="first")
+    return {"multiprocessing_options": options, "create": False}
 
 
 def _locked(folder: Path) -> FileLock:

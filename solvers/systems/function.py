@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from ..equations import batch_size, by_equation, check_layout, isolated, prefix_mask, select
-from ..trees.meshes import on_auto_axes
+from ..trees.meshes import on_auto_axes, shapes
 from ..trees.pytree import pytree
 
 X = TypeVar("X")
@@ -72,7 +72,7 @@ def from_function(f: Callable[..., X], like: X, *args: Any, check: bool = True) 
     f, args = _hoisted(f, like, args)
     system = FunctionSystem(f, like, args)
     check_layout(like, system.num_equations)
-    out = jax.eval_shape(f, *_shapes((like, *args)))
+    out = jax.eval_shape(f, *shapes((like, *args)))
     expected, found = jax.tree.map(_signature, like), jax.tree.map(_signature, out)
     if expected != found:
         raise ValueError(f"F(x) must be laid out as x: expected {expected}, found {found}")
@@ -80,11 +80,6 @@ def from_function(f: Callable[..., X], like: X, *args: Any, check: bool = True) 
     if check and not traced:
         on_auto_axes(_check_triangular, system)
     return system
-
-
-def _shapes(arrays: Any) -> Any:
-    """Arrays as shapes alone: whatever mesh they lie on is the solve's business, which takes its axes for Auto ones."""
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), arrays)
 
 
 def _hoisted(f: Callable[..., X], like: X, args: tuple[Any, ...]) -> tuple[Callable[..., X], tuple[Any, ...]]:
@@ -105,7 +100,7 @@ def _hoisted(f: Callable[..., X], like: X, args: tuple[Any, ...]) -> tuple[Calla
 
 
 def _closes_over_traced(f: Callable[..., Any], like: Any, args: tuple[Any, ...]) -> bool:
-    return any(isinstance(constant, jax.core.Tracer) for constant in jax.make_jaxpr(f)(*_shapes((like, *args))).consts)
+    return any(isinstance(constant, jax.core.Tracer) for constant in jax.make_jaxpr(f)(*shapes((like, *args))).consts)
 
 
 def _differ(a: Array, b: Array) -> Bool[Array, "T B"]:

@@ -27,7 +27,7 @@ def on_auto_axes(function: Callable[..., Result], *operands: Any) -> Result:
     meshes = [sharding.mesh for leaf in leaves if (sharding := _explicit(leaf)) is not None]
     if not meshes:
         return function(*operands)
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in (*leaves, jnp.zeros(()))):  # zeros are traced inside of jit
         return _traced(function, operands, leaves, meshes[0])
     mesh: Any = next(leaf.sharding for leaf in leaves if _explicit(leaf) is not None)
     mesh = mesh.mesh  # which has devices, where that of the type has names alone
@@ -36,6 +36,16 @@ def on_auto_axes(function: Callable[..., Result], *operands: Any) -> Result:
         result = function(*_relabelled(operands, AxisType.Explicit, automatic))
     back: Result = _relabelled(result, AxisType.Auto, mesh)
     return back
+
+
+def shapes(tree: Any) -> Any:
+    """Arrays and numbers as shapes alone, which lie on no mesh."""
+
+    def shape(leaf: Any) -> jax.ShapeDtypeStruct:
+        kind = jax.typeof(leaf)
+        return jax.ShapeDtypeStruct(kind.shape, kind.dtype, weak_type=kind.weak_type)
+
+    return jax.tree.map(shape, tree)
 
 
 def _explicit(leaf: jax.Array) -> NamedSharding | None:
@@ -67,8 +77,7 @@ def _traced(function: Callable[..., Result], operands: Any, leaves: list[jax.Arr
         spec = known.get(leaf.shape[:2], ()) if len(leaf.shape) > 1 else ()
         return NamedSharding(mesh, PartitionSpec(*spec))
 
-    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), operands)
-    layouts = jax.tree.map(layout, jax.eval_shape(function, *abstract))
+    layouts = jax.tree.map(layout, jax.eval_shape(function, *shapes(operands)))
     inside = jax.sharding.auto_axes(function, axes=names, out_sharding=layouts)
     result: Result = jax.jit(inside)(*operands)
     return result

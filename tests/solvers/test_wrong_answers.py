@@ -154,6 +154,26 @@ def test_differences_that_are_not_flushed_are_what_they_are():
     np.testing.assert_array_equal(compare(x + jnp.float16(gap), x, 3).residual, [gap, gap])
 
 
+def test_states_of_eight_bits_are_compared():
+    x = jnp.ones((3, 2), jnp.float8_e4m3fn)
+    difference = compare(x.at[1, 0].set(2.0), x, 3)
+    np.testing.assert_array_equal(difference.residual.astype(jnp.float32), [1.0, 0.0])
+    np.testing.assert_array_equal(difference.matching, [1, 3])
+
+
+class CountsOn(Jacobi):
+    """Its frontier goes past the end."""
+
+    def step(self, system, x, state, frontier):
+        x, state, info = super().step(system, x, state, frontier)
+        return x, state, info._replace(frontier=jnp.where(info.frontier == system.num_equations, 99, info.frontier))
+
+
+def test_a_frontier_past_the_end_is_the_end():
+    solution = solve(chain(linear_link, 5, 2, 0), CountsOn())
+    assert solution.outcome is Status.CONVERGED
+
+
 def test_a_sample_that_is_taken_up_again_has_not_converged_in_any_step():
     for steps in range(1, 33):
         solution = solve(gated(), Jacobi(), max_steps=steps, throw=False)

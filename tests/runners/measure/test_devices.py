@@ -48,6 +48,7 @@ def test_eight_devices_solve_as_one_does() -> None:
         assert plain["apart"] < AGAINST
         assert plain["divided"]
         assert plain["types"] == "(Explicit,)"
+    assert max(found["explicit systems"].values()) < AGAINST
     batch, equations = found["batch"], found["equations"]
     assert batch["of_a_share"] == 0  # bit for bit what one device makes of the same samples
     assert batch["status"] == equations["status"] == "converged"
@@ -194,7 +195,8 @@ def test_a_training_goes_on_elsewhere_after_a_process_was_lost(killed: int, tmp_
     _, errors = started[1 - killed].communicate(timeout=LOST_S)
     assert time.monotonic() - began <= LOST_S
     assert started[1 - killed].returncode != 0
-    assert "process" in errors
+    # Ours where it waited for the other, JAX's where it did something else.
+    assert re.search("error: another process of this run has ended|Terminating process because", errors)
     started[killed].communicate()
     assert (out / "results.json").read_text() == before
     finished(processes(config, tmp_path / "resumed", *longer, devices=3, count=1))
