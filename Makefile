@@ -69,6 +69,7 @@ benchmarks: $(VENV)/.run
 	$(BIN)/python -m benchmarks.newton
 	$(BIN)/python -m benchmarks.wavenet
 	$(BIN)/python -m benchmarks.densenet
+	$(BIN)/python -m benchmarks.scaling
 
 # Train the shipped weights anew, and ship them. The last two take hours on a processor.
 train: $(VENV)/.run
