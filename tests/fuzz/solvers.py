@@ -49,6 +49,7 @@ from solvers import (
     start,
 )
 from solvers.equations import isolated
+from solvers.methods.elk import LevenbergMarquardt
 from solvers.table import SOLVERS
 from tests.fuzz.systems import Structure, structures
 
@@ -184,11 +185,12 @@ def judge(solver: Solver, value: Any, converged: np.ndarray, swept: Any) -> str 
     leaves = [(by_sample(x)[converged], by_sample(y)[converged]) for x, y in pairs]
     floats = [(x, y) for x, y in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
     for x, y in leaves:
-        if jnp.issubdtype(x.dtype, jnp.inexact) and not exactly(solver):
+        if jnp.issubdtype(x.dtype, jnp.inexact) and not exactly(solver, x.dtype):
             continue
         if not np.array_equal(x, y):
             return f"F(x) != x in {np.count_nonzero(x != y)} of {x.size} values of {x.dtype}"
-    if exactly(solver) or not floats:
+    floats = [(x, y) for x, y in floats if not exactly(solver, x.dtype)]
+    if not floats:
         return None
     worst = 0.0
     for (x, y), size in zip(floats, sizes_up_to([x for x, _ in floats]), strict=True):
@@ -218,8 +220,14 @@ def widened(leaf: np.ndarray) -> np.ndarray:
     return leaf.astype(complex if np.iscomplexobj(leaf) else float)
 
 
-def exactly(solver: Solver) -> bool:
-    """Whether the solver evaluates plain sweeps, so that their fixed point is met bit for bit."""
+def exactly(solver: Solver, dtype: Any) -> bool:
+    """Whether the solver evaluates plain sweeps, so that their fixed point is met bit for bit.
+
+    Beside its derivatives a pass may round products of complex numbers otherwise: seen where XLA compiles without
+    optimizing, as for these tests.
+    """
+    if jnp.issubdtype(dtype, jnp.complexfloating) and isinstance(solver, Newton | LevenbergMarquardt):
+        return False
     return solver.tol == 0.0 and not isinstance(solver, BlockSolver | CachedSequential | Segmented | Windowed)
 
 

@@ -10,7 +10,17 @@ import pytest
 from data import DATASETS
 from tests.kit.mistakes import LEFT_OUT, Row, check_mistake, evaluating, near, training
 
-EVALUATE_KEYS = ("checkpoint", "model", "data", "part", "draws", "max_images", "runner", "seed")  # beside batch_size
+EVALUATE_KEYS = (
+    "checkpoint",
+    "model",
+    "data",
+    "part",
+    "draws",
+    "max_images",
+    "runner",
+    "seed",
+    "mesh",
+)  # and batch_size
 
 
 EVALUATING = [
