@@ -10,7 +10,7 @@ demo: $(VENV)/.run
 	$(BIN)/python main.py --runner MADESamplerRunner --config made_sampler.yml
 
 test: $(VENV)/.dev lint
-	$(BIN)/python -m pytest -n auto --maxprocesses 4
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile  # what a file prepares is prepared once
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
