@@ -123,7 +123,10 @@ def everything():
             solver = kind()
             if not fits(solver, system):
                 continue
-            one = solve(system, solver, throw=False)
+            try:
+                one = solve(system, solver, throw=False)
+            except ValueError:  # class ids have no derivatives
+                continue
             for axis in ("batch", "equations"):
                 solution, record = by_config(system, solver, MeshChoice(**{axis: 8}))
                 pairs = zip(*map(jax.tree.leaves, (one.value, solution.value)), strict=True)
