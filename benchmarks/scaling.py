@@ -30,7 +30,7 @@ from models.made.model import MADE, MADEConfig
 from models.rnn.model import RNN, RNNConfig
 from models.rnn.systems import ForwardRNN
 from models.wavenet.model import WaveNet, WaveNetConfig
-from runners.measure.devices import Layout, partition_specs
+from runners.measure.layout import Layout, partition_specs
 from runners.report.environment import describe_environment
 from solvers import GSJacobi, Jacobi, Newton, Solver, advance, start
 from solvers.systems.autoregressive import AutoregressiveSystem

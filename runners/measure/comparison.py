@@ -13,9 +13,9 @@ from rich.console import Console
 
 from common.errors import UserError
 from runners.config.solvers import SolverEntry
-from runners.measure.devices import Layout
 from runners.measure.interrupt import KeepingDone
 from runners.measure.job import MISMATCH, Job, Plan, Row
+from runners.measure.layout import Layout
 from runners.measure.processes import gathered, several
 from runners.measure.progress import SolveProgress
 from runners.measure.timing import Times, time_calls
@@ -169,8 +169,7 @@ def compare_solvers(
     chosen, skipped = split_entries(system, entries, skip)
     chosen = {label: entry.resolved(system) for label, entry in chosen.items()}
     plain = system if without_guesses is None else without_guesses
-    layout = Layout.of(plain)
-    guess = jax.jit(lambda system: layout.on(system.initial_guess()))(plain) if layout.mesh else plain.initial_guess()
+    guess = Layout.of(plain).guess(plain)
     sweep = jax.jit(lambda system, x: system.sweep(x)).lower(plain, guess).compile()
     sweep_s = time_calls(lambda: sweep(plain, guess), max(50, repeats))
     first = _first(chosen, references)

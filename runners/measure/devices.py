@@ -1,6 +1,6 @@
-"""The devices of a run as a mesh, made of a config's ``mesh``, and what of a system lies on which of them.
+"""The devices of a run as a mesh, made of a config's ``mesh``, and arrays put where they belong on it.
 
-Solvers know no mesh: arrays are put where they belong, and the compiler adds what devices have to tell each other.
+Solvers know no mesh: the compiler adds what devices have to tell each other.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from runners.config.schema import MeshChoice, UsageError
+from runners.measure.layout import partition_specs, state_of
 from runners.measure.processes import several
-from solvers import Progress, Solver
 from solvers.equations import batch_size, is_segmented
-from solvers.system import BATCH, EQUATIONS, Divisible, Undivided
+from solvers.system import BATCH, EQUATIONS, Undivided
 
 _NO_EQUATIONS = MappingProxyType({EQUATIONS: "there are none here; divide the batch: mesh: {batch: N}"})
 
@@ -34,7 +34,7 @@ class Devices:
     @classmethod
     def for_system(cls, choice: MeshChoice | None, system: Any) -> Devices:
         """The devices that a config asks for, for the state of ``system``. Raises UsageError as ``for_batch``."""
-        guess = _state(system)
+        guess = state_of(system)
         undivided = dict(system.undivided) if isinstance(system, Undivided) else {}
         if is_segmented(guess, system.num_equations):
             undivided.setdefault(EQUATIONS, "they are segments of several shapes; divide the batch: mesh: {batch: N}")
@@ -124,7 +124,7 @@ class Devices:
             return jax.device_put(leaf, sharding)
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
             return jax.jit(lambda array: array, out_shardings=sharding)(leaf)
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key):
             return jax.random.wrap_key_data(self._put(jax.random.key_data(leaf), spec), impl=jax.random.key_impl(leaf))
         # Every process has made all of it, from the same seed or file, and keeps the part of its own devices.
         return jax.make_array_from_callback(jnp.shape(leaf), sharding, lambda index: np.asarray(leaf)[index])
@@ -141,76 +141,3 @@ def on_one_device(tree: Any) -> Any:
 def _divisor(number: int, at_most: int) -> int:
     """The largest divisor of a number that is no more than another."""
     return next(divisor for divisor in range(min(number, at_most), 0, -1) if number % divisor == 0)
-
-
-def partition_specs(system: Any) -> Any:
-    """The layout of a system's arrays: what it says itself, else by their shapes."""
-    return system.partition_specs() if isinstance(system, Divisible) else _by_shape(system)
-
-
-def _state(system: Any) -> Any:
-    """A state of the system as shapes; its own arrays may be shapes too."""
-    return jax.eval_shape(lambda system: system.initial_guess(), system)
-
-
-def _by_shape(system: Any) -> Any:
-    """The layout of a system that does not say it: what has leading axes T and batch is divided."""
-    leading = (system.num_equations, batch_size(_state(system)))
-
-    def spec(leaf: Any) -> PartitionSpec:
-        shape = jnp.shape(leaf)
-        if shape == (leading[0],) and leading[1] == 1:
-            return PartitionSpec(EQUATIONS)
-        return PartitionSpec(EQUATIONS, BATCH) if shape[:2] == leading else PartitionSpec()
-
-    return jax.tree.map(spec, system)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a solve of a divided system lies on its mesh: the compiler would keep constants whole on every device."""
-
-    mesh: Mesh | None
-    num_equations: int
-    samples: int
-
-    @classmethod
-    def of(cls, system: Any) -> Layout:
-        """The layout for the mesh that the system's arrays are on, if they are on one."""
-        found = (getattr(leaf, "sharding", None) for leaf in jax.tree.leaves(system))
-        mesh = next((each.mesh for each in found if isinstance(each, NamedSharding) and each.mesh.size > 1), None)
-        return cls(mesh, system.num_equations, batch_size(_state(system)))  # type: ignore[arg-type]
-
-    def on(self, tree: Any) -> Any:
-        """States, numbers of each sample, and traces, laid out; whatever else there is stays."""
-        return tree if self.mesh is None else jax.tree.map(self._placed, tree)
-
-    def keeping(self, advance: Callable[..., Progress], system: Any, solver: Solver, progress: Progress) -> Any:
-        """``advance`` lowered, so that the layout after it is that before it, and it can be called again."""
-        until = np.int32(0)
-        if self.mesh is None:
-            return advance.lower(system, solver, progress, until)  # type: ignore[attr-defined]  # it is jitted
-        layouts = jax.tree.map(lambda leaf: leaf.sharding, progress)
-
-        def go_on(system: Any, progress: Progress, until: Any) -> Progress:
-            return advance(system, solver, progress, until)
-
-        return jax.jit(go_on, out_shardings=layouts).lower(system, progress, until)
-
-    def sharding(self, shape: tuple[int, ...]) -> NamedSharding | None:
-        """Where an array of that shape lies: states, numbers of each sample, traces. None: the compiler decides."""
-        if shape == (self.num_equations,) and self.samples == 1:
-            spec = PartitionSpec(EQUATIONS)
-        elif shape[:2] == (self.num_equations, self.samples):
-            spec = PartitionSpec(EQUATIONS, BATCH)
-        elif shape == (self.samples,):
-            spec = PartitionSpec(BATCH)
-        elif len(shape) > 1 and shape[1] == self.samples:
-            spec = PartitionSpec(None, BATCH)
-        else:
-            return None
-        return None if self.mesh is None else NamedSharding(self.mesh, spec)
-
-    def _placed(self, leaf: Any) -> Any:
-        sharding = self.sharding(jnp.shape(leaf))
-        return leaf if sharding is None else lax.with_sharding_constraint(leaf, sharding)

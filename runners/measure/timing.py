@@ -16,7 +16,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import jax
 import numpy as np
 
-from runners.measure.devices import Layout
+from runners.measure.layout import Layout
 from runners.measure.memory import check_fits, program_bytes
 from runners.measure.processes import agreed, gathered
 from solvers import Progress, Solution, Solver, Status, TraceOptions, advance, finish, start

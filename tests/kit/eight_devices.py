@@ -16,7 +16,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 from benchmarks.scaling import collective_bytes
 from common.errors import UserError
 from runners.config.schema import MeshChoice
-from runners.measure.devices import Devices, partition_specs
+from runners.measure.devices import Devices
+from runners.measure.layout import partition_specs
 from runners.measure.timing import CompiledSolve, follow
 from solvers import SOLVERS, GSJacobi, Jacobi, Newton, fits, from_function, solve
 from tests.kit.bank import affine_chain, tiny_gru, tiny_made, tiny_pixelcnnpp, tiny_wavenet
