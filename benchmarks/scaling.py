@@ -9,7 +9,6 @@ time of eight devices; for H100s a time is modelled from the data sheet, and cal
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -21,9 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from benchmarks.gpu_programs import GPUS, gpu_devices, modelled_s, prepare, step_of
 from benchmarks.limits import FOLDER, Limit
 from common.files import write_atomically
 from models.made.model import MADE, MADEConfig
@@ -35,27 +34,13 @@ from runners.report.environment import describe_environment
 from solvers import GSJacobi, Jacobi, Newton, Solver, advance, start
 from solvers.systems.autoregressive import AutoregressiveSystem
 
-# XLA reads them when the first device is asked for. Without a GPU nothing can be tried out on it.
-FLAGS = "--xla_force_host_platform_device_count=8 --xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"
+FLAGS = "--xla_force_host_platform_device_count=8"
 COUNTS = (1, 2, 4, 8)
 BATCH, LENGTH = 256, 4096  # samples and equations of the problem that is divided
 COLLECTIVES = ("all-reduce", "all-gather", "collective-permute", "all-to-all", "reduce-scatter")
 WIDTHS = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8, "f64": 8}
-# NVIDIA's data sheet of the H100 SXM; the last two are round numbers for what starting something takes.
-MEMORY_B_S, FLOPS_S, NVLINK_B_S, COLLECTIVE_S, KERNEL_S = 3.35e12, 67e12, 450e9, 10e-6, 2e-6
-# What the compiler asks about a GPU that is not there, from the same sheet.
-H100 = """
-gpu_device_info {
-  threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152 shared_memory_per_core: 233472
-  threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128 block_dim_limit_x: 2147483647
-  block_dim_limit_y: 65535 block_dim_limit_z: 65535 memory_bandwidth: 3352320000000 l2_cache_size: 52428800
-  clock_rate_ghz: 1.98 device_memory_size: 84942979072 shared_memory_per_block_optin: 232448
-  cuda_compute_capability { major: 9 } registers_per_core_limit: 65536 registers_per_block_limit: 65536
-  driver_version: "13.0.0" runtime_version: "13.0.0" compile_time_toolkit_version: "13.0.0"
-}
-platform_name: "CUDA" dnn_version_info { major: 9 minor: 10 } runtime_version { major: 13 minor: 0 patch: 0 }
-device_description_str: "NVIDIA H100 80GB HBM3"
-"""
+NVLINK_B_S = 450e9  # of an H100, from the same data sheet as its other rates
+COLLECTIVE_S = 10e-6  # what starting a collective takes, a round number
 
 
 class Case(NamedTuple):
@@ -167,11 +152,10 @@ def _bytes(result: str) -> int:
 def _modelled(flops: float, memory_bytes: int, text: str, sizes: list[int]) -> float:
     """Seconds of a step on H100s: the slower of arithmetic and memory, the links, and what starting things takes.
 
-    Memory, weights included, is counted as read or written once, and all kernels of the program's text as started.
+    Memory, weights included, is counted as read or written once; collectives are kernels too.
     """
-    kernels = len(re.findall(r" = \S.* (?:fusion|custom-call|copy|reduce|dot|sort|scatter|gather)\(", text))
-    work = max(flops / FLOPS_S, memory_bytes / MEMORY_B_S)
-    return float(work + kernels * KERNEL_S + len(sizes) * COLLECTIVE_S + 2 * sum(sizes) / NVLINK_B_S)
+    step = modelled_s(GPUS["H100"], flops, memory_bytes, step_of(text))
+    return float(step + len(sizes) * COLLECTIVE_S + 2 * sum(sizes) / NVLINK_B_S)
 
 
 def mesh_of(devices: Any, axis: str, count: int) -> Mesh:
@@ -179,15 +163,6 @@ def mesh_of(devices: Any, axis: str, count: int) -> Mesh:
     shape = (count, 1) if axis == "batch" else (1, count)
     grid = np.asarray(devices)[:count].reshape(shape)
     return Mesh(grid, ("batch", "equations"), axis_types=(AxisType.Auto, AxisType.Auto))
-
-
-def gpu_devices(count: int) -> Any:
-    """H100s as the compiler sees them; None where the CUDA wheels are missing."""
-    try:
-        found = topologies.get_topology_desc(platform="cuda", target_config=H100, topology=f"1x1x{count}")
-    except (RuntimeError, ValueError, NotImplementedError):
-        return None
-    return found.devices
 
 
 def table(gpu: bool) -> dict[str, dict[str, list[dict[str, Any]]]]:
@@ -201,7 +176,7 @@ def table(gpu: bool) -> dict[str, dict[str, list[dict[str, Any]]]]:
                     less = 1 if kind == "strong" else COUNTS[-1] // count
                     length = case.length // (less if axis == "equations" else 1)
                     batch = case.batch // (less if axis == "batch" else 1)
-                    devices = gpu_devices(count) if gpu else jax.devices()
+                    devices = gpu_devices("H100", count) if gpu else jax.devices()
                     mesh = mesh_of(devices, axis, count) if gpu or count > 1 else None
                     rows.append(measured(case.make(length, batch), case.solver, mesh, gpu)._asdict())
                 found.setdefault(name, {})[f"{axis}, {kind}"] = rows
@@ -227,11 +202,11 @@ def limits(found: dict[str, dict[str, list[dict[str, Any]]]]) -> list[Limit]:
 
 def main() -> int:
     """Compile, print, save; returns 1 where a limit is missed."""
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
+    prepare(FLAGS)
     cpu = table(gpu=False)
     held = limits(cpu)
     gpus: Any = None
-    if gpu_devices(1) is None:
+    if gpu_devices("H100") is None:
         print("H100s are left out: JAX's CUDA wheels are not installed (requirements-gpu.txt)")
     else:
         jax.default_backend = lambda: "gpu"  # code that asks is told what it is compiled for
