@@ -202,17 +202,20 @@ def _found(pattern: str, line: str) -> str:
 
 def _kind(line: str) -> str | None:
     """The operation of an instruction, which follows the type of its result."""
-    right, depth = line.split(" = ", 1)[-1], 0
-    if right.startswith("("):
-        for i, character in enumerate(right):
-            depth += (character == "(") - (character == ")")
-            if depth == 0:
-                break
-        right = right[i + 1 :].strip()
-    else:
-        right = right.split(" ", 1)[-1]
-    match = re.match(r"([\w\-]+)\(", right)
+    right = line.split(" = ", 1)[-1]
+    end = _closing(right) + 1 if right.startswith("(") else right.find(" ")
+    match = re.match(r"([\w\-]+)\(", right[end:].strip())
     return match.group(1) if match else None
+
+
+def _closing(text: str) -> int:
+    """Where the bracket that a text begins with is closed."""
+    depth = 0
+    for place, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if depth == 0:
+            return place
+    return len(text)
 
 
 def compile_for(name: str, function: Callable[..., Any], *arguments: Any) -> Any:

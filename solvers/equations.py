@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
+
+from .trees.platform import on_cpu
 
 X = TypeVar("X")
 
@@ -97,12 +99,15 @@ def isolated(function: Callable[..., X], fallback: X, *operands: Any) -> X:
     """function(*operands), kept apart from what the caller does with it; ``fallback`` is laid out as its result.
 
     Solvers promise the same bits for passes of the same shape. Fused into different neighbours a pass would round
-    differently, and a neighbour that reads it twice would compute it twice. Compilers do not fuse across the branch of
-    a conditional, so the pass stands behind one that always holds; the barrier hides that it does.
+    differently, and a neighbour that reads it twice would compute it twice. So it stands between barriers. The CPU's
+    compiler drops these before it fuses, but does not fuse across the branch of a conditional: there it stands behind
+    one that always holds, which a barrier hides. On an accelerator a conditional may wait for the host.
     """
-    always = lax.optimization_barrier(True)
-    result: X = lax.cond(always, lambda given, _: function(*given), lambda _, other: other, operands, fallback)
-    return result
+    if on_cpu():
+        always = lax.optimization_barrier(True)
+        result: X = lax.cond(always, lambda given, _: function(*given), lambda _, other: other, operands, fallback)
+        return result
+    return cast(X, lax.optimization_barrier(function(*lax.optimization_barrier(operands))))
 
 
 def compare(y: PyTree[Array], x: PyTree[Array], num_equations: int) -> Difference:

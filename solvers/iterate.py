@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from .equations import (
     batch_size,
@@ -89,16 +89,16 @@ def start(
         x=x,
         guess=x,
         solver_state=solver.init(system, x),
-        iteration=jnp.int32(0),
+        iterations=jnp.zeros(batch, jnp.int32),
         limit=jnp.int32(limit),
-        num_steps=jnp.int32(0),
-        sweeps=jnp.float32(0),
+        steps=jnp.zeros(batch, jnp.int32),
+        sweeps=jnp.zeros(batch, jnp.float32),
         status=jnp.full(batch, RUNNING if system.num_equations else Status.CONVERGED, jnp.int32),
         residual=unknown,
         first_residual=unknown,
         frontier=jnp.zeros(batch, jnp.int32),
         steps_to_convergence=jnp.full(batch, -1 if system.num_equations else 0, jnp.int32),
-        resets=jnp.int32(0),
+        resets=jnp.zeros(batch, jnp.int32),
         trace=None if trace is None else empty_trace(limit, batch),
         reference=None if trace is None else trace.reference,
         previous=x if _guesses(system) else None,
@@ -136,23 +136,21 @@ def advance(
     until: int | Int[Array, ""],
     callback: Callable[[StepReport], None] | None = None,
 ) -> Progress:
-    """Take steps until all samples are done, the limit is reached, or ``until`` steps have been taken in all.
+    """Take steps until every sample is done, at the limit, or has taken ``until`` steps in all.
 
     ``callback`` is called on the host after each.
     """
     if system.num_equations == 0:
         return progress
 
-    def step(carry: tuple[Progress, _Standing]) -> tuple[Progress, _Standing]:
-        progress, standing = _step(system, solver, *carry)
-        return _reported(progress, callback), standing
+    last = jnp.minimum(until, progress.limit)
 
-    first = _standing(progress, jnp.zeros_like(progress.active), system.num_equations)
-    return lax.while_loop(
-        lambda carry: carry[1].running & (carry[0].iteration < jnp.minimum(until, carry[0].limit)),
-        step,
-        (progress, first),
-    )[0]
+    def step(carry: tuple[Progress, _Standing]) -> tuple[Progress, _Standing]:
+        progress = _step(system, solver, *carry)
+        return _reported(progress, callback), _standing(progress, last, system.num_equations)
+
+    first = _standing(progress, last, system.num_equations)
+    return lax.while_loop(lambda carry: carry[1][0] == 0, step, (progress, first))[0]
 
 
 def _reported(progress: Progress, callback: Callable[[StepReport], None] | None) -> Progress:
@@ -165,87 +163,127 @@ def _reported(progress: Progress, callback: Callable[[StepReport], None] | None)
 def finish(system: Any, progress: Progress, unfinished: Status = Status.MAX_STEPS_REACHED) -> Solution[Any]:
     """The solution as it stands; ``unfinished`` is the status of samples that are not done."""
     sample_status = jnp.where(progress.active, int(unfinished), progress.status)
+    sweeps = jnp.max(progress.sweeps, initial=0)
     stats = Stats(
         num_steps=progress.num_steps,
         num_iterations=progress.iteration,
-        sweep_equivalents=progress.sweeps,
-        function_evaluations=progress.sweeps * system.num_equations,
+        sweep_equivalents=sweeps,
+        function_evaluations=sweeps * system.num_equations,
         residual=progress.residual,
         frontier=progress.frontier,
         steps_to_convergence=progress.steps_to_convergence,
-        guess_resets=progress.resets,
+        guess_resets=jnp.sum(progress.resets),
     )
     return Solution(progress.x, jnp.max(sample_status), sample_status, stats, progress.trace, progress)
 
 
-class _Standing(NamedTuple):
-    """What the loop asks of all samples at once: one reduction, for which devices that share the batch wait once."""
-
-    running: Bool[Array, ""]  # whether a sample needs another step
-    spoiled: Bool[Array, ""]  # whether the last step was spoiled in one
-    shared: Int[Array, ""]  # the shortest frontier of those that need another step; T where none does
+# What the loop asks of all samples at once, in one reduction, for which devices that share the batch wait once: 0 where
+# a sample needs another step, and the shortest frontier of those that need one (T where none does).
+_Standing: TypeAlias = Int[Array, "2"]
 
 
-def _standing(progress: Progress, spoiled: Bool[Array, " B"], num_equations: int) -> _Standing:
-    """How all samples stand after a step."""
-    flags = (~progress.active, ~spoiled, jnp.where(progress.active, progress.frontier, num_equations))
-    done, whole, shared = jnp.min(jnp.stack([flag.astype(jnp.int32) for flag in flags]), axis=1, initial=num_equations)
-    return _Standing(done == 0, whole == 0, shared)
+def _standing(progress: Progress, last: Int[Array, ""], num_equations: int) -> _Standing:
+    """How all samples stand, in a loop of so many steps in all."""
+    done = ~(progress.active & (progress.iterations < last))
+    frontier = jnp.where(progress.active, progress.frontier, num_equations)
+    rows = jnp.stack([done.astype(jnp.int32), frontier.astype(jnp.int32)])
+    return lax.reduce(rows, jnp.int32(num_equations), lax.min, (1,))
 
 
-def _step(system: Any, solver: Solver, progress: Progress, standing: _Standing) -> tuple[Progress, _Standing]:
-    """One step of the solver, made safe against overflow, judged and recorded; and how all samples stand after it."""
+def _step(system: Any, solver: Solver, progress: Progress, standing: _Standing) -> Progress:
+    """One step of the solver, made safe against overflow, judged and recorded."""
     num_equations = system.num_equations
     progress = _foreseen(system, progress)
     known = jnp.where(progress.status == Status.NONFINITE, -1, progress.frontier)
     x, solver_state, info = solver.step(system, progress.x, progress.solver_state, known)
     info = info._replace(
-        residual=info.residual.astype(progress.residual.dtype), frontier=jnp.maximum(info.frontier, progress.frontier)
+        residual=info.residual.astype(progress.residual.dtype),
+        frontier=jnp.maximum(info.frontier, progress.frontier),
+        sweeps=info.sweeps + _work_of_guessing(system),
     )
     extent = _extent(progress, x, num_equations)
+    # Apart from what the state is made of by them, or every element would decide anew.
+    verdict = lax.optimization_barrier(_verdict(system, solver, progress, standing[1], info, extent))
+    updated = dataclasses.replace(
+        progress,
+        **verdict.counts._asdict(),
+        x=_settled(verdict, x, progress, num_equations),
+        solver_state=solver_state,
+    )
+    return dataclasses.replace(updated, trace=record(updated, num_equations))
+
+
+class _Counts(NamedTuple):
+    """Fields of Progress after a step."""
+
+    iterations: Int[Array, " B"]
+    steps: Int[Array, " B"]
+    sweeps: Float[Array, " B"]
+    status: Int[Array, " B"]
+    residual: Float[Array, " B"]
+    first_residual: Float[Array, " B"]
+    frontier: Int[Array, " B"]
+    steps_to_convergence: Int[Array, " B"]
+    resets: Int[Array, " B"]
+
+
+class _Verdict(NamedTuple):
+    """What a step means for each sample: its counts, and what becomes of its state."""
+
+    counts: _Counts
+    taken: Bool[Array, " B"]  # whether the step's state is
+    spoiled: Bool[Array, " B"]  # whether all behind the frontier is set back
+    guessed: Int[Array, " B"]  # where guesses begin, of which those that are not finite are set back
+
+
+def _verdict(
+    system: Any, solver: Solver, progress: Progress, shared: Int[Array, ""], info: StepInfo, extent: _Extent
+) -> _Verdict:
+    """What a step means for each sample."""
+    num_equations = system.num_equations
     reopened = _changed(solver, progress, info, extent)
     # Such a sample has no more in common with the solution than the others have, if it was thought exact: one that was
     # within a tolerance may have left it by its own last step, and its exact prefix is as it was.
     lost = reopened & ((solver.tol == 0) | (progress.frontier >= num_equations))
-    info = info._replace(frontier=jnp.where(lost, standing.shared, info.frontier))
-    progress = dataclasses.replace(
-        progress,
-        status=jnp.where(reopened, int(RUNNING), progress.status),
-        frontier=jnp.where(lost, standing.shared, progress.frontier),
-        steps_to_convergence=jnp.where(reopened, -1, progress.steps_to_convergence),
-    )
+    reached = jnp.where(lost, shared, info.frontier)
+    before = jnp.where(lost, shared, progress.frontier)
+    active = progress.active | reopened
     # An overflow in a guess times a masked zero is NaN, in exact equations too. So an exact equation that is not finite
     # is believed only if no guess was in play; else the sample goes back to its prefix and begins anew behind it.
-    spoiled = progress.active & (extent.broken < jnp.minimum(info.frontier, num_equations))
-    failed = spoiled & (extent.touched <= progress.frontier)
+    spoiled = active & (extent.broken < jnp.minimum(reached, num_equations))
+    failed = spoiled & (extent.touched <= before)
     spoiled = spoiled & ~failed
-    frontier = jnp.where(progress.active & ~spoiled, info.frontier, progress.frontier)
-    beyond = ~prefix_mask(frontier, num_equations)
-    broken = ~finite_equations(x, num_equations)
-    x = select(jnp.broadcast_to(progress.active & ~spoiled, broken.shape), x, progress.x)
-    reset = beyond & progress.active & (spoiled | broken)
-    x = select(reset, progress.guess, x)
-    status = _judge(system, solver, progress, info, failed, spoiled)
-    num_steps = progress.num_steps + info.num_steps
-    updated = dataclasses.replace(
-        progress,
-        x=x,
-        solver_state=solver_state,
-        num_steps=num_steps,
-        sweeps=progress.sweeps + info.sweeps + _work_of_guessing(system),
-        status=status,
-        residual=jnp.where(progress.active, info.residual, progress.residual),
+    frontier = jnp.where(active & ~spoiled, reached, before)
+    converged = jnp.isfinite(info.residual) & info.meets(solver.tol, progress.x) & ~spoiled
+    # Within its bound of steps a solver terminates however large the residual grows on the way.
+    out_of_reach = progress.limit < solver.max_steps(system)
+    diverged = out_of_reach & (info.residual > DIVERGENCE_FACTOR * progress.first_residual)
+    found = jnp.where(diverged, int(Status.DIVERGED), int(RUNNING))
+    found = jnp.where(converged, int(Status.CONVERGED), found)
+    found = jnp.where(failed, int(Status.NONFINITE), found)
+    earlier = jnp.where(reopened, -1, progress.steps_to_convergence)
+    steps = progress.steps + info.num_steps
+    counts = _Counts(
+        # A step that was spoiled gained nothing, and does not count against finite termination.
+        iterations=progress.iterations + (active & ~spoiled),
+        steps=steps,
+        sweeps=jnp.where(active, progress.sweeps + info.sweeps, progress.sweeps),
+        status=jnp.where(active, found, progress.status).astype(jnp.int32),
+        residual=jnp.where(active, info.residual, progress.residual),
         first_residual=jnp.where(jnp.isfinite(progress.first_residual), progress.first_residual, info.residual),
         frontier=frontier,
-        steps_to_convergence=jnp.where(
-            progress.active & (status == Status.CONVERGED), num_steps, progress.steps_to_convergence
-        ),
-        resets=progress.resets + jnp.sum(reset, dtype=jnp.int32),
+        steps_to_convergence=jnp.where(active & converged & ~failed, steps, earlier),
+        resets=progress.resets + (active & (extent.broken < num_equations) & ~failed),
     )
-    standing = _standing(updated, spoiled, num_equations)
-    # A step that was spoiled gained nothing, and does not count against finite termination.
-    updated = dataclasses.replace(updated, iteration=progress.iteration + jnp.where(standing.spoiled, 0, 1))
-    return dataclasses.replace(updated, trace=record(updated, num_equations)), standing
+    return _Verdict(counts, active & ~spoiled, spoiled, jnp.where(active, frontier, num_equations))
+
+
+def _settled(verdict: _Verdict, x: Any, progress: Progress, num_equations: int) -> Any:
+    """The state after a step, without what is not to be believed."""
+    broken = ~finite_equations(x, num_equations)
+    taken = select(jnp.broadcast_to(verdict.taken, broken.shape), x, progress.x)
+    set_back = ~prefix_mask(verdict.guessed, num_equations) & (verdict.spoiled | broken)
+    return select(set_back, progress.guess, taken)
 
 
 def _guesses(system: Any) -> bool:
@@ -320,25 +358,3 @@ def _touched(progress: Progress, num_equations: int) -> Bool[Array, "T B"]:
         return jnp.any((x != guess) & ~(jnp.isnan(x) & jnp.isnan(guess)), axis=-1)
 
     return by_equation(touched, jnp.logical_or, num_equations, progress.x, progress.guess)
-
-
-def _judge(
-    system: Any,
-    solver: Solver,
-    progress: Progress,
-    info: StepInfo,
-    failed: Bool[Array, " B"],
-    spoiled: Bool[Array, " B"],
-) -> Int[Array, " B"]:
-    """The status of every sample after a step; samples that were done keep theirs."""
-    # Not beside the new x: a step that overshoots would make its own yardstick.
-    converged = jnp.isfinite(info.residual) & info.meets(solver.tol, progress.x) & ~spoiled
-    # Within its bound of steps a solver terminates however large the residual grows on the way.
-    out_of_reach = progress.limit < solver.max_steps(system)
-    diverged = out_of_reach & (info.residual > DIVERGENCE_FACTOR * progress.first_residual)
-    verdict = jnp.select(
-        [failed, converged, diverged],
-        [int(Status.NONFINITE), int(Status.CONVERGED), int(Status.DIVERGED)],
-        int(RUNNING),
-    )
-    return jnp.where(progress.active, verdict, progress.status).astype(jnp.int32)

@@ -36,21 +36,25 @@ class StepReport(NamedTuple):
 @pytree
 @dataclass(frozen=True)
 class Progress:
-    """A solve between two steps, with everything that is needed to go on."""
+    """A solve between two steps, with everything that is needed to go on.
+
+    What is counted is kept for each sample, even where it is the same in all: a number for itself would cost an
+    accelerator the start of a kernel at every step, and devices that share the batch a message.
+    """
 
     x: Any
     guess: Any  # the state that the solve began with, and that guesses are reset to
     solver_state: Any
-    iteration: Int[Array, ""]
-    limit: Int[Array, ""]  # max_steps
-    num_steps: Int[Array, ""]
-    sweeps: Float[Array, ""]
+    iterations: Int[Array, " B"]  # steps that the sample needed, those that a guess had spoiled left out
+    limit: Int[Array, ""]  # max_steps, for iterations
+    steps: Int[Array, " B"]  # sequential network evaluations
+    sweeps: Float[Array, " B"]  # their cost in full sweeps, until the sample was done
     status: Int[Array, " B"]
     residual: Float[Array, " B"]
     first_residual: Float[Array, " B"]
     frontier: Int[Array, " B"]
     steps_to_convergence: Int[Array, " B"]
-    resets: Int[Array, ""]
+    resets: Int[Array, " B"]  # steps after which guesses were set back, as they were not finite
     trace: Trace | None
     reference: Any
     previous: Any = None  # the state that the last step began with, of a system that guesses
@@ -61,9 +65,19 @@ class Progress:
         return self.status == RUNNING
 
     @property
+    def iteration(self) -> Int[Array, ""]:
+        """The steps so far: the most that a sample needed."""
+        return jnp.max(self.iterations, initial=0)
+
+    @property
+    def num_steps(self) -> Int[Array, ""]:
+        """The sequential network evaluations so far."""
+        return jnp.max(self.steps, initial=0)
+
+    @property
     def unfinished(self) -> Bool[Array, ""]:
         """Whether another step is needed and allowed."""
-        return jnp.any(self.active) & (self.iteration < self.limit)
+        return jnp.any(self.active & (self.iterations < self.limit))
 
 
 def empty_trace(length: int, batch: int) -> Trace:

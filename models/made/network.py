@@ -95,7 +95,7 @@ class MADENetwork:
             kept = window._replace(last=self._units_before(layer, start + keep))
             hidden.append(kept.put(cache.hidden[layer], units))
         weight, bias = (take_block(a, start, size) for a in self.output)
-        params = jnp.einsum("spu,ub->spb", weight, below) + bias[:, :, None]
+        params = lax.optimization_barrier(jnp.einsum("spu,ub->spb", weight, below)) + bias[:, :, None]
         return LocationScale(params[:, 0], params[:, 1]), MADECache(cache.x, tuple(hidden))
 
     def record(self, values: Float[Array, "S B"], cache: MADECache, start: Start, keep: Start) -> MADECache:

@@ -13,6 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from models.layers.normal import Normal
+from models.layers.products import Apart, SideBySide, sum_of_products
 from models.wavenet.layers import GatedLayer, PlainLayer
 from models.wavenet.readout import PlainReadout, SkipReadout
 
@@ -70,10 +71,10 @@ class PlainDilated(nnx.Module):
         """The number of sums that a filter gives."""
         return channels
 
-    def folded(self) -> tuple[PlainLayer, Float[Array, "taps C Z"], Float[Array, " Z"]]:
-        """The layer, its filter's shares of older inputs, and its bias: none."""
+    def folded(self) -> tuple[PlainLayer, Float[Array, " Z"]]:
+        """The layer, and its bias: none."""
         kernel = self.kernel[...]
-        return PlainLayer(kernel[0]), kernel[1:], jnp.zeros(kernel.shape[-1], kernel.dtype)
+        return PlainLayer(_filter(kernel)), jnp.zeros(kernel.shape[-1], kernel.dtype)
 
 
 class GatedDilated(nnx.Module):
@@ -96,10 +97,14 @@ class GatedDilated(nnx.Module):
         """The number of sums that a filter gives, for signal and gate."""
         return 2 * channels
 
-    def folded(self) -> tuple[GatedLayer, Float[Array, "taps C Z"], Float[Array, " Z"]]:
-        """The layer, its filter's shares of older inputs, and its bias."""
-        kernel = self.kernel[...]
-        return GatedLayer(kernel[0], self.out[...], self.out_bias[...]), kernel[1:], self.bias[...]
+    def folded(self) -> tuple[GatedLayer, Float[Array, " Z"]]:
+        """The layer, and its filter's bias."""
+        return GatedLayer(_filter(self.kernel[...]), self.out[...], self.out_bias[...]), self.bias[...]
+
+
+def _filter(kernel: Float[Array, "width C Z"]) -> Apart | SideBySide:
+    """A filter as the layers have it."""
+    return sum_of_products([kernel[1:].reshape(-1, kernel.shape[-1]), kernel[0]])
 
 
 Block: TypeAlias = PlainDilated | GatedDilated

@@ -6,6 +6,7 @@ rate of the samples (van den Oord et al., arXiv 1609.03499, section 2.5).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -42,16 +43,17 @@ class ConditioningWeights(nnx.Module):
         self.whole = nnx.Param(normal((size, num_layers, width), size**-0.5)) if size else None
         self.local = nnx.Param(normal((local_size, num_layers, width), local_size**-0.5)) if local_size else None
 
-    def shares(self, biases: Float[Array, "n Z"], given: Conditioning | None, num_samples: int) -> Shares:
+    def shares(self, biases: Sequence[Float[Array, " Z"]], given: Conditioning | None, num_samples: int) -> Shares:
         """The shares in each layer's sums, for ``num_samples`` samples. Raises ValueError where they do not fit."""
         given = Conditioning() if given is None else given
         self._check(given, num_samples)
-        constant = biases[:, None]
+        constant = tuple(bias[None] for bias in biases)
         vectors = given.vectors
         if self.embedding is not None:
             vectors = self.embedding[...][given.classes]
         if self.whole is not None:
-            constant = constant + jnp.einsum("bg,gnz->nbz", vectors, self.whole[...])
+            of_vectors = jnp.einsum("bg,gnz->nbz", vectors, self.whole[...])
+            constant = tuple(bias + share for bias, share in zip(constant, of_vectors, strict=True))
         if self.local is None:
             return Shares(constant)
         local = jnp.einsum("bfl,lnz->fnbz", given.frames, self.local[...])

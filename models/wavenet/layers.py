@@ -1,4 +1,4 @@
-"""The layers of WaveNet, after their past has been summed up: from a layer's input and that sum to its output.
+"""The layers of WaveNet behind their dilated filters: from a layer's input and the filter's sums to its output.
 
 Each is applied to whole blocks of steps and to single ones, so that there is one definition of the network. A layer's
 parts are plain arrays, in the inference form.
@@ -12,22 +12,25 @@ from typing import TypeAlias
 import jax
 from jaxtyping import Array, Float
 
-from models.layers.products import matmul
+from models.layers.products import Apart, SideBySide, matmul
 from solvers.trees.pytree import pytree
 
 
 @pytree
 @dataclass(frozen=True)
 class PlainLayer:
-    """h' = relu(W h + past): Fast WaveNet's layer, without residual or skip connection."""
+    """h' = relu(W h + past): Fast WaveNet's layer, without residual or skip connection.
 
-    newest: Float[Array, "C C"]  # the filter's share of the newest input
+    The sums W h + past of the filter are the stack's business.
+    """
+
+    filter: Apart | SideBySide  # of the older inputs, its taps one below the other, and of the newest
 
     def __call__(
-        self, h: Float[Array, "*S C"], skip: None, past: Float[Array, "*S C"]
+        self, h: Float[Array, "*S C"], skip: None, sums: Float[Array, "*S C"]
     ) -> tuple[Float[Array, "*S C"], None]:
         """The next layer's input; there are no skip connections."""
-        return jax.nn.relu(product(h, self.newest) + past), skip
+        return jax.nn.relu(sums), skip
 
 
 @pytree
@@ -38,24 +41,18 @@ class GatedLayer:
     van den Oord et al., "WaveNet: A Generative Model for Raw Audio", 2016 (arXiv 1609.03499), equation 2 and figure 4.
     """
 
-    newest: Float[Array, "C Z"]
+    filter: Apart | SideBySide
     out: Float[Array, "C _"]  # residual and skip 1x1 convolutions side by side
     out_bias: Float[Array, " _"]
 
     def __call__(
-        self, h: Float[Array, "*S C"], skip: Float[Array, "*S K"], past: Float[Array, "*S Z"]
+        self, h: Float[Array, "*S C"], skip: Float[Array, "*S K"], sums: Float[Array, "*S Z"]
     ) -> tuple[Float[Array, "*S C"], Float[Array, "*S K"]]:
         """The next layer's input, and the skip connections' sum with this layer's share."""
         width = h.shape[-1]
-        both = product(h, self.newest) + past
-        gated = jax.nn.tanh(both[..., :width]) * jax.nn.sigmoid(both[..., width:])
-        out = product(gated, self.out) + self.out_bias
+        gated = jax.nn.tanh(sums[..., :width]) * jax.nn.sigmoid(sums[..., width:])
+        out = matmul(gated, self.out) + self.out_bias
         return h + out[..., :width], skip + out[..., width:]
 
 
 Layer: TypeAlias = PlainLayer | GatedLayer
-
-
-def product(x: Float[Array, "*S C"], kernel: Float[Array, "C F"]) -> Float[Array, "*S F"]:
-    """The product x @ kernel; that of a vector is faster on a CPU than that of a matrix with one row."""
-    return x @ kernel if x.ndim <= 2 else matmul(x, kernel)

@@ -132,11 +132,10 @@ class WaveNet(nnx.Module):
             ValueError: a conditioning that does not fit the architecture or each other.
         """
         block = BLOCKS[self.config.block]
-        layers, older, biases = zip(*(layer.folded() for layer in self.layers), strict=True)
+        layers, biases = zip(*(layer.folded() for layer in self.layers), strict=True)
         stack = CausalStack(
             layers=layers,
-            older=jnp.stack(older),
-            shares=self.conditioning.shares(jnp.stack(biases), conditioning, num_samples),
+            shares=self.conditioning.shares(biases, conditioning, num_samples),
             rings=Rings(self._stacked, self.config.filter_width - 1),
             num_skip=self.config.num_skip if block.has_skip else 0,
         )

@@ -20,13 +20,15 @@ from models.wavenet.readout import Readout
 from models.wavenet.rings import Rings
 from models.wavenet.stack import CausalStack, Stretch
 from solvers.trees.blocks import Start
+from solvers.trees.platform import on_cpu
 from solvers.trees.pytree import pytree
 
 EMPTY, FIRST = 0, 1  # ids counted from the number of classes
 
 # Steps of a stretch times samples of a batch. So many rows make the queues' products matrix products that run at full
-# speed; longer stretches only make the products of near layers more.
-_ROWS = 16
+# speed; longer stretches only make the products of near layers more. An accelerator starts as many kernels for a
+# stretch however long it is.
+_ROWS, _ROWS_OF_AN_ACCELERATOR = 16, 64
 
 
 @pytree
@@ -147,8 +149,9 @@ class WaveNetNetwork:
         return WaveNetCache(histories, queues, rings.within(block_size))
 
     def stretch(self, size: int, batch_size: int) -> int:
-        """The largest divisor of ``size`` that makes no more than _ROWS rows."""
-        longest = max(1, min(size, _ROWS // batch_size))
+        """The largest divisor of ``size`` that makes no more than so many rows."""
+        rows = _ROWS if on_cpu() else _ROWS_OF_AN_ACCELERATOR
+        longest = max(1, min(size, rows // batch_size))
         return next(length for length in range(longest, 0, -1) if size % length == 0)
 
     def open_block(self, cache: WaveNetCache, start: Start, size: int) -> WaveNetBlock:

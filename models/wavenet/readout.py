@@ -8,7 +8,7 @@ from typing import TypeAlias
 import jax
 from jaxtyping import Array, Float
 
-from models.wavenet.layers import product
+from models.layers.products import matmul
 from solvers.trees.pytree import pytree
 
 
@@ -22,7 +22,7 @@ class PlainReadout:
 
     def __call__(self, h: Float[Array, "*S C"], skip: None) -> Float[Array, "*S O"]:
         """The outputs; there are no skip connections."""
-        return product(h, self.kernel) + self.bias
+        return matmul(h, self.kernel) + self.bias
 
 
 @pytree
@@ -37,8 +37,8 @@ class SkipReadout:
 
     def __call__(self, h: Float[Array, "*S C"], skip: Float[Array, "*S K"]) -> Float[Array, "*S O"]:
         """The outputs, in which the last layer's own output has no part."""
-        hidden = jax.nn.relu(product(jax.nn.relu(skip), self.hidden) + self.hidden_bias)
-        return product(hidden, self.kernel) + self.bias
+        hidden = jax.nn.relu(matmul(jax.nn.relu(skip), self.hidden) + self.hidden_bias)
+        return matmul(hidden, self.kernel) + self.bias
 
 
 Readout: TypeAlias = PlainReadout | SkipReadout

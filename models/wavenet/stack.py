@@ -1,7 +1,7 @@
 """A stack of causal dilated convolutions in the inference form, on blocks of steps and step by step.
 
-Step t of layer l reads its own input at t, t - d_l, ..., t - taps * d_l. What it reads of the past is summed up first
-(``past``), which is all that sets a block apart from a single step; the layer itself is one definition for both.
+Step t of layer l reads its own input at t, t - d_l, ..., t - taps * d_l. Where it finds what it reads of the past is
+all that sets a block apart from a single step; the layer itself is one definition for both.
 
 Going step by step, only the products on the newest values form a chain. In a stretch of steps, a layer whose dilation
 is at least the stretch's length reads nothing of the stretch itself: its queue's products for all steps are one matrix
@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from models.wavenet.layers import Layer, product
+from models.layers.products import matmul
+from models.wavenet.layers import Layer
 from models.wavenet.rings import Rings, delayed
 from solvers.trees.blocks import Start
 from solvers.trees.pytree import pytree
@@ -29,7 +29,7 @@ from solvers.trees.pytree import pytree
 class Shares:
     """The shares of biases and conditioning in each layer's sums. Frame f of ``local`` serves ``hop`` steps."""
 
-    constant: Float[Array, "n _ Z"]  # of every step: (n, 1, Z), or (n, batch, Z)
+    constant: tuple[Float[Array, "_ Z"], ...]  # of every step, by layer: (1, Z), or (batch, Z)
     local: Float[Array, "F n B Z"] | None = None
     begin: Start = 0  # the time at which frame 0 begins
     hop: int = field(default=1, metadata={"static": True})
@@ -37,14 +37,15 @@ class Shares:
     def rows(self, layer: int, time: Start, size: int) -> Float[Array, "_ _ Z"]:
         """A layer's shares at times time, time + 1, ..., or a single row that holds for all of them."""
         if self.local is None:
-            return self.constant[None, layer]
-        return self.constant[None, layer] + jnp.take(self.local[:, layer], self._frames(time, size), 0, mode="clip")
+            return self.constant[layer][None]
+        return self.constant[layer][None] + jnp.take(self.local[:, layer], self._frames(time, size), 0, mode="clip")
 
     def table(self, time: Start, size: int) -> Float[Array, "_ n _ Z"]:
         """The shares of all layers at times time, time + 1, ..., or a single row that holds for all of them."""
+        constant = jnp.stack(self.constant)[None]
         if self.local is None:
-            return self.constant[None]
-        return self.constant[None] + jnp.take(self.local, self._frames(time, size), 0, mode="clip")
+            return constant
+        return constant + jnp.take(self.local, self._frames(time, size), 0, mode="clip")
 
     def _frames(self, time: Start, size: int) -> Int[Array, " S"]:
         return (time + jnp.arange(size) - self.begin) // self.hop
@@ -60,10 +61,9 @@ class Stretch(NamedTuple):
 @pytree
 @dataclass(frozen=True)
 class CausalStack:
-    """The layers, the filters' shares of older inputs, and biases with conditioning."""
+    """The layers, and biases with conditioning."""
 
     layers: tuple[Layer, ...]
-    older: Float[Array, "n taps C Z"]  # of each layer the filter's share of the input ``dilation * (j + 1)`` steps ago
     shares: Shares
     rings: Rings = field(metadata={"static": True})
     num_skip: int = field(metadata={"static": True})  # channels of the skip connections' sum; 0: there are none
@@ -71,11 +71,11 @@ class CausalStack:
     @property
     def num_channels(self) -> int:
         """The number of channels of the layers' inputs."""
-        return int(self.older.shape[2])
+        return int(self.layers[0].filter.kernel(1).shape[0])
 
     def init_queues(self, batch_size: int) -> Float[Array, "D B C"]:
         """Queues of zeros: nothing has come before."""
-        return jnp.zeros((self.rings.total, batch_size, self.num_channels), self.older.dtype)
+        return jnp.zeros((self.rings.total, batch_size, self.num_channels), self.shares.constant[0].dtype)
 
     def block(
         self, h: Float[Array, "S B C"], queues: Float[Array, "D B C"], time: Start, rings: Rings
@@ -89,11 +89,11 @@ class CausalStack:
         pasts = rings.read(queues, range(len(self.layers)), time, size)
         skip, inputs = self._no_skip(h), []
         for index, (layer, past) in enumerate(zip(self.layers, pasts, strict=True)):
-            total = self.shares.rows(index, time, size)
-            for tap, rows in enumerate(past):
-                total = total + product(delayed(rows, h), self.older[index, tap])
+            shares = self.shares.rows(index, time, size)
+            taps = [delayed(rows, h) for rows in past]
+            sums = layer.filter.add(shares, [jnp.concatenate(taps, axis=-1), h])
             inputs.append(h)
-            h, skip = layer(h, skip, total)
+            h, skip = layer(h, skip, sums)
         return (h, skip), inputs
 
     def open(self, queues: Float[Array, "D B C"], time: Start, size: int) -> Stretch:
@@ -104,11 +104,14 @@ class CausalStack:
             rows = self.rings.read(queues, far, time, size)
             together = jnp.stack([jnp.concatenate(taps, axis=-1) for taps in rows])
             flat = together.reshape(len(far), size * batch, -1)
-            products = jnp.einsum("frc,fcz->frz", flat, self._filters(far))
+            filters = jnp.stack([self.layers[layer].filter.kernel(0) for layer in far])
+            products = jnp.einsum("frc,fcz->frz", flat, filters)
             sums = {layer: a.reshape(size, batch, -1) for layer, a in zip(far, products, strict=True)}
         pasts, inputs = [], []
         for layer in range(len(self.layers)):
-            share = jnp.broadcast_to(self.shares.rows(layer, time, size), (size, batch, self.older.shape[-1]))
+            share = jnp.broadcast_to(
+                self.shares.rows(layer, time, size), (size, batch, self.shares.constant[layer].shape[-1])
+            )
             pasts.append(share + sums[layer] if layer in sums else share)
             inputs.append(self._recent(queues, layer, time, 0 if layer in sums else reach, reach + size))
         past, held = jnp.stack(pasts), jnp.stack(inputs)
@@ -122,16 +125,18 @@ class CausalStack:
         reach = self._reach(size)
         skip, inputs = self._no_skip(h), []
         for index, layer in enumerate(self.layers):
-            past = lax.dynamic_index_in_dim(stretch.past[index], i, keepdims=False)
+            sums = lax.dynamic_index_in_dim(stretch.past[index], i, keepdims=False)
             dilation = self.rings.dilations[index]
             if dilation < size:
                 rows = [
                     lax.dynamic_index_in_dim(stretch.inputs[index], reach + i - (tap + 1) * dilation, keepdims=False)
                     for tap in range(self.rings.taps)
                 ]
-                past = past + product(jnp.concatenate(rows, axis=-1), self._filters([index])[0])
+                sums = layer.filter.add(sums, [jnp.concatenate(rows, axis=-1), h])
+            else:
+                sums = sums + matmul(h, layer.filter.kernel(1))
             inputs.append(h)
-            h, skip = layer(h, skip, past)
+            h, skip = layer(h, skip, sums)
         kept = lax.dynamic_update_index_in_dim(stretch.inputs, jnp.stack(inputs), reach + i, 1)
         return (h, skip), stretch._replace(inputs=kept)
 
@@ -158,11 +163,6 @@ class CausalStack:
     def _reach(self, size: int) -> int:
         """How far near layers read into the past."""
         return max((self.rings.lengths[layer] for layer in self._near(size)), default=0)
-
-    def _filters(self, layers: list[int]) -> Float[Array, "_ _ Z"]:
-        """Filters of older inputs, the taps one below the other."""
-        chosen = self.older[np.array(layers)]
-        return chosen.reshape(len(layers), -1, chosen.shape[-1])
 
     def _no_skip(self, h: Float[Array, "*S C"]) -> Any:
         return jnp.zeros((*h.shape[:-1], self.num_skip), h.dtype) if self.num_skip else None

@@ -18,8 +18,8 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from models.layers.normal import Normal
+from models.layers.products import matmul
 from models.wavenet.blocks import BLOCKS
-from models.wavenet.layers import product
 from models.wavenet.readout import Readout
 from models.wavenet.rings import Rings
 from models.wavenet.stack import CausalStack, Shares
@@ -95,7 +95,7 @@ class StreamingNetwork:
         reach = state.recent.shape[0]
         taps = enumerate(self.first)
         h = jnp.sum(
-            jnp.stack([product(inputs[reach - j * self.dilation :][:size], kernel) for j, kernel in taps]), axis=0
+            jnp.stack([matmul(inputs[reach - j * self.dilation :][:size], kernel) for j, kernel in taps]), axis=0
         )
         h = jax.nn.relu(h) if self.rectified else h
         rings = self.stack.rings
@@ -128,11 +128,10 @@ class StreamingConvNet(nnx.Module):
     def fold(self) -> StreamingNetwork:
         """The streaming network in the inference form."""
         block = BLOCKS[self.config.block]
-        layers, older, biases = zip(*(layer.folded() for layer in self.layers), strict=True)
+        layers, biases = zip(*(layer.folded() for layer in self.layers), strict=True)
         stack = CausalStack(
             layers=layers,
-            older=jnp.stack(older),
-            shares=Shares(jnp.stack(biases)[:, None]),
+            shares=Shares(tuple(bias[None] for bias in biases)),
             rings=Rings(self.config.dilations, self.config.filter_width - 1),
             num_skip=self.config.num_skip if block.has_skip else 0,
         )

@@ -17,6 +17,7 @@ from jaxtyping import Array, Int
 from pydantic import TypeAdapter
 
 from models import build
+from models.layers.products import matmul
 from models.wavenet.generation import begin
 from models.wavenet.network import WaveNetNetwork
 from runners.measure.generation import CompiledGeneration, state_bytes
@@ -95,8 +96,7 @@ def _chain(network: WaveNetNetwork, ids: Int[Array, "*B"], num_samples: int) -> 
         num_skip = network.stack.num_skip
         skip: Any = jnp.zeros((*h.shape[:-1], num_skip), h.dtype) if num_skip else None
         for layer in network.stack.layers:
-            nothing = jnp.zeros((*h.shape[:-1], layer.newest.shape[-1]), h.dtype)  # which the compiler removes
-            h, skip = layer(h, skip, nothing)
+            h, skip = layer(h, skip, matmul(h, layer.filter.kernel(1)))
         return jnp.argmax(network.readout(h, skip), axis=-1).astype(jnp.int32)
 
     return lax.fori_loop(0, num_samples, step, ids)
