@@ -11,7 +11,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from ..trees.platform import on_cpu
+
 UNROLLED_UP_TO = 8  # features; beyond, a library is as fast at products and faster at factorizing
+UNROLLED_ON_ACCELERATORS = 4  # features; beyond, their compilers take a minute and more
 
 
 class Matrices(ABC):
@@ -150,4 +153,4 @@ def matrices(a: Float[Array, "T B *F"]) -> Matrices:
     """The arithmetic for matrices (T, B, D, D), or for diagonals (T, B, D)."""
     if a.ndim == 3:
         return Diagonals()
-    return SmallFull() if a.shape[-1] <= UNROLLED_UP_TO else Full()
+    return SmallFull() if a.shape[-1] <= (UNROLLED_UP_TO if on_cpu() else UNROLLED_ON_ACCELERATORS) else Full()

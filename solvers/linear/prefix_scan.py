@@ -11,6 +11,11 @@ what a scan over a tree of pairs combines. L is chosen from T alone.
 
 On a CPU with few cores a ``lax.scan`` over the recurrence is faster still, for it does no fold: D^2 operations a step
 and not D^3. These scans are for machines that do much at once, and to show what solvers would gain there.
+
+On an accelerator every step of a chunk would start kernels of its own, so there the scan is a tree of pairs (Blelloch,
+"Prefix sums and their applications", 1990): pairs are combined until one is left, and on the way back the state before
+each pair gives that inside it. Some 2 log2 T steps, one combination and half an act an element, and memory for all
+levels' elements, as many again as there are.
 """
 
 from __future__ import annotations
@@ -25,8 +30,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from ..trees.platform import on_cpu
 from .blocks import in_lanes, in_rows
-from .matrices import Matrices, matrices
+from .matrices import Full, Matrices, matrices
 
 SEQUENTIAL_UP_TO = 40  # elements: a step for each costs less than another level of chunks
 LONGEST_CHUNK = 16  # elements: longer chunks lengthen the chain, shorter ones fold more often
@@ -46,6 +52,8 @@ def chunk_length(num_elements: int) -> int:
 
 def chain_length(num_elements: int) -> int:
     """The number of steps of a scan over T elements that follow one another."""
+    if not on_cpu():
+        return 2 * (num_elements - 1).bit_length() + 1 if num_elements else 0
     length = chunk_length(num_elements)
     if length == num_elements:
         return num_elements
@@ -66,6 +74,8 @@ def prefix_scan(
     alike. ``lift`` makes elements out of rows of ``elements``, where these are kept in a smaller form.
     """
     num_elements = jax.tree.leaves(elements)[0].shape[0]
+    if not on_cpu() and num_elements:
+        return _by_tree(lift(elements), initial, combine, act)
     length = chunk_length(num_elements)
     if length == num_elements:
         return lax.scan(lambda state, row: (act(state, lift(row)),) * 2, initial, elements)[1]
@@ -85,6 +95,24 @@ def prefix_scan(
     blank = jax.tree.map(lambda leaf: jnp.zeros((len(firsts), length, *leaf.shape), leaf.dtype), initial)
     states = lax.fori_loop(0, length, step, (starts, blank))[1]
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:num_elements], states)
+
+
+def _by_tree(elements: Any, initial: Any, combine: Callable[[Any, Any], Any], act: Callable[[Any, Any], Any]) -> Any:
+    """``prefix_scan`` by a tree of pairs, of elements that need no lift."""
+    num_elements = jax.tree.leaves(elements)[0].shape[0]
+    if num_elements == 1:
+        return act(jax.tree.map(lambda leaf: leaf[None], initial), elements)
+    firsts = jax.tree.map(lambda leaf: leaf[::2], elements)
+    # A last element without another is repeated, whose effect nothing reads.
+    odd = num_elements % 2
+    seconds = jax.tree.map(lambda leaf: jnp.concatenate([leaf[1::2], leaf[num_elements - odd :]]), elements)
+    ends = _by_tree(combine(firsts, seconds), initial, combine, act)
+    starts = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest[:-1]]), initial, ends)
+    return jax.tree.map(
+        lambda inside, end: jnp.stack([inside, end], axis=1).reshape(-1, *end.shape[1:])[:num_elements],
+        act(starts, firsts),
+        ends,
+    )
 
 
 def affine_scan(
@@ -109,6 +137,8 @@ def affine_scan(
         row = (shape[0], 1, shape[1] * shape[2])
         a, b, initial = a.reshape(row), b.reshape(row), initial.reshape(row[1:])
     algebra = matrices(a)
+    if isinstance(algebra, Full) and not on_cpu():
+        return _homogeneous(algebra, a, b, initial)
 
     def combine(first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[Array, Array]:
         return algebra.product(second[0], first[0]), act(first[1], second)
@@ -118,6 +148,22 @@ def affine_scan(
 
     states: Array = prefix_scan((a, b), initial, combine, act)
     return states.reshape(shape)
+
+
+def _homogeneous(
+    algebra: Matrices, a: Float[Array, "T B D D"], b: Float[Array, "T B D"], initial: Float[Array, "B D"]
+) -> Float[Array, "T B D"]:
+    """``affine_scan`` by matrices [[A, b], [0, 1]], of which one product of a library combines two."""
+    features = b.shape[-1]
+    above = jnp.concatenate([a, b[..., None]], axis=-1)
+    elements = jnp.pad(above, ((0, 0), (0, 0), (0, 1), (0, 0))).at[..., features, features].set(1)
+
+    def act(y: Array, element: Array) -> Array:
+        rows = element[..., :features, :]
+        return jnp.sum(rows[..., :features] * y[..., None, :], axis=-1) + rows[..., features]
+
+    states: Array = _by_tree(elements, initial, lambda first, second: algebra.product(second, first), act)
+    return states
 
 
 def _scan_of_blocks(
