@@ -69,15 +69,67 @@ def sum_of_products(kernels: Sequence[Float[Array, "_ F"]]) -> Apart | SideBySid
 
 
 def correlate(
-    frame: Float[Array, "h w B C"], kernel: Float[Array, "kh kw C F"], stride: int = 1
+    frame: Float[Array, "h w B C"], kernel: Float[Array, "kh kw C F"], stride: int = 1, pad: tuple[int, int] = (0, 0)
 ) -> Float[Array, "_ _ B F"]:
-    """y[i, j] = sum over a, b of frame[stride * i + a, stride * j + b] @ kernel[a, b], where all of them exist."""
+    """y[i, j] = sum over a, b of frame[stride * i + a, stride * j + b] @ kernel[a, b], where all of them exist.
+
+    ``pad``: columns of zeros to the left and to the right of the frame.
+    """
     kh, kw = kernel.shape[:2]
+    columns = (frame.shape[1] + sum(pad) - kw) // stride + 1
+    if not on_cpu():
+        # Its library pads both sides alike, without a copy; columns too many are computed for that.
+        return _convolve(frame, kernel, stride, (max(pad), max(pad)))[:, max(pad) - pad[0] :][:, :columns]
+    frame = jnp.pad(frame, ((0, 0), pad, (0, 0), (0, 0)))
     if frame.shape[0] == kh:  # a single row: one product with the neighbours side by side is half again as fast
         last = frame.shape[1] - kw + 1
         neighbours = [frame[a : a + 1, b : b + last : stride] for a in range(kh) for b in range(kw)]
         return matmul(jnp.concatenate(neighbours, -1), kernel.reshape(-1, kernel.shape[-1]))
+    return _convolve(frame, kernel, stride, (0, 0))
+
+
+def _convolve(
+    frame: Float[Array, "h w B C"], kernel: Float[Array, "kh kw C F"], stride: int, pad: tuple[int, int]
+) -> Float[Array, "_ _ B F"]:
     y = lax.conv_general_dilated(
-        frame.transpose(2, 0, 1, 3), kernel, (stride, stride), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        frame.transpose(2, 0, 1, 3),
+        kernel,
+        (stride, stride),
+        ((0, 0), pad),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
     return y.transpose(1, 2, 0, 3)
+
+
+def products(xs: Sequence[Float[Array, "*S C"]], kernels: Sequence[Float[Array, "C F"]]) -> list[Float[Array, "*S F"]]:
+    """All xs[k] @ kernels[k]: each where it is needed, or on an accelerator as one product of the batch of them."""
+    if on_cpu():
+        return [matmul(x, kernel) for x, kernel in zip(xs, kernels, strict=True)]
+    return list(jnp.einsum("n...c,ncf->n...f", jnp.stack(xs), jnp.stack(kernels)))
+
+
+def double(x: Float[Array, "h w B C"], kernel: Float[Array, "2 k C F"]) -> Float[Array, "_ _ B F"]:
+    """The transposed convolution of stride 2, cut to twice the size: rows from the top, columns centred where k is 3.
+
+    Row i gives rows 2i and 2i + 1. Column j gives columns 2j and 2j + 1, this where k is 3 with column j + 1. On a
+    CPU as products of a quarter of the pixels each, with no zeros between them.
+    """
+    wide = kernel.shape[1] == 3
+    if not on_cpu():
+        y = lax.conv_general_dilated(
+            x.transpose(2, 0, 1, 3),
+            kernel[::-1, ::-1],
+            (1, 1),
+            ((1, 1), (1, 1 + wide)),
+            lhs_dilation=(2, 2),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        return y.transpose(1, 2, 0, 3)
+    if wide:
+        right = jnp.pad(x[:, 1:], ((0, 0), (0, 1), (0, 0), (0, 0)))
+        quarters = [[matmul(x, k[1]), matmul(x, k[2]) + matmul(right, k[0])] for k in kernel]
+    else:
+        quarters = [[matmul(x, k) for k in row] for row in kernel]
+    together = jnp.stack([jnp.stack(row, axis=2) for row in quarters], axis=1)  # (h, 2, w, 2, B, F)
+    h, _, w, _, *rest = together.shape
+    return together.reshape(2 * h, 2 * w, *rest)

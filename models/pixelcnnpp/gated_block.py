@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 from jaxtyping import Array, Float
 
-from models.layers.products import matmul
+from models.layers.products import matmul, products
 from models.pixelcnnpp.dense import Dense
 from models.pixelcnnpp.pixel_conv import PixelConv
 from models.pixelcnnpp.row_conv import RowConv
+from solvers.trees.platform import on_cpu
 
 
 def elu(x: Float[Array, "*S"]) -> Float[Array, "*S"]:
@@ -21,7 +23,12 @@ def elu(x: Float[Array, "*S"]) -> Float[Array, "*S"]:
 
 
 def concat_elu(x: Float[Array, "*S F"]) -> Float[Array, "*S _"]:
-    """Both elu(x) and elu(-x), side by side in the channels; one exponential serves both."""
+    """Both elu(x) and elu(-x), side by side in the channels; on a CPU one exponential serves both.
+
+    An accelerator would write that down in a kernel of its own.
+    """
+    if not on_cpu():
+        return elu(jnp.concatenate([x, -x], -1))
     negative = jnp.expm1(-jnp.abs(x))
     return jnp.concatenate([jnp.where(x > 0, x, negative), jnp.where(x < 0, -x, negative)], -1)
 
@@ -53,49 +60,75 @@ class GatedBlock(nnx.Module):
     def rows(
         self,
         x: Float[Array, "h W B F"],
-        sources: list[Float[Array, "h W B F"]],
+        extra: Float[Array, "h W B F"] | None,
         above: tuple[Float[Array, "W B C"], Float[Array, "W B C"]],
         drop: Callable[[Array], Array],
     ) -> tuple[Float[Array, "h W B F"], tuple[Array, Array]]:
-        """Rows from x, what side and skip give (in this order), and each convolution's input in the row above.
+        """Rows from x, what ``extras`` tells of side and skip, and each convolution's input in the row above.
 
         ``drop`` is applied before the second convolution. Returns the output and both convolutions' frames.
         """
-        frame = jnp.concatenate([above[0][None], concat_elu(x)])
+        frame = lax.optimization_barrier(jnp.concatenate([above[0][None], concat_elu(x)]))
         h = self.first(frame)
-        if self.skip is not None:
-            h = h + self.skip(jnp.concatenate([concat_elu(source) for source in sources], -1))
-        frame_h = jnp.concatenate([above[1][None], drop(concat_elu(h))])
+        if extra is not None:
+            h = h + extra
+        frame_h = lax.optimization_barrier(jnp.concatenate([above[1][None], drop(concat_elu(h))]))
         return gate(x, self.second(frame_h)), (frame, frame_h)
 
     def shares(
-        self, above: tuple[Float[Array, "W B C"], Float[Array, "W B C"]], side: Float[Array, "W B F"]
+        self, above: tuple[Float[Array, "W B C"], Float[Array, "W B C"]], side: Float[Array, "W B C"]
     ) -> tuple[Float[Array, "W B F"], Float[Array, "W B G"]]:
-        """The shares of the row above and of the vertical stack in h and (a, b), for a row of the horizontal stack."""
+        """The shares of the row above and of the vertical stack in h and (a, b), for a row of the horizontal stack.
+
+        ``side``: what ``concat_elu`` gives for the vertical stack's output.
+        """
         assert isinstance(self.first, PixelConv)
         assert isinstance(self.second, PixelConv)
         assert self.skip is not None
         weight = self.skip.weight.folded()
-        from_side = matmul(concat_elu(side), weight.kernel[: 2 * side.shape[-1]]) + weight.bias[...]
+        from_side = matmul(side, weight.kernel[: side.shape[-1]]) + weight.bias[...]
         return self.first.from_above(above[0]) + from_side, self.second.from_above(above[1])
 
     def step(
         self,
         x: Float[Array, "B F"],
-        skip: Float[Array, "B F"] | None,
+        extra: Float[Array, "B F"] | None,
         shares: tuple[Float[Array, "B F"], Float[Array, "B G"]],
         left: tuple[Float[Array, "B C"], Float[Array, "B C"]],
     ) -> tuple[Float[Array, "B F"], tuple[Array, Array]]:
-        """One pixel, given its shares and both convolutions' inputs to the left. Returns the output and its inputs."""
+        """One pixel, given what its skip gives, its shares, and both convolutions' inputs to the left.
+
+        Returns the output and the convolutions' inputs.
+        """
         assert isinstance(self.first, PixelConv)
         assert isinstance(self.second, PixelConv)
-        assert self.skip is not None
         seen = concat_elu(x)
         h = self.first.step(shares[0], left[0], seen)
-        if skip is not None:
-            h = h + concat_elu(skip) @ self.skip.weight.folded().kernel[2 * x.shape[-1] :]
+        if extra is not None:
+            h = h + extra
         seen_h = concat_elu(h)
         return gate(x, self.second.step(shares[1], left[1], seen_h)), (seen, seen_h)
+
+
+def extras(
+    blocks: Sequence[GatedBlock], sources: Sequence[Sequence[Float[Array, "h W B C"]]]
+) -> Sequence[Float[Array, "h W B F"] | None]:
+    """What the skip layers of blocks give for their sources, side and skip in this order; None without sources.
+
+    Sources are what ``concat_elu`` gives for them.
+    """
+    weights = [block.skip.weight.folded() for block in blocks if block.skip is not None]
+    if not weights:
+        return [None] * len(blocks)
+    together = [jnp.concatenate(each, -1) for each in sources]
+    found = products(together, [weight.kernel[...] for weight in weights])
+    return [product + weight.bias[...] for product, weight in zip(found, weights, strict=True)]
+
+
+def extras_of_skips(blocks: Sequence[GatedBlock], skips: Sequence[Float[Array, "B C"]]) -> list[Float[Array, "B F"]]:
+    """The part of what ``extras`` gives that is the skips', for a pixel."""
+    layers = [block.skip for block in blocks if block.skip is not None]
+    return products(skips, [layer.weight.folded().kernel[skips[0].shape[-1] :] for layer in layers])
 
 
 def gate(x: Float[Array, "*S F"], y: Float[Array, "*S G"]) -> Float[Array, "*S F"]:

@@ -11,8 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from models.layers.products import correlate, matmul
-from models.pixelcnnpp.row_conv import interleave
+from models.layers.products import correlate, double
 from models.pixelcnnpp.weight_norm import FoldedWeight, WeightNorm
 
 
@@ -29,12 +28,14 @@ class PixelConv(nnx.Module):
     def __call__(self, frame: Float[Array, "h W B C"], stride: int = 1) -> Float[Array, "_ _ B F"]:
         """Rows from a frame, which holds the row above them too; with ``stride`` 2 every other row and column."""
         weight = self.weight.folded()
-        return correlate(_pad_left(frame, weight), weight.kernel[...], stride) + weight.bias[...]
+        kernel = weight.kernel[...]
+        return correlate(frame, kernel, stride, (kernel.shape[1] - 1, 0)) + weight.bias[...]
 
     def from_above(self, line: Float[Array, "W B C"], stride: int = 1) -> Float[Array, "_ B F"]:
         """The share of the row above in a row, bias included."""
         weight = self.weight.folded()
-        return correlate(_pad_left(line[None], weight), weight.kernel[:1], stride)[0] + weight.bias[...]
+        kernel = weight.kernel[:1]
+        return correlate(line[None], kernel, stride, (kernel.shape[1] - 1, 0))[0] + weight.bias[...]
 
     def step(
         self, share: Float[Array, "B F"], left: Float[Array, "B C"], x: Float[Array, "B C"]
@@ -55,15 +56,10 @@ class PixelGrow(nnx.Module):
     def __call__(self, x: Float[Array, "h W B F"]) -> Float[Array, "_ _ B F"]:
         """Grow (h, W) pixels to (2h, 2W)."""
         weight = self.weight.folded()
-        return interleave([[matmul(x, k) for k in row] for row in weight.kernel[...]]) + weight.bias[...]
+        return double(x, weight.kernel[...]) + weight.bias[...]
 
     def step(self, x: Float[Array, "B F"], row: Int[Array, ""], column: Int[Array, ""]) -> Float[Array, "B F"]:
         """The pixel (row, column) of the large image, from the one of the small image that it comes from."""
         weight = self.weight.folded()
         kernel = weight.kernel[...].reshape(4, *weight.kernel.shape[2:])
         return x @ jax.lax.dynamic_index_in_dim(kernel, 2 * (row % 2) + column % 2, keepdims=False) + weight.bias[...]
-
-
-def _pad_left(frame: Float[Array, "h W B C"], weight: FoldedWeight) -> Float[Array, "h _ B C"]:
-    """Zeros to the left of the image, as many columns as the kernel reaches."""
-    return jnp.pad(frame, ((0, 0), (weight.kernel.shape[1] - 1, 0), (0, 0), (0, 0)))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from models.pixelcnnpp.gated_block import GatedBlock
+from models.pixelcnnpp.gated_block import GatedBlock, concat_elu, extras_of_skips
 from models.pixelcnnpp.pixel_conv import PixelConv
 from models.pixelcnnpp.stack import LEVELS, Channels, Lines, Stack
 
@@ -24,7 +24,7 @@ def row_shares(
     Args:
         stack: the horizontal stack.
         lines: of the row above.
-        sides: the vertical stack's block outputs on this row, by level.
+        sides: what the vertical stack's walk along this row kept of its blocks, by level.
         row: the image row. Levels that have no such row get zeros.
 
     Returns:
@@ -87,11 +87,15 @@ class PixelWalk:
         inputs, low = self._below
         return (jnp.concatenate(self._inputs, -1), *inputs), low
 
-    def block(self, block: GatedBlock, x: Array, skip: Array | None) -> Array:
+    def extras(self, blocks: Sequence[GatedBlock], skips: Sequence[Array] | None) -> Sequence[Array | None]:
+        """What the skip layers of the blocks to come give for skips, as the shares hold the rest; see Walk."""
+        return [None] * len(blocks) if skips is None else extras_of_skips(blocks, [concat_elu(skip) for skip in skips])
+
+    def block(self, block: GatedBlock, x: Array, extra: Array | None) -> Array:
         """Walk the pixel through a block; see Walk."""
         features = x.shape[-1]
         shares = self.shares.take(features), self.shares.take(2 * features)
-        x, inputs = block.step(x, skip, shares, self.left.pair(2 * features))
+        x, inputs = block.step(x, extra, shares, self.left.pair(2 * features))
         self._inputs += inputs
         return x
 

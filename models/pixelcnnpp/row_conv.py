@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from models.layers.products import correlate, matmul
+from models.layers.products import correlate, double
 from models.pixelcnnpp.weight_norm import FoldedWeight, WeightNorm
 
 
@@ -25,8 +22,7 @@ class RowConv(nnx.Module):
     def __call__(self, frame: Float[Array, "h W B C"], stride: int = 1) -> Float[Array, "_ _ B F"]:
         """Rows from a frame, which holds the row above them too; with ``stride`` 2 every other row and column."""
         weight = self.weight.folded()
-        padded = jnp.pad(frame, ((0, 0), (1, 1), (0, 0), (0, 0)))
-        return correlate(padded, weight.kernel[...], stride) + weight.bias[...]
+        return correlate(frame, weight.kernel[...], stride, (1, 1)) + weight.bias[...]
 
 
 class RowGrow(nnx.Module):
@@ -43,14 +39,4 @@ class RowGrow(nnx.Module):
     def __call__(self, x: Float[Array, "h W B F"]) -> Float[Array, "_ _ B F"]:
         """Grow (h, W) pixels to (2h, 2W)."""
         weight = self.weight.folded()
-        kernel = weight.kernel[...]
-        right = jnp.pad(x[:, 1:], ((0, 0), (0, 1), (0, 0), (0, 0)))
-        quarters = [[matmul(x, k[1]), matmul(x, k[2]) + matmul(right, k[0])] for k in kernel]
-        return interleave(quarters) + weight.bias[...]
-
-
-def interleave(quarters: Sequence[Sequence[Float[Array, "h W B F"]]]) -> Float[Array, "_ _ B F"]:
-    """Interleave quarters into (2h, 2W) pixels: quarters[a][b] holds rows a, a + 2, ... and columns b, b + 2, ..."""
-    together = jnp.stack([jnp.stack(list(row), axis=2) for row in quarters], axis=1)  # (h, 2, W, 2, B, F)
-    h, _, w, _, *rest = together.shape
-    return together.reshape(2 * h, 2 * w, *rest)
+        return double(x, weight.kernel[...]) + weight.bias[...]

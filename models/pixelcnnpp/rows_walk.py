@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from models.pixelcnnpp.gated_block import GatedBlock
+from models.pixelcnnpp.gated_block import GatedBlock, concat_elu, extras
 from models.pixelcnnpp.stack import LEVELS, Channels, Lines
 from solvers.trees.blocks import Start
 
@@ -64,7 +64,7 @@ def _rows(frame: Float[Array, "h W B C"], first: Start, count: int) -> Float[Arr
 class Kept(NamedTuple):
     """The results of a walk by rows, by level from some level on."""
 
-    outputs: tuple[list[Array], ...]  # of the blocks
+    seen: tuple[list[Array], ...]  # what concat_elu gives for the blocks' outputs
     inputs: tuple[Array, ...]  # as in Lines
     low: tuple[Array, ...]  # as in Lines
 
@@ -86,7 +86,7 @@ class RowsWalk:
         Args:
             tile: the tile's spans in all levels.
             lines: of the rows above the tile.
-            sides: the vertical stack's block outputs by level, for the horizontal stack.
+            sides: what the vertical stack's walk kept of its blocks, by level, for the horizontal stack.
             drop: applied inside blocks.
             cuts: for each level the numbers of rows behind which lines are kept; None: once, behind the last row.
             level: which one.
@@ -94,24 +94,38 @@ class RowsWalk:
         self.tile, self.lines, self.sides, self.drop, self.level = tile, lines, sides, drop, level
         self.cuts = [span.valid for span in tile] if cuts is None else cuts
         self._outputs: list[Array] = []
+        self._seen: list[tuple[Array, Array]] = []  # blocks' inputs, and what concat_elu gives for them
         self._inputs: list[Array] = []
         self._above = Channels(lines.inputs[level])
         self._below = Kept((), (), ())
 
     def kept(self) -> Kept:
         """The results of the walk, from this level on, once it has been walked."""
-        outputs, inputs, low = self._below
-        return Kept((self._outputs, *outputs), (jnp.concatenate(self._inputs, -1), *inputs), low)
+        seen, inputs, low = self._below
+        return Kept(([self._see(x) for x in self._outputs], *seen), (jnp.concatenate(self._inputs, -1), *inputs), low)
 
-    def block(self, block: GatedBlock, x: Array, skip: Array | None) -> Array:
+    def extras(self, blocks: Sequence[GatedBlock], skips: Sequence[Array] | None) -> Sequence[Array | None]:
+        """What the skip layers of the blocks to come give; see Walk."""
+        sources = []
+        if self.sides is not None:
+            sources.append(self.sides[self.level][len(self._outputs) :][: len(blocks)])
+        if skips is not None:
+            sources.append([self._see(skip) for skip in skips])
+        return extras(blocks, list(zip(*sources, strict=True)))
+
+    def block(self, block: GatedBlock, x: Array, extra: Array | None) -> Array:
         """Walk the tile through a block; see Walk."""
-        above = self._above.pair(2 * x.shape[-1])
-        side = None if self.sides is None else self.sides[self.level][len(self._outputs)]
-        sources = [source for source in (side, skip) if source is not None]
-        x, frames = block.rows(x, sources, above, self.drop)
+        given = x
+        x, frames = block.rows(x, extra, self._above.pair(2 * x.shape[-1]), self.drop)
         self._inputs += [frame[self.cuts[self.level]] for frame in frames]
+        self._seen.append((given, frames[0][1:]))
         self._outputs.append(x)
         return x
+
+    def _see(self, x: Array) -> Array:
+        """What concat_elu gives for x; where x went into a block, its frame has it."""
+        found = [seen for given, seen in self._seen if given is x]
+        return found[0] if found else concat_elu(x)
 
     def below(self, shrink: Any, grow: Any, x: Array, run: Callable[[Array, Any], Array]) -> Array:
         """Walk the tile through the levels below; see Walk.
@@ -132,7 +146,7 @@ class RowsWalk:
             y, below = last[:0], self._untouched(())
         elif here.height == 1 and not isinstance(lower.valid, int):
             shapes, kept = jax.eval_shape(go)
-            nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (shapes, kept.outputs))
+            nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (shapes, kept.seen))
             y, below = lax.cond(lower.valid > 0, go, lambda: (nothing[0], self._untouched(nothing[1])))
         else:
             y, below = go()
@@ -142,6 +156,6 @@ class RowsWalk:
             return _rows(grow(y), 0, here.height)
         return _rows(grow(both), 2 - here.odd, here.height)
 
-    def _untouched(self, outputs: tuple[list[Array], ...]) -> Kept:
+    def _untouched(self, seen: tuple[list[Array], ...]) -> Kept:
         """The results of the levels below where the tile has no row of theirs."""
-        return Kept(outputs, self.lines.inputs[self.level + 1 :], self.lines.low[self.level + 1 :])
+        return Kept(seen, self.lines.inputs[self.level + 1 :], self.lines.low[self.level + 1 :])

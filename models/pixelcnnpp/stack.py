@@ -10,7 +10,7 @@ Row r of the image is row r / 2^l of level l if 2^l divides r, else level l has 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
@@ -27,7 +27,10 @@ LEVELS = 3
 class Walk(Protocol):
     """A tile on its way through one level of a stack."""
 
-    def block(self, block: GatedBlock, x: Array, skip: Array | None) -> Array:
+    def extras(self, blocks: Sequence[GatedBlock], skips: Sequence[Array] | None) -> Sequence[Array | None]:
+        """What the skip layers of the blocks to come give, for skips in their order where they have these."""
+
+    def block(self, block: GatedBlock, x: Array, extra: Array | None) -> Array:
         """The tile behind a block."""
 
     def below(self, shrink: Any, grow: Any, x: Array, run: Callable[[Array, Any], Array]) -> Array:
@@ -53,15 +56,16 @@ class Stack(nnx.Module):
     def __call__(self, x: Array, walk: Any, level: int = 0) -> Array:
         """The output of ``level``, 0 being the finest, for its input x. Skips are used last in, first out."""
         skips = [x]
-        for block in self.up[level]:
-            x = walk.block(block, x, None)
+        for block, extra in zip(self.up[level], walk.extras(self.up[level], None), strict=True):
+            x = walk.block(block, x, extra)
             skips.append(x)
+        if level == LEVELS - 1:
+            skips.pop()  # it is x itself
+        extras = walk.extras(self.down[level], skips[::-1])
         if level < LEVELS - 1:
             x = walk.below(self.shrink[level], self.grow[level], x, lambda y, deeper: self(y, deeper, level + 1))
-        else:
-            skips.pop()  # it is x itself
-        for block in self.down[level]:
-            x = walk.block(block, x, skips.pop())
+        for block, extra in zip(self.down[level], extras, strict=True):
+            x = walk.block(block, x, extra)
         return x
 
     def blocks(self, level: int) -> list[GatedBlock]:
