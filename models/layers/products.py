@@ -29,8 +29,8 @@ class Apart:
 
     kernels: tuple[Float[Array, "_ F"], ...]
 
-    def add(self, total: Float[Array, "*S F"], xs: Sequence[Float[Array, "*S _"]]) -> Float[Array, "*S F"]:
-        """``total`` and the products of all xs."""
+    def add(self, total: Float[Array, "*#S F"], xs: Sequence[Float[Array, "*S _"]]) -> Float[Array, "*S F"]:
+        """``total``, which may have one row for all, and the products of all xs."""
         for x, kernel in zip(xs, self.kernels, strict=True):
             total = total + matmul(x, kernel)
         return total
@@ -50,8 +50,8 @@ class SideBySide:
     ]  # the kernels one below the other, transposed: a vector's product is one reduction of them
     widths: tuple[int, ...] = field(metadata={"static": True})  # of the x
 
-    def add(self, total: Float[Array, "*S F"], xs: Sequence[Float[Array, "*S _"]]) -> Float[Array, "*S F"]:
-        """``total`` and the products of all xs."""
+    def add(self, total: Float[Array, "*#S F"], xs: Sequence[Float[Array, "*S _"]]) -> Float[Array, "*S F"]:
+        """``total``, which may have one row for all, and the products of all xs."""
         x = jnp.concatenate(xs, -1)
         return total + lax.dot_general(x, self.rows, (((x.ndim - 1,), (1,)), ((), ())))
 
@@ -101,11 +101,33 @@ def _convolve(
     return y.transpose(1, 2, 0, 3)
 
 
-def products(xs: Sequence[Float[Array, "*S C"]], kernels: Sequence[Float[Array, "C F"]]) -> list[Float[Array, "*S F"]]:
-    """All xs[k] @ kernels[k]: each where it is needed, or on an accelerator as one product of the batch of them."""
-    if on_cpu():
-        return [matmul(x, kernel) for x, kernel in zip(xs, kernels, strict=True)]
-    return list(jnp.einsum("n...c,ncf->n...f", jnp.stack(xs), jnp.stack(kernels)))
+@pytree
+@dataclass(frozen=True)
+class Each:
+    """Products of several inputs, each with a kernel of its own, where they are needed."""
+
+    kernels: tuple[Float[Array, "C F"], ...]
+
+    def __call__(self, xs: Sequence[Float[Array, "*S C"]]) -> list[Float[Array, "*S F"]]:
+        """All xs[k] @ kernels[k]."""
+        return [matmul(x, kernel) for x, kernel in zip(xs, self.kernels, strict=True)]
+
+
+@pytree
+@dataclass(frozen=True)
+class Together:
+    """Products of several inputs, each with a kernel of its own, as one product of a batch."""
+
+    kernels: Float[Array, "n C F"]
+
+    def __call__(self, xs: Sequence[Float[Array, "*S C"]]) -> list[Float[Array, "*S F"]]:
+        """All xs[k] @ kernels[k]."""
+        return list(jnp.einsum("n...c,ncf->n...f", jnp.stack(xs), self.kernels))
+
+
+def products(kernels: Sequence[Float[Array, "C F"]]) -> Each | Together:
+    """Several products in the form that is faster: near what needs each, or, where a call costs more, together."""
+    return Each(tuple(kernels)) if on_cpu() else Together(jnp.stack(kernels))
 
 
 def double(x: Float[Array, "h w B C"], kernel: Float[Array, "2 k C F"]) -> Float[Array, "_ _ B F"]:

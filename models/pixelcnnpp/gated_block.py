@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
-from models.layers.products import matmul, products
+from models.layers.products import matmul
 from models.pixelcnnpp.dense import Dense
 from models.pixelcnnpp.pixel_conv import PixelConv
 from models.pixelcnnpp.row_conv import RowConv
@@ -64,7 +64,7 @@ class GatedBlock(nnx.Module):
         above: tuple[Float[Array, "W B C"], Float[Array, "W B C"]],
         drop: Callable[[Array], Array],
     ) -> tuple[Float[Array, "h W B F"], tuple[Array, Array]]:
-        """Rows from x, what ``extras`` tells of side and skip, and each convolution's input in the row above.
+        """Rows from x, what the skip layer gives, and each convolution's input in the row above.
 
         ``drop`` is applied before the second convolution. Returns the output and both convolutions' frames.
         """
@@ -108,27 +108,6 @@ class GatedBlock(nnx.Module):
             h = h + extra
         seen_h = concat_elu(h)
         return gate(x, self.second.step(shares[1], left[1], seen_h)), (seen, seen_h)
-
-
-def extras(
-    blocks: Sequence[GatedBlock], sources: Sequence[Sequence[Float[Array, "h W B C"]]]
-) -> Sequence[Float[Array, "h W B F"] | None]:
-    """What the skip layers of blocks give for their sources, side and skip in this order; None without sources.
-
-    Sources are what ``concat_elu`` gives for them.
-    """
-    weights = [block.skip.weight.folded() for block in blocks if block.skip is not None]
-    if not weights:
-        return [None] * len(blocks)
-    together = [jnp.concatenate(each, -1) for each in sources]
-    found = products(together, [weight.kernel[...] for weight in weights])
-    return [product + weight.bias[...] for product, weight in zip(found, weights, strict=True)]
-
-
-def extras_of_skips(blocks: Sequence[GatedBlock], skips: Sequence[Float[Array, "B C"]]) -> list[Float[Array, "B F"]]:
-    """The part of what ``extras`` gives that is the skips', for a pixel."""
-    layers = [block.skip for block in blocks if block.skip is not None]
-    return products(skips, [layer.weight.folded().kernel[skips[0].shape[-1] :] for layer in layers])
 
 
 def gate(x: Float[Array, "*S F"], y: Float[Array, "*S G"]) -> Float[Array, "*S F"]:

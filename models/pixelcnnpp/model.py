@@ -87,6 +87,9 @@ class PixelCNNPP(nnx.Module):
         network: PixelCNNPPNetwork = jax.tree.map(
             folded, self.network, is_leaf=lambda node: isinstance(node, WeightNorm)
         )
+        network.left_input.lay_out()
+        network.vertical.lay_out()
+        network.horizontal.lay_out()
         return network
 
     def draw_noise(self, key: Array, batch_size: int) -> Noise:

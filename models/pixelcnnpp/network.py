@@ -227,8 +227,7 @@ class PixelCNNPPNetwork(nnx.Module):
             low=tuple(map(_pick, lines.low, columns[1:])),
         )
         before = with_ones(_pick(row.values, jnp.maximum(i - 1, 0)))
-        kernel = self.left_input.weight.folded().kernel[1, 0]
-        x = _pick(row.entry, i) + jnp.where(i > 0, before @ kernel, 0.0)
+        x = _pick(row.entry, i) + jnp.where(i > 0, before @ self.left_input.own_kernel(), 0.0)
         walk = PixelWalk(neighbours, number, i)
         params = self.output(elu(self.horizontal(x, walk)))
         inputs, low = walk.kept()

@@ -24,6 +24,18 @@ class PixelConv(nnx.Module):
         self, features_in: int, features: int, *, width: int = 2, init_scale: float = 1.0, rngs: nnx.Rngs
     ) -> None:
         self.weight = WeightNorm((2, width, features_in, features), init_scale=init_scale, rngs=rngs)
+        self.own: Float[Array, "_ F"] | None = nnx.data(None)  # the kernel of the pixel's own row, once laid out
+
+    def lay_out(self) -> None:
+        """Keep the kernel of the pixel's own row apart too, as steps read it: a slice at each would be a copy."""
+        self.own = self.own_kernel()
+
+    def own_kernel(self) -> Float[Array, "_ F"]:
+        """The kernel of the pixel's own row, to its left and its own one below the other."""
+        if self.own is not None:
+            return self.own
+        kernel = self.weight.folded().kernel[1]
+        return kernel.reshape(-1, kernel.shape[-1])
 
     def __call__(self, frame: Float[Array, "h W B C"], stride: int = 1) -> Float[Array, "_ _ B F"]:
         """Rows from a frame, which holds the row above them too; with ``stride`` 2 every other row and column."""
@@ -41,8 +53,7 @@ class PixelConv(nnx.Module):
         self, share: Float[Array, "B F"], left: Float[Array, "B C"], x: Float[Array, "B C"]
     ) -> Float[Array, "B F"]:
         """One pixel: the share of the row above, the pixel to the left (zeros at the border) and its own."""
-        kernel = self.weight.folded().kernel[1]
-        return share + jnp.concatenate([left, x], -1) @ kernel.reshape(-1, kernel.shape[-1])
+        return share + jnp.concatenate([left, x], -1) @ self.own_kernel()
 
 
 class PixelGrow(nnx.Module):

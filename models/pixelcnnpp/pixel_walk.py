@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from models.pixelcnnpp.gated_block import GatedBlock, concat_elu, extras_of_skips
+from models.pixelcnnpp.gated_block import GatedBlock, concat_elu
 from models.pixelcnnpp.pixel_conv import PixelConv
+from models.pixelcnnpp.skips import Skips
 from models.pixelcnnpp.stack import LEVELS, Channels, Lines, Stack
 
 
@@ -87,9 +88,11 @@ class PixelWalk:
         inputs, low = self._below
         return (jnp.concatenate(self._inputs, -1), *inputs), low
 
-    def extras(self, blocks: Sequence[GatedBlock], skips: Sequence[Array] | None) -> Sequence[Array | None]:
+    def extras(self, layers: Skips, skips: Sequence[Array] | None) -> Sequence[Array | None]:
         """What the skip layers of the blocks to come give for skips, as the shares hold the rest; see Walk."""
-        return [None] * len(blocks) if skips is None else extras_of_skips(blocks, [concat_elu(skip) for skip in skips])
+        if skips is None:
+            return [None] * len(layers.biases)
+        return layers.pixels([concat_elu(skip) for skip in skips])
 
     def block(self, block: GatedBlock, x: Array, extra: Array | None) -> Array:
         """Walk the pixel through a block; see Walk."""

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from models.pixelcnnpp.gated_block import GatedBlock, concat_elu, extras
+from models.pixelcnnpp.gated_block import GatedBlock, concat_elu
+from models.pixelcnnpp.skips import Skips
 from models.pixelcnnpp.stack import LEVELS, Channels, Lines
 from solvers.trees.blocks import Start
 
@@ -104,14 +105,14 @@ class RowsWalk:
         seen, inputs, low = self._below
         return Kept(([self._see(x) for x in self._outputs], *seen), (jnp.concatenate(self._inputs, -1), *inputs), low)
 
-    def extras(self, blocks: Sequence[GatedBlock], skips: Sequence[Array] | None) -> Sequence[Array | None]:
+    def extras(self, layers: Skips, skips: Sequence[Array] | None) -> Sequence[Array]:
         """What the skip layers of the blocks to come give; see Walk."""
         sources = []
         if self.sides is not None:
-            sources.append(self.sides[self.level][len(self._outputs) :][: len(blocks)])
+            sources.append(self.sides[self.level][len(self._outputs) :][: len(layers.biases)])
         if skips is not None:
             sources.append([self._see(skip) for skip in skips])
-        return extras(blocks, list(zip(*sources, strict=True)))
+        return layers.rows(list(zip(*sources, strict=True)))
 
     def block(self, block: GatedBlock, x: Array, extra: Array | None) -> Array:
         """Walk the tile through a block; see Walk."""

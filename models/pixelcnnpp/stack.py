@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 from models.pixelcnnpp.gated_block import GatedBlock
 from models.pixelcnnpp.pixel_conv import PixelConv, PixelGrow
 from models.pixelcnnpp.row_conv import RowConv, RowGrow
+from models.pixelcnnpp.skips import Skips
 
 LEVELS = 3
 
@@ -27,7 +28,7 @@ LEVELS = 3
 class Walk(Protocol):
     """A tile on its way through one level of a stack."""
 
-    def extras(self, blocks: Sequence[GatedBlock], skips: Sequence[Array] | None) -> Sequence[Array | None]:
+    def extras(self, layers: Skips, skips: Sequence[Array] | None) -> Sequence[Array | None]:
         """What the skip layers of the blocks to come give, for skips in their order where they have these."""
 
     def block(self, block: GatedBlock, x: Array, extra: Array | None) -> Array:
@@ -52,21 +53,40 @@ class Stack(nnx.Module):
         self.down = nnx.List([nnx.List(blocks(count, True)) for count in down])
         self.shrink = nnx.List([conv(features, features, rngs=rngs) for _ in range(LEVELS - 1)])
         self.grow = nnx.List([grow(features, rngs=rngs) for _ in range(LEVELS - 1)])
+        self.skips: list[dict[str, Skips | None]] = nnx.data([])  # by level, once laid out
 
     def __call__(self, x: Array, walk: Any, level: int = 0) -> Array:
         """The output of ``level``, 0 being the finest, for its input x. Skips are used last in, first out."""
         skips = [x]
-        for block, extra in zip(self.up[level], walk.extras(self.up[level], None), strict=True):
+        for block, extra in zip(self.up[level], self._extras(walk, "up", level, None), strict=True):
             x = walk.block(block, x, extra)
             skips.append(x)
         if level == LEVELS - 1:
             skips.pop()  # it is x itself
-        extras = walk.extras(self.down[level], skips[::-1])
+        extras = self._extras(walk, "down", level, skips[::-1])
         if level < LEVELS - 1:
             x = walk.below(self.shrink[level], self.grow[level], x, lambda y, deeper: self(y, deeper, level + 1))
         for block, extra in zip(self.down[level], extras, strict=True):
             x = walk.block(block, x, extra)
         return x
+
+    def lay_out(self) -> None:
+        """Keep the weights also as steps and walks read them, for those who go through the stack often."""
+        for level in range(LEVELS):
+            self.skips.append({way: self._skips(way, level) for way in ("up", "down")})
+            convolutions = [conv for block in self.blocks(level) for conv in (block.first, block.second)]
+            for conv in [*convolutions, *self.shrink[level : level + 1]]:
+                if isinstance(conv, PixelConv):
+                    conv.lay_out()
+
+    def _extras(self, walk: Any, way: str, level: int, skips: Sequence[Array] | None) -> Sequence[Array | None]:
+        """What the blocks on the way up or down a level are given by their skip layers; None where they have none."""
+        layers = self.skips[level][way] if self.skips else self._skips(way, level)
+        return [None] * len(getattr(self, way)[level]) if layers is None else walk.extras(layers, skips)
+
+    def _skips(self, way: str, level: int) -> Skips | None:
+        layers = [block.skip for block in getattr(self, way)[level] if block.skip is not None]
+        return Skips.of(layers) if layers else None
 
     def blocks(self, level: int) -> list[GatedBlock]:
         """All blocks of a level in the order of computation."""

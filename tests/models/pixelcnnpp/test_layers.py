@@ -12,6 +12,7 @@ from models.pixelcnnpp.network import OpenRow, PixelCNNPPNetwork
 from models.pixelcnnpp.pixel_conv import PixelConv, PixelGrow
 from models.pixelcnnpp.row_conv import RowConv, RowGrow
 from models.pixelcnnpp.rows_walk import RowsWalk, spans
+from models.pixelcnnpp.skips import Skips
 from models.pixelcnnpp.stack import LEVELS, Stack
 from models.pixelcnnpp.weight_norm import WeightNorm
 
@@ -143,7 +144,8 @@ def test_gated_block_against_its_equation():
     block = randomized(GatedBlock(PixelConv, F, has_side=True, has_skip=True, rngs=rngs()))
     x, side, skip = (noise(H, W, B, F, seed=i) for i in range(3))
     above = (noise(W, B, 2 * F, seed=3), noise(W, B, 2 * F, seed=4))
-    y, _ = block.rows(x, [side, skip], above, lambda x: x)
+    (extra,) = Skips.of([block.skip]).rows([[concat_elu(side), concat_elu(skip)]])
+    y, _ = block.rows(x, extra, above, lambda x: x)
     h = block.first(jnp.concatenate([above[0][None], concat_elu(x)]))
     h = h + block.skip(jnp.concatenate([concat_elu(side), concat_elu(skip)], -1))
     ab = block.second(jnp.concatenate([above[1][None], concat_elu(h)]))
@@ -155,12 +157,15 @@ def test_gated_block_in_steps_equals_its_rows(has_skip):
     block = randomized(GatedBlock(PixelConv, F, has_side=True, has_skip=has_skip, rngs=rngs()))
     x, side, skip = (noise(1, W, B, F, seed=i) for i in range(3))
     above = (noise(W, B, 2 * F, seed=3), noise(W, B, 2 * F, seed=4))
-    full, frames = block.rows(x, [side, skip] if has_skip else [side], above, lambda x: x)
-    shares = block.shares(above, side[0])
+    layers, sources = Skips.of([block.skip]), [side, skip] if has_skip else [side]
+    (extra,) = layers.rows([[concat_elu(source) for source in sources]])
+    full, frames = block.rows(x, extra, above, lambda x: x)
+    shares = block.shares(above, concat_elu(side[0]))
     left = jax.tree.map(lambda a: jnp.zeros_like(a[0]), above)
     for j in range(W):
         here = jax.tree.map(lambda a: a[j], shares)  # noqa: B023
-        y, left = block.step(x[0, j], skip[0, j] if has_skip else None, here, left)
+        extra = layers.pixels([concat_elu(skip[0, j])])[0] if has_skip else None
+        y, left = block.step(x[0, j], extra, here, left)
         np.testing.assert_allclose(y, full[0, j], rtol=1e-5, atol=1e-5)
         for seen, frame in zip(left, frames, strict=True):
             np.testing.assert_allclose(seen, frame[1, j], rtol=1e-5, atol=1e-5)
@@ -180,7 +185,7 @@ def walked(stack, horizontal, x, sides, lines, first, height):
     walk = RowsWalk(tile, lines, sides if horizontal else None, lambda x: x)
     y = stack(x, walk)
     kept = walk.kept()
-    return y, type(lines)(kept.inputs, kept.low), kept.outputs
+    return y, type(lines)(kept.inputs, kept.low), kept.seen
 
 
 walk_rows = jax.jit(walked, static_argnames=("horizontal", "height", "first"))
@@ -188,11 +193,11 @@ walk_somewhere = jax.jit(walked, static_argnames=("horizontal", "height"))
 
 
 def side_rows(level, first, height):
-    """Random outputs of a vertical stack, on the rows that a level has of a tile, padded to the tile's height."""
+    """Random outputs of a vertical stack's activations, on the rows that a level has of a tile, padded to the tile's height."""
     counts = [2, 3, 3][::-1] if level == LEVELS - 1 else [3, 3, 3]
     begin = -(-first // 2**level)
     size = -(-height // 2**level)
-    full = [noise(ROWS, W >> level, B, F, seed=10 * level + i) for i in range(counts[0])]
+    full = [noise(ROWS, W >> level, B, 2 * F, seed=10 * level + i) for i in range(counts[0])]
     return [jnp.pad(a, ((0, size), (0, 0), (0, 0), (0, 0)))[begin : begin + size] for a in full]
 
 
