@@ -1,10 +1,11 @@
 # make demo: sample MADE digits with every solver and compare them. make test: lint, format, types, tests.
+# make gpu: every runner at its smallest on a GPU, held against the processor; where there is none, it says so.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint fuzz results notebooks benchmarks train clean
+.PHONY: demo test lint gpu fuzz results notebooks benchmarks train clean
 
 demo: $(VENV)/.run
 	$(BIN)/python main.py --runner MADESamplerRunner --config made_sampler.yml
@@ -16,6 +17,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Installs nothing of CUDA: without a GPU there is nothing to install it for, and the sentence says how it is done.
+gpu: $(VENV)/.run
+	$(BIN)/python -m tests.kit.gpu
 
 # Random systems, configs, runs and files, and kills at random moments: hours. Each prints its cases and its faults.
 fuzz: $(VENV)/.dev

@@ -27,6 +27,7 @@ from .system import (
     SlidingBlockSystem,
     TriangularSystem,
 )
+from .trees.precision import full_products
 
 
 class BrokenSystemError(ValueError):
@@ -66,6 +67,7 @@ class SystemReport:
         return [name for name, members in found.items() if not any(other < members for other in found.values())]
 
 
+@full_products
 def check_system(
     system: Any, block_size: int = 3, tol: float = 1e-4, seed: int = 0, say: Callable[[str], None] = print
 ) -> SystemReport:

@@ -35,6 +35,7 @@ from .system import MarkovSystem
 from .systems.recurrence import Recurrence, shifted
 from .tangent import Leaves, MarkovTangent, TangentSystem, floats, with_floats
 from .trees.blocks import Start, take_block
+from .trees.precision import full_products
 from .trees.pytree import pytree
 
 X = TypeVar("X")
@@ -167,6 +168,7 @@ def with_implicit_gradient(adjoint: Solver, system: Any, x: X) -> X:
 
 
 @with_implicit_gradient.defjvp
+@full_products  # a derivative of a compiled solve is traced after the solve
 def _with_tangent(adjoint: Solver, primals: tuple[Any, X], tangents: tuple[Any, X]) -> tuple[X, Any]:
     """The solution, and its tangent by (I - J) t = (dF/dw) dw, which ``adjoint`` solves as it solves the transpose."""
     system, x = primals[0], with_implicit_gradient(adjoint, *primals)  # so that further derivatives see x move

@@ -25,6 +25,7 @@ from .progress import RUNNING, Progress, StepReport, TraceOptions, empty_trace, 
 from .solution import Solution, Stats, Status
 from .solver import Solver, StepInfo
 from .system import CountedGuessingSystem, GuessingSystem
+from .trees.precision import full_products
 
 DIVERGENCE_FACTOR = 1e6
 
@@ -60,6 +61,7 @@ def iterate(
     return finish(system, advance(system, solver, progress, progress.limit, callback))
 
 
+@full_products
 def start(
     system: Any,
     solver: Solver,
@@ -129,6 +131,7 @@ def _resume(system: Any, solver: Solver, state: Progress, max_steps: int | None)
 
 
 @partial(jax.jit, static_argnames=("solver", "callback"))
+@full_products
 def advance(
     system: Any,
     solver: Solver,

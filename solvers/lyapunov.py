@@ -18,8 +18,10 @@ from jaxtyping import Array, Float, Int
 from .equations import batch_size
 from .linear.linearize import push, ravel
 from .systems.recurrence import shifted
+from .trees.precision import full_products
 
 
+@full_products
 def largest_lyapunov_exponent(system: Any, x: Any, burn_in: int = 0) -> Float[Array, " B"]:
     """The rate at which a small deviation grows along the solution ``x`` of a MarkovSystem, in nats per step.
 

@@ -39,6 +39,9 @@ def solve(
     JAX, derivatives of arrays on Explicit axes are taken within ``jax.set_mesh(mesh)``, and arrays on them are passed
     to ``from_function`` in its args rather than closed over.
 
+    Products of float32 numbers are in float32 on every device, where a GPU or a TPU by itself would round their factors
+    first; ``jax.default_matmul_precision`` around the call, or JAX's setting of that name, says otherwise.
+
     Args:
         system: what to solve; must satisfy the protocol that ``solver.requires``.
         solver: the algorithm.

@@ -19,6 +19,7 @@ from runners.config.schema import UsageError, check_config
 from runners.experiment import RunContext, Runner
 from runners.measure.processes import by_first, is_first, join, several
 from runners.measure.programs import keep_programs, silence_xla
+from solvers.trees.platform import on_cpu
 
 # Switches of JAX that cannot be on, and why.
 _PASSED_OVER = "values that are not finite are passed over on a solver's way and judged at its end"
@@ -41,6 +42,7 @@ def execute(options: argparse.Namespace, path: Path, name: str, console: Console
     out = user_path(options.out) if options.out else RESULTS / path.stem
     join(options.coordinator, options.num_processes, options.process_id)
     _use_device(options.device)
+    _use_precision(checked.precision)
     if several() and not runner.Config.shares_devices:
         raise UsageError(f"{name} runs in one process; leave --coordinator out")
     if options.check is None:
@@ -87,3 +89,12 @@ def _use_device(device: str | None) -> None:
         jax.config.update("jax_platforms", before)
         hint = " or install requirements-gpu.txt" if device == "gpu" else ""
         raise UsageError(f"device {device} is not available to JAX on this machine; use --device cpu{hint}")
+
+
+def _use_precision(precision: str) -> None:
+    """Take all products of float32 numbers in a precision by JAX's name, within solves and beside them.
+
+    A CPU has one alone: its programs are those that they would be without.
+    """
+    if not on_cpu():
+        jax.config.update("jax_default_matmul_precision", precision)

@@ -76,6 +76,9 @@ class RunConfig(Keys):
     # The devices that share the work, {batch: 4}, {equations: 8} or both; null: all of them share the batch where they
     # divide it, else there is one. Results name it beside the device.
     mesh: MeshChoice | None = Field(None, exclude=True)
+    # How float32 numbers are multiplied where the device has a choice, by JAX's names. The last two round the factors,
+    # so that solvers differ by more than rounding. Results name it beside the device.
+    precision: Literal["float32", "tensorfloat32", "bfloat16"] = Field("float32", exclude=True)
 
     @field_validator("mesh")
     @classmethod

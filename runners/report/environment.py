@@ -14,12 +14,13 @@ from typing import Any
 import jax
 
 from common.paths import ROOT
+from solvers.trees.precision import matmul_precision
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
 def describe_environment(mesh: Mapping[str, int] = MappingProxyType({})) -> dict[str, Any]:
-    """{device: {platform, kind, count, mesh, processes}, versions, precision, git_commit} for a results file.
+    """{device: {platform, kind, count, mesh, processes}, versions, precision, matmul_precision, git_commit}.
 
     ``mesh``: how many devices shared each axis; empty where there was one.
     """
@@ -29,6 +30,7 @@ def describe_environment(mesh: Mapping[str, int] = MappingProxyType({})) -> dict
         "device": {**device, "mesh": dict(mesh), "processes": jax.process_count()},
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
         "precision": "float64" if jax.config.jax_enable_x64 else "float32",  # type: ignore[attr-defined]
+        "matmul_precision": matmul_precision(),
         "git_commit": _git_commit(),
     }
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import yaml
@@ -215,6 +216,36 @@ def test_every_runner_runs_in_double_precision(runner: str, config: dict[str, An
     plain = json.loads(json.dumps({"seed": 1, **config}).replace("FOLDER", str(tmp_path)))
     assert run(tmp_path, plain, runner) == 0
     assert record(tmp_path / "out")["precision"] == "float64"
+
+
+# Products of float32 numbers.
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Programs are made as for a GPU, and run on the processor."""
+    before = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    yield
+    jax.config.update("jax_default_matmul_precision", before)
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("change", [{}, {"precision": "tensorfloat32"}])
+def test_a_run_multiplies_as_its_config_says_and_tells_it(change: dict[str, str], tmp_path: Path) -> None:
+    runner, config = CASES["system"]
+    assert run(tmp_path, config | {"trace": False} | change, runner) == 0
+    found = record(tmp_path / "out")
+    assert found["matmul_precision"] == change.get("precision", "float32")
+    assert "precision" not in found["config"]
+    assert jax.config.jax_default_matmul_precision == found["matmul_precision"]  # type: ignore[attr-defined]
+
+
+def test_a_run_on_a_cpu_multiplies_in_float32_and_tells_jax_nothing(tmp_path: Path) -> None:
+    runner, config = CASES["system"]
+    assert run(tmp_path, config | {"trace": False, "precision": "bfloat16"}, runner) == 0
+    assert record(tmp_path / "out")["matmul_precision"] == "float32"
+    assert jax.config.jax_default_matmul_precision is None  # type: ignore[attr-defined]
 
 
 # The smallest and the largest.

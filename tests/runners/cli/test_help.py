@@ -36,8 +36,8 @@ class Schema(RunConfig):
 
 def test_keys_are_described_by_their_types_defaults_and_comments() -> None:
     described = {key.name: key for key in describe_keys(Schema)}
-    mesh = ["mesh", "mesh.batch", "mesh.equations"]
-    assert list(described) == ["runner", "seed", *mesh, "count", "share", "names", "inner", "inner.width"]
+    shared = ["runner", "seed", "mesh", "mesh.batch", "mesh.equations", "precision"]
+    assert list(described) == [*shared, "count", "share", "names", "inner", "inner.width"]
     assert described["count"] == Key(
         "count", "whole number at least 1, less than 4294967296", None, "How many of them there are. for each"
     )

@@ -58,8 +58,8 @@ def results(folder: Path) -> dict[str, Any]:
 def test_every_results_file_begins_with_the_same_header(tmp_path: Path) -> None:
     publish(report(arrays={"a.npz": {"x": np.arange(3)}, "empty.npz": {}}), context(tmp_path))
     record = results(tmp_path)
-    header = ["schema", "kind", "name", "runner", "config", "seed", "device", "versions", "precision", "git_commit"]
-    assert list(record) == [*header, "wall_s", "x", "files"]
+    header = ["schema", "kind", "name", "runner", "config", "seed", "device", "versions", "precision"]
+    assert list(record) == [*header, "matmul_precision", "git_commit", "wall_s", "x", "files"]
     assert record["files"] == ["a.npz", "results.json"]
     assert (record["schema"], record["kind"], record["name"], record["runner"]) == (
         SCHEMA,

@@ -76,6 +76,11 @@ CONFIGS = [
     sampling("time_limit_zero", "c.yml: time_limit_s should be more than 0, not 0", time_limit_s=0),
     sampling("time_limit_nan", "c.yml: time_limit_s should be more than 0, not nan", time_limit_s=float("nan")),
     sampling("time_limit_text", "c.yml: time_limit_s should be a number, not 'long'", time_limit_s="long"),
+    sampling(
+        "precision_near",
+        "c.yml: precision should be 'float32', 'tensorfloat32' or 'bfloat16', not 'float23'",
+        precision="float23",
+    ),
     sampling("nothing_to_sample", "c.yml: model or checkpoint is needed", model=None),
     training("choice", "c.yml: lr_schedule should be 'constant' or 'cosine', not 'cosin'", lr_schedule="cosin"),
     training("data_text", "c.yml: data should be a mapping of keys to values, not 'mnist'", data="mnist"),

@@ -129,6 +129,7 @@ RECORD = {
     "device": {"platform": str, "kind": str, "count": int, "mesh": dict, "processes": int},
     "versions": dict.fromkeys(("python", "jax", "jaxlib", "flax", "optax", "numpy"), str),
     "precision": str,
+    "matmul_precision": str,
     "git_commit": (str, type(None)),
     "wall_s": float,
     "files": list,

@@ -36,7 +36,7 @@ WAVENET = {"name": "wavenet", "dilations": [1, 2], "num_hidden": 4, "num_classes
 STREAMING = {"name": "streaming"}
 LENGTH, RATE = 4500, 1000  # of the clip: more than is evaluated at once
 KEYS = {"schema", "kind", "name", "runner", "config", "seed", "device", "versions", "precision", "git_commit", "files"}
-KEYS |= {"wall_s"}
+KEYS |= {"matmul_precision", "wall_s"}
 
 
 def tiny() -> Any:

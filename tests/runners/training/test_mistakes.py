@@ -20,6 +20,7 @@ EVALUATE_KEYS = (
     "runner",
     "seed",
     "mesh",
+    "precision",
 )  # and batch_size
 
 

@@ -150,6 +150,7 @@ def test_results_are_complete(finished):
             "device",
             "versions",
             "precision",
+            "matmul_precision",
             "git_commit",
             "files",
         ),

@@ -104,6 +104,7 @@ def test_results_have_every_key(record: dict[str, Any]) -> None:
         "device",
         "versions",
         "precision",
+        "matmul_precision",
         "git_commit",
         "wall_s",
         "files",

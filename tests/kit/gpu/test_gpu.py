@@ -1,0 +1,89 @@
+"""The smoke list where there is no GPU: its sentence, the list on the processor, and what it takes for a failure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.kit.gpu.__main__ import NO_GPU, main
+from tests.kit.gpu.answers import Answers, differing, disagreements
+from tests.kit.gpu.bits import ROUNDING, SYSTEMS, broken, error_of_products
+
+ROW = {
+    **{"solver": "jacobi", "label": "jacobi", "options": {"tol": 0.0}, "status": "converged"},
+    **{"num_steps": 20, "mismatched_equations": 0, "max_residual": 0.0},
+}
+VALUES = np.linspace(-2, 2, 10, dtype=np.float32)
+
+
+def test_without_a_gpu_there_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert capsys.readouterr().out == f"{NO_GPU}\n"
+
+
+def test_the_list_runs_on_a_processor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "smoke.json"
+    assert main(["survey", "--device", "cpu", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "survey" in said
+    assert "All of it holds." in said
+    record = json.loads(out.read_text())
+    (run,) = record["runs"]
+    assert (run["runner"], run["mismatched_equations"], run["failures"]) == ("SurveyRunner", 0, [])
+    assert run["num_steps"]["device"] == run["num_steps"]["cpu"] > 0
+    assert record["matmul_precision"] == "float32"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["srvey"], "error: unknown case 'srvey'; did you mean 'survey'? valid: "),
+        (["--device", "cpi"], "error: unknown device 'cpi'; did you mean 'cpu'? valid: cpu, gpu\n"),
+    ],
+)
+def test_a_mistake_is_one_sentence(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.startswith(sentence)
+
+
+def test_bits_and_products_are_as_promised() -> None:
+    make, solver = SYSTEMS["affine"]
+    assert list(broken(make(), solver)) == []
+    assert error_of_products() <= ROUNDING
+
+
+def answers(values: Any = VALUES, metric: Any = 2.0, **changes: Any) -> Answers:
+    record = {"systems": [{"rows": [{**ROW, **changes}]}], "bits_per_dim": metric}
+    return Answers(record, {} if values is None else {"solution.npz/x": values})
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence"),
+    [
+        (answers(status="diverged"), "jacobi ended as diverged"),
+        (answers(max_residual=1e-7), "jacobi: a sweep of its answer is off by 1.0e-07, and not by 0"),
+        (answers(max_residual=float("nan")), "jacobi: a sweep of its answer is off by nan, and not by 0"),
+        (answers(mismatched_equations=3), "3 equations are not those of the reference sweep"),
+        (answers(values=VALUES + 0.01), "100% of an array differs from the processor's"),
+        (answers(values=VALUES * np.nan), "100% of an array differs from the processor's"),
+        (answers(values=VALUES[:9]), "100% of an array differs from the processor's"),
+        (answers(values=None), "it has not left solution.npz/x"),
+        (answers(num_steps=25), "jacobi takes 25 steps, and not about 20"),
+        (answers(metric={"mean": 2.1}), "bits_per_dim is 2.1, and not about 2"),
+        (answers(metric=float("nan")), "bits_per_dim is nan, and not about 2"),
+    ],
+)
+def test_failures_are_seen(found: Answers, sentence: str) -> None:
+    assert [*found.broken_promises(), *disagreements(found, answers())] == [sentence]
+
+
+def test_rounding_is_no_failure() -> None:
+    found = answers(values=VALUES + 1e-4, metric=2.01, num_steps=24)
+    assert [*found.broken_promises(), *disagreements(found, answers())] == []
+    assert differing(found, answers()) == 0
+    rough = answers(options={"tol": 0.1}, mismatched_equations=5, max_residual=0.05)
+    assert list(rough.broken_promises()) == []
