@@ -193,7 +193,7 @@ walk_somewhere = jax.jit(walked, static_argnames=("horizontal", "height"))
 
 
 def side_rows(level, first, height):
-    """Random outputs of a vertical stack's activations, on the rows that a level has of a tile, padded to the tile's height."""
+    """Random sides, on the rows that a level has of a tile, padded to the tile's height."""
     counts = [2, 3, 3][::-1] if level == LEVELS - 1 else [3, 3, 3]
     begin = -(-first // 2**level)
     size = -(-height // 2**level)

@@ -1,0 +1,165 @@
+"""The forms that accelerators are given, run on this machine: the same answers as the CPU's, and what programs hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from models.layers.products import correlate, double, products, sum_of_products
+from models.made.model import MADE, MADEConfig
+from models.pixelcnnpp.model import PixelCNNPP, PixelCNNPPConfig
+from models.wavenet.model import WaveNet, WaveNetConfig
+from solvers import CachedSequential, Jacobi, Newton, advance, solve, start
+from solvers.linear.prefix_scan import affine_scan, chain_length, covariance_scan
+from solvers.systems.autoregressive import AutoregressiveSystem
+from tests.kit.bank import tiny_gru
+
+
+@contextmanager
+def accelerators_form() -> Iterator[None]:
+    """What is traced inside takes the forms for accelerators."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "default_backend", lambda: "gpu")
+        yield
+
+
+def in_both_forms(function: Callable[..., Any], *arguments: Any) -> tuple[Any, Any]:
+    """The function's results in the CPU's form and in that of accelerators."""
+    on_cpu = jax.jit(lambda *given: function(*given))(*arguments)
+    with accelerators_form():
+        return on_cpu, jax.jit(lambda *given: function(*given))(*arguments)
+
+
+def noise(*shape: int, seed: int = 0) -> jax.Array:
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+@pytest.mark.parametrize(
+    ("length", "shape"),
+    [(1, (2, 2)), (2, (3, 3)), (7, (2, 2)), (41, (2,)), (21, (5, 5)), (9, (3, 2, 2)), (1, (9, 9))],
+)
+def test_affine_scans_are_the_recurrence(length, shape):
+    """Full matrices that are unrolled and that are not, diagonals and blocks; no length is special."""
+    features = shape[0] * shape[1] if len(shape) == 3 else shape[0]
+    a, b, y = 0.4 * noise(length, 2, *shape), noise(length, 2, features, seed=1), noise(2, features, seed=2)
+    np.testing.assert_allclose(*in_both_forms(affine_scan, a, b, y), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [2, 6])
+def test_what_is_not_finite_stays_behind_it_and_in_its_sample(size):
+    a, b = 0.5 * noise(11, 2, size, size), noise(11, 2, size, seed=1).at[4, 1, 0].set(jnp.nan)
+    _, found = in_both_forms(affine_scan, a, b, jnp.zeros((2, size)))
+    assert np.all(np.isfinite(found[:, 0]))
+    assert np.all(np.isfinite(found[:4, 1]))
+    assert not np.any(np.all(np.isfinite(found[4:, 1]), axis=-1))
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (5, 5), (4,)])
+def test_covariances_are_those_of_the_other_form(shape):
+    j, weight = 0.8 * noise(5, 2, *shape), jnp.array([0.5, 2.0])
+    known = jnp.arange(5)[:, None] < jnp.array([0, 3])
+    np.testing.assert_allclose(*in_both_forms(covariance_scan, j, weight, known), rtol=1e-3, atol=1e-4)
+
+
+def test_the_chain_of_a_tree_is_two_logarithms():
+    with accelerators_form():
+        assert [chain_length(n) for n in (0, 1, 2, 3, 10_000)] == [0, 1, 3, 5, 29]
+
+
+def test_products_of_layers():
+    xs, kernels = [noise(4, 3, 2, 5, seed=i) for i in range(3)], [noise(5, 6, seed=10 + i) for i in range(3)]
+    total = noise(1, 1, 1, 6)
+
+    def three(xs: Any, kernels: Any, total: Any) -> Any:
+        together = sum_of_products(kernels)
+        return together.add(total, xs), together.kernel(1), jnp.stack(products(kernels)(xs))
+
+    for one, other in zip(*in_both_forms(three, xs, kernels, total), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [2, 3])
+def test_growing_layers(width):
+    np.testing.assert_allclose(*in_both_forms(double, noise(3, 5, 2, 4), noise(2, width, 4, 6)), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [2, 5])
+@pytest.mark.parametrize(("stride", "pad"), [(1, (1, 1)), (1, (1, 0)), (2, (1, 0)), (1, (0, 0))])
+def test_convolutions(rows, stride, pad):
+    width = 3 if pad == (1, 1) else 2
+    frame, kernel = noise(rows, 6, 2, 4), noise(2, width, 4, 3)
+    both = in_both_forms(lambda frame, kernel: correlate(frame, kernel, stride, pad), frame, kernel)
+    np.testing.assert_allclose(*both, rtol=1e-5, atol=1e-5)
+
+
+def made() -> Any:
+    model = MADE(MADEConfig(12, (9, 8)), rngs=nnx.Rngs(0))
+    return AutoregressiveSystem(model.fold(), model.head, model.draw_noise(jax.random.key(0), 3))
+
+
+def pixelcnnpp() -> Any:
+    model = PixelCNNPP(PixelCNNPPConfig((8, 8, 1), 1, 3, 2), rngs=nnx.Rngs(0))
+    return AutoregressiveSystem(model.fold(), model.head, model.draw_noise(jax.random.key(0), 2))
+
+
+def wavenet() -> Any:
+    model = WaveNet(WaveNetConfig(dilations=(2, 1, 3), filter_width=3, num_hidden=6, num_classes=9), rngs=nnx.Rngs(0))
+    return AutoregressiveSystem(model.fold(30), model.head, model.draw_noise(jax.random.key(0), 30, 2))
+
+
+SOLVES: dict[str, tuple[Callable[[], Any], Any]] = {
+    "made, jacobi": (made, Jacobi(tol=1e-5)),
+    "made, cached": (made, CachedSequential()),
+    "wavenet, jacobi": (wavenet, Jacobi(tol=1e-5)),
+    "wavenet, cached": (wavenet, CachedSequential()),
+    "gru, newton": (lambda: tiny_gru(50, 2, 0), Newton()),
+    "pixelcnnpp, jacobi": (pixelcnnpp, Jacobi(tol=1e-5)),
+    "pixelcnnpp, cached": (pixelcnnpp, CachedSequential()),
+}
+CASES = [
+    pytest.param(name, marks=pytest.mark.slow if name.startswith("pixelcnnpp") else ()) for name in SOLVES
+]  # a sweep in both forms is their fast cousin
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_solves_give_the_same_answer(name):
+    make, solver = SOLVES[name]
+    on_cpu = solve(make(), solver)
+    jax.clear_caches()  # where ``solve`` keeps programs of the other form
+    with accelerators_form():
+        elsewhere = solve(make(), solver)
+    jax.clear_caches()
+    np.testing.assert_allclose(elsewhere.value, on_cpu.value, rtol=1e-3, atol=1e-4)
+    assert abs(int(elsewhere.stats.num_steps) - int(on_cpu.stats.num_steps)) <= 1
+
+
+def test_a_sweep_of_pixelcnnpp():
+    model = PixelCNNPP(PixelCNNPPConfig((4, 4, 1), 1, 2, 1), rngs=nnx.Rngs(0))
+    x, noise_ = noise(16, 2, 1), model.draw_noise(jax.random.key(0), 2)
+
+    def sweep(x: Any, noise_: Any) -> Any:
+        return AutoregressiveSystem(model.fold(), model.head, noise_).sweep(x)
+
+    np.testing.assert_allclose(*in_both_forms(sweep, x, noise_), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("solver", [Jacobi(), Newton()], ids=["jacobi", "newton"])
+def test_a_step_has_no_conditional_on_an_accelerator(solver):
+    """It might wait for the host there. The CPU's has one, behind which a pass is left alone."""
+
+    def program(platform: str, length: int) -> str:
+        system = tiny_gru(length, 2, 0)
+        steps = jax.jit(lambda system, progress: advance(system, solver, progress, 9))
+        progress = jax.eval_shape(lambda system: start(system, solver), system)
+        return steps.trace(system, progress).lower(lowering_platforms=(platform,)).as_text()
+
+    assert "stablehlo.case" in program("cpu", 20)
+    with accelerators_form():
+        assert "stablehlo.case" not in program("cuda", 21)  # another length, as traces are kept
