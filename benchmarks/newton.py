@@ -34,6 +34,7 @@ SOLVERS: dict[str, Solver] = {
 }
 CALLS = 3
 RATIO = 7.0  # the published code's, at its worst for 2 to 8 hidden units
+ELK_RATIO = 8.0  # at the largest size; its filter has several times the arithmetic of Newton's scan
 
 
 class Found(NamedTuple):
@@ -98,6 +99,10 @@ def limits(times: dict[str, Times], found: dict[str, Found]) -> list[Limit]:
             suffix = f", {hidden_size} hidden, batch {batch_size}"
             ratio = times[f"newton{suffix}"].median / times[f"scan{suffix}"].median
             held.append(Limit(f"Newton, in times of the scan{suffix}", ratio, RATIO))
+    for batch_size in BATCHES:
+        suffix = f", {SIZES[-1]} hidden, batch {batch_size}"
+        ratio = times[f"elk{suffix}"].median / times[f"newton{suffix}"].median
+        held.append(Limit(f"ELK, in times of Newton{suffix}", ratio, ELK_RATIO))
     return held
 
 

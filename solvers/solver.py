@@ -87,6 +87,10 @@ class Solver(ABC):
         """The solver with every option filled in whose default depends on the system; solving gives the same."""
         return self
 
+    def for_segment(self, system: Any) -> Solver:
+        """The solver with the defaults that suit a segment of a longer system; by default as it is."""
+        return self
+
     def parts(self, system: Any) -> Iterable[tuple[Any, Solver]]:
         """Each part of the system that another solver solves, with that solver, for the check of their pairing.
 

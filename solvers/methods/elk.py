@@ -1,4 +1,4 @@
-"""ELK: damped Newton steps, each by a parallel Kalman filter."""
+"""ELK: damped Newton steps, each by a Kalman filter."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ..equations import prefix_mask
 from ..linear.choices import Linearize
+from ..linear.kalman import filter_means
 from ..linear.linearize import jacobian_sweeps, jacobians, ravel, unravel
-from ..linear.matrices import matrices
-from ..linear.prefix_scan import affine_scan, covariance_scan
 from ..linear.step import accept, linearized
 from ..solver import Solver, StepInfo
 from ..system import MarkovSystem
@@ -43,7 +42,7 @@ class LevenbergMarquardt(Solver):
 
         d_t = G_t ((F(x)_t - x_t) + A_t d_{t-1}),    G_t = (I + w P_t)^-1,
 
-    two prefix scans. A filter reads the past only, a smoother would not: so exact prefixes stay exact.
+    which kalman.py computes. A filter reads the past only, a smoother would not: so exact prefixes stay exact.
     """
 
     requires: ClassVar[type] = MarkovSystem
@@ -84,16 +83,13 @@ class LevenbergMarquardt(Solver):
     def step(
         self, system: Any, x: Any, state: TrustState, frontier: Int[Array, " B"]
     ) -> tuple[Any, TrustState, StepInfo]:
-        """One linearization, which judges the last step, and two scans."""
+        """One linearization, which judges the last step, and one filter."""
         here = linearized(system, x, frontier, self.linearize)
         exact = prefix_mask(here.frontier, system.num_equations)
         state = self._judged(state, here.matrices, ravel(x), ravel(here.y), exact)
-        predicted = covariance_scan(state.matrices, state.weight, exact)
-        damped, gap = _damped(state.matrices, state.gap, predicted, state.weight)
         # What is known exactly is no step but a correction of the base, on which what follows builds.
-        damped = jnp.where(exact.reshape(exact.shape + (1,) * (damped.ndim - 2)), 0.0, damped)
-        gap = jnp.where(exact[..., None], ravel(here.y) - state.base, gap)
-        step = affine_scan(damped, gap, jnp.zeros_like(gap[0]))
+        gap = jnp.where(exact[..., None], ravel(here.y) - state.base, state.gap)
+        step = filter_means(state.matrices, gap, state.weight, exact)
         new = accept(system, x, unravel(state.base + step, here.y), here, self.tol, self.trusted)
         return new, state, StepInfo(here.residual, here.frontier, 1, 1.0 + jacobian_sweeps(system), here.relative)
 
@@ -146,23 +142,6 @@ class ELK(LevenbergMarquardt):
     def floats_per_equation(self, features: int) -> int:
         """Working memory of a step, in numbers for each equation and sample."""
         return 8 * features**2 + 16 * features
-
-
-def _damped(
-    a: Array, gap: Float[Array, "T B D"], predicted: Array, weight: Float[Array, " B"]
-) -> tuple[Array, Float[Array, "T B D"]]:
-    """G A and G gap, by the factorization I + w P = L L^T: G = L^-T L^-1."""
-    algebra = matrices(a)
-
-    def lanes(rows: Array) -> Array:  # equations and samples alike
-        return rows.reshape(rows.shape[0] * rows.shape[1], *rows.shape[2:])
-
-    weighted = lanes(predicted * weight.reshape((1, -1) + (1,) * (predicted.ndim - 2)))
-    identity = algebra.identity(jnp.ones_like(lanes(gap)[:, 0]), gap.shape[2])
-    inverse = algebra.solve(algebra.cholesky(identity + weighted), identity)
-    back = algebra.transpose(inverse)
-    damped = algebra.product(back, algebra.product(inverse, lanes(a)))
-    return damped.reshape(a.shape), algebra.apply(back, algebra.apply(inverse, lanes(gap))).reshape(gap.shape)
 
 
 def _merit(gap: Float[Array, "T B D"], exact: Bool[Array, "T B"]) -> Float[Array, " B"]:

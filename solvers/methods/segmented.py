@@ -31,7 +31,7 @@ class Segmented(CompositeSolver):
 
     A step is one step of the inner solver on one segment. The next segment begins, and its inputs are computed, when
     every sample of the batch has met ``tol`` in this one. With Jacobi inside this is GS-Jacobi with a block for each
-    segment (Song et al., ICML 2021); with cached_sequential, forward substitution.
+    segment (Song et al., ICML 2021); with cached_sequential, forward substitution, by default a segment in a step.
 
     ``solver`` is the inner solver, any one that goes with the segments.
     """
@@ -48,23 +48,23 @@ class Segmented(CompositeSolver):
 
     def parts(self, system: Any) -> list[tuple[Any, Solver]]:
         """Every segment, solved by the inner solver."""
-        return [(segment, self.inner) for segment in jax.eval_shape(_all_segments, system)]
+        return [(segment, self.inner.for_segment(segment)) for segment in jax.eval_shape(_all_segments, system)]
 
     def resolved(self, system: Any) -> Segmented:
         """The inner solver resolved where all segments agree on its options; else each segment has its own."""
-        found = {inner.resolved(segment) for segment, inner in self.parts(system)}
+        found = {self.inner.resolved(segment) for segment, _ in self.parts(system)}
         return replace(self, solver=found.pop()) if len(found) == 1 else self
 
     def max_steps(self, system: Any) -> int:
         """The inner solver's bound for each segment, and one step more to see that a sample in it is not finite."""
-        return sum(self.inner.max_steps(segment) + 1 for segment in jax.eval_shape(_all_segments, system))
+        return sum(inner.max_steps(segment) + 1 for segment, inner in self.parts(system))
 
     def init(self, system: Any, x: Any) -> SegmentedState:
         """The first segment in work, and zeros for those to come."""
         first = system.first_inputs()
         inputs = (first, *_zeros(jax.eval_shape(_all_inputs, system)[1:]))
         blank = _zeros(jax.eval_shape(self._all_states, system, x)[1:])
-        return SegmentedState(jnp.int32(0), inputs, (self.inner.init(system.segment(0, first), x[0]), *blank))
+        return SegmentedState(jnp.int32(0), inputs, (self._begun(system.segment(0, first), x[0]), *blank))
 
     def step(
         self, system: Any, x: Any, state: SegmentedState, frontier: Int[Array, " B"]
@@ -87,7 +87,7 @@ class Segmented(CompositeSolver):
             segment = system.segment(index, state.inputs[index])
             failed = frontier < 0  # such a sample must not hold up the others
             inside = jnp.where(failed, -1, jnp.clip(frontier - begin, 0, length))
-            values, inner, info = self.inner.step(segment, x[index], state.inner[index], inside)
+            values, inner, info = self.inner.for_segment(segment).step(segment, x[index], state.inner[index], inside)
             move = jnp.all(info.meets(self.tol, x[index]) | failed)
             new = (*x[:index], values, *x[index + 1 :])
             # The values that the next segment builds on are never touched again, so they count as exact.
@@ -115,16 +115,20 @@ class Segmented(CompositeSolver):
     def _opened(self, system: Any, x: Any, state: SegmentedState, index: int) -> SegmentedState:
         """The state with segment ``index`` in work, once the segments before it are solved."""
         inputs = system.next_inputs(index - 1, state.inputs[index - 1], x[index - 1])
-        inner = self.inner.init(system.segment(index, inputs), x[index])
+        inner = self._begun(system.segment(index, inputs), x[index])
         return SegmentedState(
             jnp.int32(index),
             (*state.inputs[:index], inputs, *state.inputs[index + 1 :]),
             (*state.inner[:index], inner, *state.inner[index + 1 :]),
         )
 
+    def _begun(self, segment: Any, x: Any) -> Any:
+        """The inner solver's first state in a segment."""
+        return self.inner.for_segment(segment).init(segment, x)
+
     def _all_states(self, system: Any, x: Any) -> list[Any]:
         """The inner solver's first state in every segment."""
-        return [self.inner.init(segment, x[i]) for i, segment in enumerate(_all_segments(system))]
+        return [self._begun(segment, x[i]) for i, segment in enumerate(_all_segments(system))]
 
 
 def _all_inputs(system: Any) -> list[Any]:

@@ -6,7 +6,7 @@ prefix, so there is nothing left to compare it with.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -57,8 +57,8 @@ class Sequential(Solver):
 class CachedSequential(Solver):
     """Forward substitution with the system's cache: nothing is computed twice.
 
-    A step passes ``chunk_size`` equations (rounded to what the system allows; 0: an eighth of the system), by the
-    system's own ``forward_substitution`` where it has one, else by one ``update`` an equation.
+    A step passes ``chunk_size`` equations (rounded to what the system allows; 0: an eighth of the system, or all of a
+    segment), by the system's own ``forward_substitution`` where it has one, else by one ``update`` an equation.
     """
 
     requires: ClassVar[type] = BlockSystem
@@ -76,13 +76,18 @@ class CachedSequential(Solver):
         default = -(-system.num_equations // (8 * unit)) * unit
         return block_length(system, self.chunk_size or max(unit, default))
 
+    def for_segment(self, system: Any) -> CachedSequential:
+        """With one chunk where no size is given: segments follow one another in steps of their own."""
+        unit = system.block_unit
+        return replace(self, chunk_size=self.chunk_size or max(1, count_blocks(system, unit)) * unit)
+
     def max_steps(self, system: Any) -> int:
         """One step for each chunk."""
         return max(1, count_blocks(system, self.chunk(system)))
 
     def init(self, system: Any, x: Any) -> tuple[Any, Int[Array, ""]]:
-        """The cache of the empty prefix and the next equation."""
-        return system.init_cache(), jnp.int32(0)
+        """The cache of the empty prefix, where there is more than one chunk to read it, and the next equation."""
+        return system.init_cache() if self.max_steps(system) > 1 else None, jnp.int32(0)
 
     def step(
         self, system: Any, x: Any, state: tuple[Any, Int[Array, ""]], frontier: Int[Array, " B"]
@@ -90,12 +95,14 @@ class CachedSequential(Solver):
         """Forward substitution through one chunk."""
         cache, start = state
         size, num_equations = self.chunk(system), system.num_equations
-        block, cache = substitute_forward(system, cache, start, size)
+        # What is behind the only chunk would be computed to be read by none.
+        before = system.init_cache() if cache is None else cache
+        block, after = substitute_forward(system, before, start, size)
         passed = jnp.minimum(start + size, num_equations)
         residual = jnp.full(frontier.shape, jnp.where(passed == num_equations, 0.0, jnp.inf))
         work = passed - start
         info = StepInfo(residual, jnp.full(frontier.shape, passed, jnp.int32), work, work / num_equations)
-        return put_block(x, block, start), (cache, start + size), info
+        return put_block(x, block, start), (None if cache is None else after, start + size), info
 
 
 def substitute_forward(system: Any, cache: Any, start: Start, size: int) -> tuple[Any, Any]:

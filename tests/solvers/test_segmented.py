@@ -156,6 +156,18 @@ def test_steps_are_counted_by_segment():
     assert float(solve(system, Segmented(CachedSequential())).stats.sweep_equivalents) == pytest.approx(1.0)
 
 
+def test_forward_substitution_takes_a_segment_in_a_step():
+    system, _ = segments(counting_link, 0, guess=-1.0)
+    solver = Segmented(CachedSequential())
+    solution = solve(system, solver)
+    assert int(solution.stats.num_iterations) == len(LENGTHS)
+    assert [inner for inner, _ in solution.state.solver_state.inner] == [None] * len(LENGTHS), "a cache was kept"
+    assert solver.resolved(system) == solver
+    by_twos = solve(system, Segmented(CachedSequential(chunk_size=2)))
+    assert int(by_twos.stats.num_iterations) == sum(-(-n // 2) for n in LENGTHS)
+    np.testing.assert_array_equal(flat(by_twos.value), flat(solution.value))
+
+
 @everywhere
 def test_nan_is_never_success_and_holds_up_no_one(name):
     system, _ = segments(linear_link, 4)
