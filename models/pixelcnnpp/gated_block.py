@@ -7,10 +7,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import lax
 from jaxtyping import Array, Float
 
-from models.layers.products import matmul
+from models.layers.products import matmul, written_once
 from models.pixelcnnpp.dense import Dense
 from models.pixelcnnpp.pixel_conv import PixelConv
 from models.pixelcnnpp.row_conv import RowConv
@@ -68,11 +67,11 @@ class GatedBlock(nnx.Module):
 
         ``drop`` is applied before the second convolution. Returns the output and both convolutions' frames.
         """
-        frame = lax.optimization_barrier(jnp.concatenate([above[0][None], concat_elu(x)]))
+        frame = written_once(jnp.concatenate([above[0][None], concat_elu(x)]))
         h = self.first(frame)
         if extra is not None:
             h = h + extra
-        frame_h = lax.optimization_barrier(jnp.concatenate([above[1][None], drop(concat_elu(h))]))
+        frame_h = written_once(jnp.concatenate([above[1][None], drop(concat_elu(h))]))
         return gate(x, self.second(frame_h)), (frame, frame_h)
 
     def shares(
