@@ -221,7 +221,7 @@ class PixelCNNPPNetwork(nnx.Module):
         row, lines = cache.row, cache.horizontal
         columns = [i >> level for level in range(LEVELS)]
         neighbours = Neighbours(
-            shares=tuple(map(_pick, row.shares, columns)),
+            shares=row.shares,
             left=row.left,
             held=tuple(map(_pick, lines.inputs, columns)),
             low=tuple(map(_pick, lines.low, columns[1:])),

@@ -65,9 +65,9 @@ def _if_there(row: Int[Array, ""], level: int, compute: Callable[[], Array]) -> 
 
 
 class Neighbours(NamedTuple):
-    """The neighbours that a pixel's walk reads, by level, at the level's column: arrays (batch, channels)."""
+    """The neighbours that a pixel's walk reads, by level: arrays (batch, channels), but for the shares."""
 
-    shares: tuple[Array, ...]  # see row_shares
+    shares: tuple[Array, ...]  # of all columns, of which a level picks its own where it has one: see row_shares
     left: tuple[Array, ...]  # the layers' inputs one column to the left
     held: tuple[Array, ...]  # and in this column, as they stand
     low: tuple[Array, ...]  # see Lines
@@ -79,7 +79,8 @@ class PixelWalk:
     def __init__(self, neighbours: Neighbours, row: Int[Array, ""], column: Int[Array, ""], level: int = 0) -> None:
         """Begin level ``level`` at its own (row, column)."""
         self.neighbours, self.row, self.column, self.level = neighbours, row, column, level
-        self.shares, self.left = Channels(neighbours.shares[level]), Channels(neighbours.left[level])
+        self.shares = Channels(lax.dynamic_index_in_dim(neighbours.shares[level], column, keepdims=False))
+        self.left = Channels(neighbours.left[level])
         self._inputs: list[Array] = []
         self._below: tuple[tuple[Array, ...], tuple[Array, ...]] = (), ()
 
@@ -105,11 +106,11 @@ class PixelWalk:
     def below(self, shrink: Any, grow: Any, x: Array, run: Callable[[Array, Any], Array]) -> Array:
         """Walk the pixel through the levels below, which change where row and column are even; see Walk."""
         level, now = self.level, self.neighbours
-        left = self.left.take(x.shape[-1])
+        place = self.left.next(x.shape[-1])
         self._inputs.append(x)
 
         def go() -> tuple[Array, tuple[tuple[Array, ...], tuple[Array, ...]]]:
-            walk = PixelWalk(now, self.row // 2, self.column // 2, level + 1)
+            walk, left = PixelWalk(now, self.row // 2, self.column // 2, level + 1), self.left.array[..., place]
             y = run(shrink.step(walk.shares.take(x.shape[-1]), left, x), walk)
             return y, walk.kept()
 

@@ -123,8 +123,12 @@ class Channels:
 
     def take(self, count: int) -> Float[Array, "*S _"]:
         """Take the next ``count`` channels."""
+        return self.array[..., self.next(count)]
+
+    def next(self, count: int) -> slice:
+        """Where the next ``count`` channels are, which are taken with that."""
         self.taken += count
-        return self.array[..., self.taken - count : self.taken]
+        return slice(self.taken - count, self.taken)
 
     def pair(self, count: int) -> tuple[Float[Array, "*S _"], Float[Array, "*S _"]]:
         """Take the next ``count`` channels, and as many behind those."""
