@@ -139,28 +139,38 @@ def advance(
     until: int | Int[Array, ""],
     callback: Callable[[StepReport], None] | None = None,
 ) -> Progress:
-    """Take steps until every sample is done, at the limit, or has taken ``until`` steps in all.
+    """Take steps until all samples are done, the limit is reached, or ``until`` steps have been taken in all.
 
     ``callback`` is called on the host after each.
     """
-    if system.num_equations == 0:
+    num_equations = system.num_equations
+    if num_equations == 0:
         return progress
-
     last = jnp.minimum(until, progress.limit)
 
     def step(carry: tuple[Progress, _Standing]) -> tuple[Progress, _Standing]:
-        progress = _step(system, solver, *carry)
-        return _reported(progress, callback), _standing(progress, last, system.num_equations)
+        progress, spoiled = _step(system, solver, *carry)
+        standing = _standing(progress, spoiled, num_equations)
+        return _told(progress, standing, num_equations, callback), standing
 
-    first = _standing(progress, last, system.num_equations)
-    return lax.while_loop(lambda carry: carry[1][0] == 0, step, (progress, first))[0]
+    # Before the first step there is none that could count.
+    first = _standing(progress, jnp.ones_like(progress.active), num_equations)
+    progress, standing = lax.while_loop(
+        lambda carry: (carry[1][0] == 0) & (carry[1][3] + carry[1][1] < last), step, (progress, first)
+    )
+    return _counted(progress, standing)
 
 
-def _reported(progress: Progress, callback: Callable[[StepReport], None] | None) -> Progress:
+def _told(
+    progress: Progress, standing: _Standing, num_equations: int, callback: Callable[[StepReport], None] | None
+) -> Progress:
+    """The progress with its trace's row for the last step, which the callback is told of too."""
+    if progress.trace is None and callback is None:
+        return progress
+    now = _counted(progress, standing)
     if callback is not None:
-        report = StepReport(progress.iteration, progress.num_steps, progress.residual, progress.frontier)
-        jax.debug.callback(callback, report)
-    return progress
+        jax.debug.callback(callback, StepReport(now.iteration, now.num_steps, now.residual, now.frontier))
+    return dataclasses.replace(progress, trace=record(now, num_equations))
 
 
 def finish(system: Any, progress: Progress, unfinished: Status = Status.MAX_STEPS_REACHED) -> Solution[Any]:
@@ -181,22 +191,34 @@ def finish(system: Any, progress: Progress, unfinished: Status = Status.MAX_STEP
 
 
 # What the loop asks of all samples at once, in one reduction, for which devices that share the batch wait once: 0 where
-# a sample needs another step, and the shortest frontier of those that need one (T where none does).
-_Standing: TypeAlias = Int[Array, "2"]
+# a sample needs another step, else 1; 0 where the last step was spoiled in a sample, else 1; the shortest frontier of
+# the samples that need another step (T where none does); and the steps so far, without the last.
+_Standing: TypeAlias = Int[Array, "4"]
 
 
-def _standing(progress: Progress, last: Int[Array, ""], num_equations: int) -> _Standing:
-    """How all samples stand, in a loop of so many steps in all."""
-    done = ~(progress.active & (progress.iterations < last))
+def _standing(progress: Progress, spoiled: Bool[Array, " B"], num_equations: int) -> _Standing:
+    """How all samples stand after a step."""
     frontier = jnp.where(progress.active, progress.frontier, num_equations)
-    rows = jnp.stack([done.astype(jnp.int32), frontier.astype(jnp.int32)])
+    rows = jnp.stack([a.astype(jnp.int32) for a in (~progress.active, ~spoiled, frontier, progress.iterations)])
     return lax.reduce(rows, jnp.int32(num_equations), lax.min, (1,))
 
 
-def _step(system: Any, solver: Solver, progress: Progress, standing: _Standing) -> Progress:
-    """One step of the solver, made safe against overflow, judged and recorded."""
+def _counted(progress: Progress, standing: _Standing) -> Progress:
+    """The progress with its last step counted.
+
+    A step that was spoiled in any sample gained nothing there, while the others may have waited for it. It does not
+    count against finite termination.
+    """
+    return dataclasses.replace(progress, iterations=progress.iterations + standing[1])
+
+
+def _step(system: Any, solver: Solver, progress: Progress, standing: _Standing) -> tuple[Progress, Bool[Array, " B"]]:
+    """One step of the solver, made safe against overflow and judged; and in which samples it was spoiled.
+
+    What is counted of it is told by the next standing, so ``progress`` counts the step before.
+    """
     num_equations = system.num_equations
-    progress = _foreseen(system, progress)
+    progress = _foreseen(system, _counted(progress, standing))
     known = jnp.where(progress.status == Status.NONFINITE, -1, progress.frontier)
     x, solver_state, info = solver.step(system, progress.x, progress.solver_state, known)
     info = info._replace(
@@ -206,14 +228,14 @@ def _step(system: Any, solver: Solver, progress: Progress, standing: _Standing) 
     )
     extent = _extent(progress, x, num_equations)
     # Apart from what the state is made of by them, or every element would decide anew.
-    verdict = lax.optimization_barrier(_verdict(system, solver, progress, standing[1], info, extent))
+    verdict = lax.optimization_barrier(_verdict(system, solver, progress, standing[2], info, extent))
     updated = dataclasses.replace(
         progress,
         **verdict.counts._asdict(),
         x=_settled(verdict, x, progress, num_equations),
         solver_state=solver_state,
     )
-    return dataclasses.replace(updated, trace=record(updated, num_equations))
+    return updated, verdict.spoiled
 
 
 class _Counts(NamedTuple):
@@ -266,11 +288,12 @@ def _verdict(
     found = jnp.where(failed, int(Status.NONFINITE), found)
     earlier = jnp.where(reopened, -1, progress.steps_to_convergence)
     steps = progress.steps + info.num_steps
+    # The work of others' steps while it was done.
+    missed = jnp.where(reopened, progress.steps - progress.steps_to_convergence, 0) * (info.sweeps / info.num_steps)
     counts = _Counts(
-        # A step that was spoiled gained nothing, and does not count against finite termination.
-        iterations=progress.iterations + (active & ~spoiled),
+        iterations=progress.iterations,
         steps=steps,
-        sweeps=jnp.where(active, progress.sweeps + info.sweeps, progress.sweeps),
+        sweeps=jnp.where(active, progress.sweeps + info.sweeps + missed, progress.sweeps),
         status=jnp.where(active, found, progress.status).astype(jnp.int32),
         residual=jnp.where(active, info.residual, progress.residual),
         first_residual=jnp.where(jnp.isfinite(progress.first_residual), progress.first_residual, info.residual),

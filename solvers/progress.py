@@ -38,14 +38,14 @@ class StepReport(NamedTuple):
 class Progress:
     """A solve between two steps, with everything that is needed to go on.
 
-    What is counted is kept for each sample, even where it is the same in all: a number for itself would cost an
-    accelerator the start of a kernel at every step, and devices that share the batch a message.
+    What is counted is kept for each sample, even ``iterations`` and ``steps``, which are the same in all: a number for
+    itself would cost an accelerator the start of a kernel at every step, and devices that share the batch a message.
     """
 
     x: Any
     guess: Any  # the state that the solve began with, and that guesses are reset to
     solver_state: Any
-    iterations: Int[Array, " B"]  # steps that the sample needed, those that a guess had spoiled left out
+    iterations: Int[Array, " B"]  # steps of the solver, without those that a guess spoiled in a sample
     limit: Int[Array, ""]  # max_steps, for iterations
     steps: Int[Array, " B"]  # sequential network evaluations
     sweeps: Float[Array, " B"]  # their cost in full sweeps, until the sample was done
@@ -66,7 +66,7 @@ class Progress:
 
     @property
     def iteration(self) -> Int[Array, ""]:
-        """The steps so far: the most that a sample needed."""
+        """The steps of the solver so far, without those that a guess spoiled."""
         return jnp.max(self.iterations, initial=0)
 
     @property
@@ -77,7 +77,7 @@ class Progress:
     @property
     def unfinished(self) -> Bool[Array, ""]:
         """Whether another step is needed and allowed."""
-        return jnp.any(self.active & (self.iterations < self.limit))
+        return jnp.any(self.active) & (self.iteration < self.limit)
 
 
 def empty_trace(length: int, batch: int) -> Trace:

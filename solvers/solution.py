@@ -80,7 +80,7 @@ class Stats:
     residual: Float[Array, " B"]  # the last one that the solver saw
     frontier: Int[Array, " B"]  # length of the prefix known to be exact
     steps_to_convergence: Int[Array, " B"]  # in num_steps; -1 where a sample did not converge
-    guess_resets: Int[Array, ""]  # non-finite guesses beyond the frontier, replaced by the initial guess
+    guess_resets: Int[Array, ""]  # of all samples, steps after which guesses that were not finite were set back
 
 
 @pytree

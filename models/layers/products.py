@@ -50,9 +50,8 @@ class Apart:
 class SideBySide:
     """A sum of products, x_1 @ K_1 + ... + x_n @ K_n, as one product of all x side by side."""
 
-    rows: Float[
-        Array, "F C"
-    ]  # the kernels one below the other, transposed: a vector's product is one reduction of them
+    # The kernels one below the other, transposed: with a vector, one reduction of rows.
+    rows: Float[Array, "F C"]
     widths: tuple[int, ...] = field(metadata={"static": True})  # of the x
 
     def add(self, total: Float[Array, "*#S F"], xs: Sequence[Float[Array, "*S _"]]) -> Float[Array, "*S F"]:
@@ -89,7 +88,8 @@ def correlate(
     columns = (frame.shape[1] + sum(pad) - kw) // stride + 1
     if not on_cpu():
         # Its library pads both sides alike, without a copy; columns too many are computed for that.
-        return _convolve(frame, kernel, stride, (max(pad), max(pad)))[:, max(pad) - pad[0] :][:, :columns]
+        assert pad[0] == max(pad), "columns too many would come first"
+        return _convolve(frame, kernel, stride, (pad[0], pad[0]))[:, :columns]
     frame = jnp.pad(frame, ((0, 0), pad, (0, 0), (0, 0)))
     rows, last = frame.shape[0] - kh + 1, frame.shape[1] - kw + 1
     if rows > _FEW_ROWS:

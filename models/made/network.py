@@ -20,6 +20,7 @@ from jax import lax
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
+from models.layers.products import written_once
 from solvers.heads.logistic import LocationScale
 from solvers.system import EQUATIONS
 from solvers.trees.blocks import Start, put_block, take_block
@@ -95,7 +96,8 @@ class MADENetwork:
             kept = window._replace(last=self._units_before(layer, start + keep))
             hidden.append(kept.put(cache.hidden[layer], units))
         weight, bias = (take_block(a, start, size) for a in self.output)
-        params = lax.optimization_barrier(jnp.einsum("spu,ub->spb", weight, below)) + bias[:, :, None]
+        # Else a library's product would add the bias, and want it written out for every sample first.
+        params = written_once(jnp.einsum("spu,ub->spb", weight, below)) + bias[:, :, None]
         return LocationScale(params[:, 0], params[:, 1]), MADECache(cache.x, tuple(hidden))
 
     def record(self, values: Float[Array, "S B"], cache: MADECache, start: Start, keep: Start) -> MADECache:

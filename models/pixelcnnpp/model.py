@@ -79,7 +79,10 @@ class PixelCNNPP(nnx.Module):
         return self.config.image_shape[:2]
 
     def fold(self) -> PixelCNNPPNetwork:
-        """The network with its kernels computed once from their weight norm."""
+        """The network with its kernels computed once from their weight norm.
+
+        Some kernels are in it twice, as steps and walks read them too: take derivatives through ``fold``, not of it.
+        """
 
         def folded(node: object) -> object:
             return node.folded() if isinstance(node, WeightNorm) else node

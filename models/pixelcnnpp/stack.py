@@ -72,8 +72,8 @@ class Stack(nnx.Module):
 
     def lay_out(self) -> None:
         """Keep the weights also as steps and walks read them, for those who go through the stack often."""
+        self.skips = nnx.data([{way: self._skips(way, level) for way in ("up", "down")} for level in range(LEVELS)])
         for level in range(LEVELS):
-            self.skips.append({way: self._skips(way, level) for way in ("up", "down")})
             convolutions = [conv for block in self.blocks(level) for conv in (block.first, block.second)]
             for conv in [*convolutions, *self.shrink[level : level + 1]]:
                 if isinstance(conv, PixelConv):

@@ -82,7 +82,12 @@ class Slice:
     def unfinished(self) -> bool:
         """``progress.unfinished`` without dispatching anything to the device, whose threads would fall asleep."""
         running = np.asarray(gathered(self.progress.status)) == Status.MAX_STEPS_REACHED
-        return bool(running.any()) and int(self.progress.iteration) < int(self.progress.limit)
+        return bool(running.any()) and self.iteration < int(self.progress.limit)
+
+
+def _iteration(progress: Progress) -> int:
+    """``progress.iteration`` without dispatching anything to the device."""
+    return int(np.max(np.asarray(gathered(progress.iterations)), initial=0))
 
 
 class CompiledSolve:
@@ -130,8 +135,9 @@ class CompiledSolve:
             until = np.int32(last.iteration + size)
             progress = jax.block_until_ready(self._advance(self.system, last.progress, until))
             took = agreed(time.perf_counter() - begin)
-            done = int(progress.iteration) - last.iteration
-            last = Slice(progress, int(progress.iteration), last.seconds + took)
+            iteration = _iteration(progress)
+            done = iteration - last.iteration
+            last = Slice(progress, iteration, last.seconds + took)
             if steps is None:
                 size = max(1, min(2 * size, int(SLICE_S * done / max(took, 1e-9))))
                 self._per_slice = max(self._per_slice, size)
@@ -144,7 +150,7 @@ class CompiledSolve:
         begin = time.perf_counter()
         progress = self._advance(self.system, self._start(self.system), np.int32(steps))
         jax.block_until_ready(progress)
-        return Slice(progress, int(progress.iteration), time.perf_counter() - begin)
+        return Slice(progress, _iteration(progress), time.perf_counter() - begin)
 
     def peak_memory_bytes(self) -> int | None:
         """What the device reports as its peak, or else what the compiled program's analysis says it holds at once."""

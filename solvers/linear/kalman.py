@@ -51,6 +51,7 @@ def _by_scans(j: Array, gap: Float[Array, "T B D"], weight: Float[Array, " B"], 
 def _in_turn(j: Array, gap: Float[Array, "T B D"], weight: Float[Array, " B"], known: Bool[Array, "T B"]) -> Array:
     """One equation after the other, with the samples as the last axis, over which all arithmetic is elementwise."""
     num_equations, batch, features = gap.shape
+    weight = weight.astype(gap.dtype)
     if j.ndim == 3:  # numbers, which nothing mixes: each is a sample of its own
         lanes = batch * features
         j, gap = j.reshape(num_equations, lanes, 1, 1), gap.reshape(num_equations, lanes, 1)

@@ -14,7 +14,9 @@ from jaxtyping import Array, Float
 from ..trees.platform import on_cpu
 
 UNROLLED_UP_TO = 8  # features; beyond, a library is as fast at products and faster at factorizing
-UNROLLED_ON_ACCELERATORS = 4  # features; beyond, their compilers take a minute and more
+# Features; beyond, an accelerator's compiler takes a minute and more. What a library factorizes is then not a number
+# where rounding made a pivot negative, as it is on a CPU beyond the other bound.
+UNROLLED_ON_ACCELERATORS = 4
 
 
 class Matrices(ABC):

@@ -14,8 +14,8 @@ and not D^3. These scans are for machines that do much at once, and to show what
 
 On an accelerator every step of a chunk would start kernels of its own, so there the scan is a tree of pairs (Blelloch,
 "Prefix sums and their applications", 1990): pairs are combined until one is left, and on the way back the state before
-each pair gives that inside it. Some 2 log2 T steps, one combination and half an act an element, and memory for all
-levels' elements, as many again as there are.
+each pair gives that inside it. Some 2 log2 T steps, a combination and an act an element, and memory for all levels'
+elements, as many again as there are.
 """
 
 from __future__ import annotations

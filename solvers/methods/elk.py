@@ -117,7 +117,7 @@ class LevenbergMarquardt(Solver):
 
 @dataclass(frozen=True)
 class ELK(LevenbergMarquardt):
-    """Levenberg-Marquardt with full Jacobians, by a parallel Kalman filter.
+    """Levenberg-Marquardt with full Jacobians, by a Kalman filter: in turn on a CPU, by scans on an accelerator.
 
     ``initial_weight``: the damping w of the first step; a step that lowers the sum of squares of F(x) - x beyond the
     exact prefix is followed by one with w * ``decrease``, any other is taken back and repeated with w * ``increase``,

@@ -78,6 +78,8 @@ class CachedSequential(Solver):
 
     def for_segment(self, system: Any) -> CachedSequential:
         """With one chunk where no size is given: segments follow one another in steps of their own."""
+        if not isinstance(system, BlockSystem):  # which the pairing of both will say
+            return self
         unit = system.block_unit
         return replace(self, chunk_size=self.chunk_size or max(1, count_blocks(system, unit)) * unit)
 

@@ -12,6 +12,9 @@ import jax
 def on_cpu() -> bool:
     """Whether programs are made for CPUs, as they are where JAX computes on one by default.
 
-    It is asked while a function is traced: a program that is compiled already keeps the form that it has.
+    It is asked while a function is traced: a program that is compiled already keeps the form that it has. Where JAX has
+    an accelerator, arrays that were put on the CPU one by one do not change the answer; ``jax.default_device`` does.
     """
-    return jax.default_backend() == "cpu"
+    device = jax.config.jax_default_device  # type: ignore[attr-defined]
+    platform = jax.default_backend() if device is None else getattr(device, "platform", device)
+    return bool(platform == "cpu")

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +27,8 @@ from solvers import (
     solve,
 )
 from solvers.equations import compare
+from solvers.iterate import iterate
+from solvers.trees.pytree import pytree
 from tests.kit.bank import Driven, chain, counting_link, linear_link
 
 COUNTED = [(2**26, "int32"), (2**26, "uint32"), (115, "int8"), (2**60, "int64"), (2**64 - 12, "uint64")]
@@ -221,3 +225,42 @@ def test_what_has_grown_far_on_is_no_yardstick_for_what_comes_first() -> None:
         solution = solve(system, solver, x0=exact.at[3].add(1000.0), throw=False)
         assert solution.outcome is Status.CONVERGED
         np.testing.assert_allclose(solution.value, exact, rtol=2e-6)
+
+
+@pytree
+@dataclass(frozen=True)
+class SpoiledOnce:
+    """x_t = x_{t-1} + 1, where guesses in one block of each sample spoil one step."""
+
+    where: Any  # (B,) the block, 4 equations long
+    num_equations: ClassVar[int] = 8
+    block_unit: ClassVar[int] = 1
+
+    def initial_guess(self):
+        return jnp.zeros((8, self.where.shape[0]))
+
+    def init_cache(self):
+        return jnp.zeros(self.where.shape[0])
+
+    def sweep(self, x):
+        return jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]]) + 1
+
+    def update(self, x, cache, start, size):
+        spoils = (x[1] == 1) & (x[0] != 0) & (self.where == start // 4)
+        y = jnp.concatenate([cache[None], x[:-1]]) + 1 + 0.0 * jnp.where(spoils, jnp.inf, 0.0)
+        return y, y[-1]
+
+    def prefix_caches(self, x, block_size):
+        return jnp.concatenate([jnp.zeros_like(x[:1]), x[block_size - 1 : -1 : block_size]])
+
+
+@pytest.mark.parametrize("where", [(0, 1), (0, 9), (1,)])
+def test_a_step_spoiled_in_one_sample_counts_in_none(where):
+    """The others wait for it in the same block, so counting it for them would end the solve too early."""
+    system, solver = SpoiledOnce(jnp.array(where)), GSJacobi(block_size=4)
+    solution = iterate(system, solver, trace=TraceOptions())
+    np.testing.assert_array_equal(solution.value, np.arange(1, 9)[:, None] + np.zeros(len(where)))
+    assert solution.outcome == Status.CONVERGED
+    count = int(solution.stats.num_iterations)
+    assert count == solver.max_steps(system)
+    assert int(solution.trace.num_steps[count - 1]) == int(solution.stats.num_steps)
