@@ -123,9 +123,9 @@ SOLVES: dict[str, tuple[Callable[[], Any], Any]] = {
     "pixelcnnpp, jacobi": (pixelcnnpp, Jacobi(tol=1e-5)),
     "pixelcnnpp, cached": (pixelcnnpp, CachedSequential()),
 }
-CASES = [
-    pytest.param(name, marks=pytest.mark.slow if name.startswith("pixelcnnpp") else ()) for name in SOLVES
-]  # a sweep in both forms is their fast cousin
+# Of the others the fast cousins are a sweep in both forms, and these.
+FAST = ("made, jacobi", "wavenet, cached", "gru, newton")
+CASES = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in SOLVES]
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -223,9 +223,10 @@ def test_every_runner_runs_in_double_precision(runner: str, config: dict[str, An
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Programs are made as for a GPU, and run on the processor."""
+    """Programs are made as for a GPU, and run on the processor, which keeps passes apart in its own way."""
     before = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr("solvers.equations.on_cpu", lambda: True)
     yield
     jax.config.update("jax_default_matmul_precision", before)
 

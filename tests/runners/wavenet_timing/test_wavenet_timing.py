@@ -112,7 +112,7 @@ def test_the_bare_chain_is_that_of_the_network_s_products(batch_size: int) -> No
     for _ in range(3):
         h = np.maximum(np.asarray(network.first.tables[0])[ids], 0)
         for layer in network.stack.layers:
-            h = np.maximum(h @ np.asarray(layer.newest), 0)
+            h = np.maximum(h @ np.asarray(layer.filter.kernel(1)), 0)
         ids = np.argmax(h @ np.asarray(model.readout.kernel[...]) + np.linspace(0.0, 2.0, 9), axis=-1)
     assert ids.any()
     np.testing.assert_array_equal(np.atleast_1d(bare_chain(network, batch_size, 3)()), ids)
