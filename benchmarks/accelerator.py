@@ -144,7 +144,8 @@ CASES = {
         {
             "sequential": Sequential(),
             "jacobi": Jacobi(),
-            "segmented(cached_sequential)": Segmented(CachedSequential()),  # a step a block, as no shipped result has it
+            # A step of it is a block, which no shipped result has.
+            "segmented(cached_sequential)": Segmented(CachedSequential()),
             "segmented(solver=jacobi)": Segmented(Jacobi()),
         },
         ("densenet201",),
