@@ -2,8 +2,11 @@
 
 No GPU is needed, only JAX's CUDA wheels (requirements-gpu.txt): every system of the shipped configs, in its size there
 and with random weights, is compiled with its solvers for a GPU of a data sheet. Kernels, round trips to the host and
-temporaries are facts of the programs. Times are modelled of them, and called a model; ``--measure`` puts beside them
-what the GPU of this machine took. Without the wheels a sentence says so, and nothing is written.
+temporaries are facts of the programs. Times are modelled of them, and called a model. Without the wheels a sentence
+says so, and nothing is written.
+
+With ``--measure`` nothing is counted: the solvers run on the GPU of this machine, compiled as for any run there, and
+what a step took is put beside the model that is in the results.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +68,8 @@ from solvers import (
 )
 from solvers.linear.prefix_scan import affine_scan
 from solvers.systems.autoregressive import AutoregressiveSystem
+
+PATH = FOLDER / "accelerator.json"
 
 
 @dataclass(frozen=True)
@@ -198,15 +204,40 @@ def steps_taken(case: Case) -> dict[str, int]:
     return found
 
 
-def measured_s(system: Any, solver: Solver) -> tuple[float, int]:
-    """The median seconds of a solve on this machine's device, and its iterations."""
-    with jax.default_matmul_precision("float32"):
-        solve = CompiledSolve(system, solver)
+_AT_ONCE = 8  # programs that are compiled at a time
+
+
+def measure(names: list[str]) -> dict[str, dict[str, Any]]:
+    """By "system, solver" the seconds of a solve on this machine's device, in the median of three, and of its steps.
+
+    All is compiled first, many at a time, and runs by itself.
+    """
+    systems = {name: CASES[name].make() for name in names}
+    pairs = [(name, label, systems[name], solver) for name in names for label, solver in CASES[name].solvers.items()]
+    rows = {}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        solves = list(pool.map(lambda pair: _compiled(*pair), pairs))
+    for (name, label, *_), solve in zip(pairs, solves, strict=True):
         done = [follow(solve, lambda _: None) for _ in range(4)][1:]
-    return sorted(one.seconds for one in done)[1], int(done[0].solution.stats.num_iterations)
+        seconds, iterations = sorted(one.seconds for one in done)[1], int(done[0].solution.stats.num_iterations)
+        rows[f"{name}, {label}"] = {
+            "compile_s": solve.compile_s,
+            "solve_s": seconds,
+            "iterations": iterations,
+            "step_s": seconds / iterations,
+        }
+        print(f"{name}, {label}: {1e3 * seconds:.3f} ms, {iterations} steps", file=sys.stderr, flush=True)
+    return rows
 
 
-def table(gpu: str, names: list[str], measure: bool) -> tuple[dict[str, dict[str, Any]], dict[str, Part]]:
+def _compiled(name: str, label: str, system: Any, solver: Solver) -> CompiledSolve:
+    with jax.default_matmul_precision("float32"):  # which holds for one thread
+        solve = CompiledSolve(system, solver)
+    print(f"{name}, {label}: compiled in {solve.compile_s:.1f} s", file=sys.stderr, flush=True)
+    return solve
+
+
+def table(gpu: str, names: list[str]) -> tuple[dict[str, dict[str, Any]], dict[str, Part]]:
     """By "system, solver" the row of each, and what its step launches."""
     rows: dict[str, dict[str, Any]] = {}
     parts: dict[str, Part] = {}
@@ -219,8 +250,6 @@ def table(gpu: str, names: list[str], measure: bool) -> tuple[dict[str, dict[str
             row["iterations"] = iterations
             row["modelled_solve_s"] = None if iterations is None else iterations * row["modelled_step_s"]
             row["published_solve_s"] = case.published_s.get(label)
-            if measure:
-                row["measured_solve_s"], row["measured_iterations"] = measured_s(system, solver)
             rows[f"{name}, {label}"] = row
             print(f"{gpu}: {name}, {label}: {row['kernels']} kernels", file=sys.stderr, flush=True)
     return rows, parts
@@ -274,14 +303,14 @@ def limits(gpu: str, parts: Mapping[str, Part]) -> list[Limit]:
 
 
 def report(gpu: str, rows: Mapping[str, Mapping[str, Any]], held: list[Limit]) -> None:
-    """Print the table and the limits."""
+    """Print the table of what is modelled, and the limits."""
     console = Console(width=None if sys.stdout.isatty() else 140)
     facts = ("a step of", "kernels", "library", "round trips", "MiB", "model, ms")
     title = f"{GPUS[gpu].description}: compiled; times are a model"
-    shown = Table(*facts, "solve, model", "published", "measured", title=title)
+    shown = Table(*facts, "solve, model", "published", title=title)
     for name, row in rows.items():
         least, most = row["kernels_least"], row["kernels"]
-        seconds = [row["modelled_solve_s"], row["published_solve_s"], row.get("measured_solve_s")]
+        seconds = [row["modelled_solve_s"], row["published_solve_s"]]
         shown.add_row(
             name,
             f"{least} - {most}" if least < most else str(most),
@@ -299,35 +328,80 @@ def report(gpu: str, rows: Mapping[str, Mapping[str, Any]], held: list[Limit]) -
         console.print(f"{limit.what}: {limit.ratio:.3g} (<= {limit.bound:.3g}: {verdict})", highlight=False)
 
 
+def report_measured(
+    kind: str, rows: Mapping[str, Mapping[str, Any]], modelled: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Print what was measured on a kind of device, beside what is modelled for it, where that is."""
+    names = ("a step of", "kernels", "model, ms", "measured, ms", "steps of a solve", "a solve, ms", "compiled in, s")
+    shown = Table(*names, title=f"{kind}: measured on random weights")
+    for name, row in rows.items():
+        model = modelled.get(name)
+        shown.add_row(
+            name,
+            "" if model is None else str(model["kernels"]),
+            "" if model is None else f"{1e3 * model['modelled_step_s']:.3f}",
+            f"{1e3 * row['step_s']:.3f}",
+            str(row["iterations"]),
+            f"{1e3 * row['solve_s']:.3f}",
+            f"{row['compile_s']:.1f}",
+        )
+    Console(width=None if sys.stdout.isatty() else 140).print(shown)
+
+
+def measured(names: list[str]) -> int:
+    """Measure on this machine's GPU, print, save."""
+    if jax.default_backend() == "cpu":
+        print("--measure needs a GPU, and JAX finds none", file=sys.stderr)
+        return 2
+    kind, rows, record = jax.devices()[0].device_kind, measure(names), saved()
+    modelled = [record[name]["rows"] for name, gpu in GPUS.items() if gpu.description == kind and name in record]
+    report_measured(kind, rows, modelled[0] if modelled else {})
+    if set(names) < set(CASES):
+        print("Not saved, as it is a part of the table.")
+        return 0
+    here = {**describe_environment(), "matmul_precision": "float32", "rows": rows}
+    save({**record, "measured": {**record.get("measured", {}), kind: here}})
+    return 0
+
+
+def saved() -> dict[str, Any]:
+    """The results so far, by the GPU."""
+    found: dict[str, Any] = json.loads(PATH.read_text()) if PATH.is_file() else {}
+    return found
+
+
+def save(record: Mapping[str, Any]) -> None:
+    """Write all results."""
+    write_atomically(PATH, (json.dumps(record, indent=1) + "\n").encode())
+
+
 def main() -> int:
     """Compile, print, save; returns 1 where a limit is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gpu", choices=sorted(GPUS), default="H100", help="whose data sheet")
     parser.add_argument("--only", choices=sorted(CASES), nargs="+", default=sorted(CASES), help="these systems alone")
-    parser.add_argument("--measure", action="store_true", help="solve on this machine's GPU too")
+    parser.add_argument("--measure", action="store_true", help="time solves on this machine's GPU, and count nothing")
     options = parser.parse_args()
+    if options.measure:
+        return measured(options.only)
     prepare()
     if gpu_devices(options.gpu) is None:
         print("JAX's CUDA wheels are not installed: pip install -r requirements-gpu.txt")
         return 0
-    if options.measure and jax.default_backend() == "cpu":
-        parser.error("--measure needs a GPU, and JAX finds none")
     jax.default_backend = lambda: "gpu"  # code that asks is told what it is compiled for
-    rows, parts = table(options.gpu, options.only, options.measure)
+    rows, parts = table(options.gpu, options.only)
     held = limits(options.gpu, parts)
     report(options.gpu, rows, held)
     if set(options.only) < set(CASES):
         print("Not saved, as it is a part of the table.")
         return 0 if all(limit.met for limit in held) else 1
-    path = FOLDER / "accelerator.json"
-    record = json.loads(path.read_text()) if path.is_file() else {}
-    record[options.gpu] = {
+    counted = {
         **describe_environment(),
         "assumed": {"kernel_s": KERNEL_S, "round_trip_s": ROUND_TRIP_S, "data_sheet": GPUS[options.gpu]._asdict()},
         "rows": rows,
         "limits": {limit.what: {"count": limit.ratio, "limit": limit.bound, "met": limit.met} for limit in held},
     }
-    write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
+    save({**saved(), options.gpu: counted})
     return 0 if all(limit.met for limit in held) else 1
 
 

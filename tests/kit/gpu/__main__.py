@@ -36,7 +36,7 @@ NO_GPU = (
     f"{sys.executable} -m pip install -r requirements-gpu.txt adds what JAX needs for it."
 )
 BENCHMARK = ("-m", "benchmarks.accelerator", "--measure")
-CORES_EACH = 4  # of a process, which mostly compiles
+CORES_EACH = 2  # of a process, which mostly compiles
 
 _CELLS: Cells = (
     (Column("case", align="left"), lambda row: row["case"]),
