@@ -30,13 +30,22 @@ SAMPLERS: Table[Any] = Table(
     },
 )
 
+# Models of text, which are sampled from too.
+LANGUAGES: Table[Any] = Table("model", {"language": "models.language.model:Language"})
+
+# Models of images with a likelihood, whose samples are not one autoregressive sequence.
+FLOWS: Table[Any] = Table("model", {"flow": "models.flow.model:Flow"})
+
+# Models that make images of noise step by step.
+DENOISERS: Table[Any] = Table("model", {"diffusion": "models.diffusion.model:Diffusion"})
+
 # Models that tell the class of an input.
 CLASSIFIERS: Table[Any] = Table("model", {"densenet": "models.densenet.model:DenseNet"})
 
 # Models from one stream to another.
 STREAMS: Table[Any] = Table("model", {"streaming": "models.wavenet.streaming:StreamingConvNet"})
 
-MODELS: Table[Any] = SAMPLERS | CLASSIFIERS | STREAMS
+MODELS: Table[Any] = SAMPLERS | LANGUAGES | FLOWS | DENOISERS | CLASSIFIERS | STREAMS
 
 # Systems that a config states by options alone, without weights or data; each extends Problem in models/problem.py.
 PROBLEMS: Table[Any] = Table(
@@ -57,7 +66,10 @@ PROBLEMS: Table[Any] = Table(
 SYSTEMS: Table[type] = Table(
     "system",
     {
-        **dict.fromkeys(SAMPLERS, "solvers.systems.autoregressive:AutoregressiveSystem"),
+        **dict.fromkeys([*SAMPLERS, *LANGUAGES], "solvers.systems.autoregressive:AutoregressiveSystem"),
+        "flow": "models.flow.system:FlowSystem",
+        "diffusion": "models.diffusion.system:DiffusionSystem",
+        "diffusion of order two": "models.diffusion.system:RememberingDiffusionSystem",
         "densenet": "models.densenet.systems:DenseNetSystem",
         "densenet block": "models.densenet.systems:DenseBlockSystem",
         "rnn": "models.rnn.systems:ForwardRNN",

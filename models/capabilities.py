@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from common.code import file_of
@@ -52,6 +53,80 @@ class ImageModel(Protocol):
 
     def to_images(self, samples: Float[Array, "B ..."]) -> UInt8[Array, "B H W C"]:
         """Pixels from samples, (batch, *grid, ...)."""
+
+
+@runtime_checkable
+class DensityModel(Protocol):
+    """A model that tells the likelihood of images, all of one shape."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """The shape of an image, (height, width, channels)."""
+
+    def bits_per_dim(self, images: UInt8[Array, "N H W C"], key: Array) -> Float[Array, " N"]:
+        """-log2 p(image) / number of values, as of an ImageModel."""
+
+
+@runtime_checkable
+class PictureModel(Protocol):
+    """A model that states the equations of its images itself: those of a flow's blocks, or of a diffusion's steps."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """The shape of an image, (height, width, channels)."""
+
+    def equations(self, key: Array, batch_size: int) -> Any:
+        """The system of a batch of images, as of an EquationModel."""
+
+    def images(self, state: Any) -> UInt8[Array, "B H W C"]:
+        """The images in a state of that system, be it solved or not."""
+
+
+@runtime_checkable
+class Denoiser(Protocol):
+    """A model that is trained to tell images from noise."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """The shape of an image, (height, width, channels)."""
+
+    def denoising_loss(
+        self, images: UInt8[Array, "N H W C"], labels: Int[Array, " N"], key: Array
+    ) -> Float[Array, " N"]:
+        """The squared error in each image, with noise from ``key``."""
+
+
+@runtime_checkable
+class TextModel(Protocol):
+    """An autoregressive model of text, as class ids of characters."""
+
+    @property
+    def context(self) -> int:
+        """The most characters of a text."""
+
+    @property
+    def num_classes(self) -> int:
+        """The number of characters that there are."""
+
+    @property
+    def head(self) -> Gumbel:
+        """The output distribution."""
+
+    @property
+    def greedy(self) -> Argmax:
+        """The head that always takes the likeliest class."""
+
+    def fold(self, num_tokens: int | None = None) -> CausalNetwork:
+        """The inference form for so many characters."""
+
+    def draw_noise(self, key: Array, num_tokens: int, batch_size: int) -> Noise:
+        """Noise in the order of equations, leaves (T, batch, ...)."""
+
+    def encode(self, text: str) -> Int[np.ndarray, " N"]:
+        """Class ids of a text. Raises ValueError where it has a character that the model does not know."""
+
+    def decode(self, ids: Int[Array, " N"] | Int[np.ndarray, " N"]) -> str:
+        """The text of class ids."""
 
 
 @runtime_checkable
@@ -136,6 +211,10 @@ M = TypeVar("M")
 # The words for a model without a capability.
 _LACKS: dict[type, str] = {
     ImageModel: "makes no images",
+    DensityModel: "tells no likelihood of images",
+    PictureModel: "states no equations of images",
+    Denoiser: "is not trained to tell images from noise",
+    TextModel: "writes no text",
     SoundModel: "makes no sound",
     Classifier: "is no classifier",
     Streamable: "does not read a stream",

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models.capabilities import EquationModel, ImageModel, SoundModel, require
+from models.capabilities import EquationModel, ImageModel, SoundModel, TextModel, require
 from solvers.systems.autoregressive import AutoregressiveSystem
 
 BATCH = 2  # samples in what is checked: enough to see whether one reads another
@@ -31,6 +31,8 @@ def equations_of(model: Any, seed: int) -> Any:
         return model.equations(key, BATCH)
     if isinstance(model, SoundModel):
         return AutoregressiveSystem(model.fold(_LENGTH), model.head, model.draw_noise(key, _LENGTH, BATCH))
+    if isinstance(model, TextModel):
+        return AutoregressiveSystem(model.fold(), model.head, model.draw_noise(key, model.context, BATCH))
     images = require(model, ImageModel)
     return AutoregressiveSystem(images.fold(), images.head, images.draw_noise(key, BATCH))
 

@@ -37,5 +37,7 @@ RUNNERS: Table[Any] = Table(
         "TrainRunner": "runners.training.runner:TrainRunner",
         "TrainClassifierRunner": "runners.training.runner:TrainClassifierRunner",
         "TrainWaveNetRunner": "runners.training.runner:TrainWaveNetRunner",
+        "TrainDiffusionRunner": "runners.training.runner:TrainDiffusionRunner",
+        "TrainLanguageRunner": "runners.training.runner:TrainLanguageRunner",
     },
 )

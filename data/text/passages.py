@@ -55,10 +55,13 @@ def load_text(
         raise DatasetError(f"dataset 'text' takes no {'root' if root is not None else 'download'!r}: file is a path")
     if file is None:
         raise DatasetError("dataset 'text' needs file, a text in UTF-8")
-    content = _read(file)
+    return passages_by_hash(user_path(file).name, _read(file), held_out)
+
+
+def passages_by_hash(name: str, content: bytes, held_out: float | None) -> Text:
+    """A text in its two parts, as ``load_text`` tells them apart. Raises DatasetError as that."""
     passages = _passages(content)
     hashes = np.array([_hash(passage) for passage in passages], np.uint64)
-    name = user_path(file).name
     apart = hashes < first_kept(name, hashes, held_out, ("passage", "different paragraphs or lines"))
     parts = [b"".join(each for each, out in zip(passages, apart, strict=True) if out == part) for part in (False, True)]
     train, kept = (np.frombuffer(part, np.uint8) for part in parts)

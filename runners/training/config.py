@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
-from models import CLASSIFIERS, SAMPLERS, describe_config, model_config
+from models import CLASSIFIERS, DENOISERS, FLOWS, LANGUAGES, SAMPLERS, describe_config, model_config
 from runners.config.schema import Count, DataConfig, Keys, RunConfig
 
 # Keys that change nothing about the training itself: a run may go on with others.
@@ -87,9 +87,40 @@ class ImageTrainConfig(TrainConfig):
 class LikelihoodConfig(ImageTrainConfig):
     """Maximum likelihood of images."""
 
-    trains = SAMPLERS
+    trains = SAMPLERS | FLOWS
 
     eval_draws: Count = 2  # draws of the dequantization noise in each held-out evaluation
+
+
+class DenoisingConfig(ImageTrainConfig):
+    """Telling images from noise, by their classes where the model has some."""
+
+    trains = DENOISERS
+
+    eval_draws: Count = 2  # draws of times and noise in each held-out evaluation
+
+
+class TextConfig(Keys):
+    """A text, and how much of it is held out."""
+
+    name: Literal["topics", "text"] = "topics"  # topics: Python's own help; text: a file
+    file: str | None = None  # of a text, in UTF-8
+    held_out: Annotated[float, Field(gt=0, lt=1)] | None = None  # share of the paragraphs; null: 0.1
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TextConfig:
+        if (self.name == "text") != (self.file is not None):
+            raise ValueError("file is that of name: text" if self.file else "file is missing: a text in UTF-8")
+        return self
+
+
+class LanguageTrainConfig(TrainConfig):
+    """Maximum likelihood of a text, in windows of the model's context."""
+
+    trains = LANGUAGES
+
+    data: TextConfig = TextConfig()
+    batch_size: Count = 32  # windows
 
 
 class ClassifierConfig(ImageTrainConfig):

@@ -23,10 +23,12 @@ from runners.training.metrics import Metric
 from runners.training.task import Evaluation, Scores, TrainTask, by_example
 from runners.training.tasks.audio import AudioTask
 from runners.training.tasks.classifier import ClassifierTask
+from runners.training.tasks.denoising import DenoisingTask
 from runners.training.tasks.likelihood import LikelihoodTask
+from runners.training.tasks.text import TextTask
 
 # The ways of training, and of evaluating, each for a kind of model.
-TASKS: tuple[type[TrainTask], ...] = (LikelihoodTask, ClassifierTask, AudioTask)
+TASKS: tuple[type[TrainTask], ...] = (LikelihoodTask, ClassifierTask, AudioTask, DenoisingTask, TextTask)
 
 
 class EvaluateRunner:

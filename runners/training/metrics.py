@@ -44,6 +44,8 @@ class Evaluated:
 BITS_PER_DIM = Metric("bits_per_dim", "bits/dim")
 CROSS_ENTROPY = Metric("cross_entropy", "cross-entropy", "nats")
 SAMPLE_CROSS_ENTROPY = Metric("cross_entropy", "cross-entropy", "nats a sample")
+CHARACTER_CROSS_ENTROPY = Metric("cross_entropy", "cross-entropy", "nats a character")
+DENOISING = Metric("denoising_loss", "squared error of the velocity", style=".4f")
 ACCURACY = Metric("accuracy", "accuracy", style=".2%", higher_is_better=True)
 
 HELD_OUT = Evaluated(prefix="held_out_", words="held-out")

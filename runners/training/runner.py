@@ -16,7 +16,14 @@ from models.weights.registry import registry, ship
 from runners.config.schema import RunConfig, UsageError
 from runners.experiment import RunContext
 from runners.report.report import Report
-from runners.training.config import AudioConfig, ClassifierConfig, LikelihoodConfig, TrainConfig
+from runners.training.config import (
+    AudioConfig,
+    ClassifierConfig,
+    DenoisingConfig,
+    LanguageTrainConfig,
+    LikelihoodConfig,
+    TrainConfig,
+)
 from runners.training.loop import TrainLoop
 from runners.training.preview import BEST, Preview, TrainProgress
 from runners.training.report import WEIGHTS, training_report
@@ -24,7 +31,9 @@ from runners.training.shared import SharedStore
 from runners.training.task import TrainTask
 from runners.training.tasks.audio import AudioTask
 from runners.training.tasks.classifier import ClassifierTask
+from runners.training.tasks.denoising import DenoisingTask
 from runners.training.tasks.likelihood import LikelihoodTask
+from runners.training.tasks.text import TextTask
 from runners.training.trainer import Trainer
 
 
@@ -95,6 +104,20 @@ class TrainWaveNetRunner(TrainRunner):
 
     Config = AudioConfig
     Task = AudioTask
+
+
+class TrainDiffusionRunner(TrainRunner):
+    """The same for diffusion models: how well they tell images from noise."""
+
+    Config = DenoisingConfig
+    Task = DenoisingTask
+
+
+class TrainLanguageRunner(TrainRunner):
+    """The same for models of text: the likelihood of its characters."""
+
+    Config = LanguageTrainConfig
+    Task = TextTask
 
 
 def first_model(config: TrainConfig) -> Any:

@@ -1,0 +1,1 @@
+"""Normalizing flows whose blocks are autoregressive."""

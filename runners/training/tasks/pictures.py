@@ -1,0 +1,61 @@
+"""Images that a model draws while it is trained, by the solver that is fastest on the device."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, UInt8
+
+from models.capabilities import ImageModel
+from runners.experiment import RunFailure
+from runners.plotting.picture import Picture, sample_grid
+from runners.training.task import ModelOutput
+from solvers import CachedSequential, Jacobi, Segmented, Solver, Status, solve, solver_name
+from solvers.system import SegmentedSystem
+from solvers.systems.autoregressive import AutoregressiveSystem
+
+NUM_SAMPLES = 64
+
+
+def pictures(model: Any, key: Array, suffix: str) -> ModelOutput:
+    """Samples of an ImageModel or a PictureModel, drawn with the same noise every time.
+
+    Raises RunFailure where they are not finite.
+    """
+    images, num_steps, code = _draw(model, key)
+    status = Status(int(code))
+    if status is not Status.CONVERGED:
+        raise RunFailure(f"samples cannot be drawn: {status.sentence}")
+    solver = solver_name(_fastest(jax.eval_shape(lambda model: _system(model, key), model)))
+    about = {"batch_size": NUM_SAMPLES, "solver": solver, "num_steps": int(num_steps)}
+    picture = Picture(f"samples{suffix}.png", partial(sample_grid, np.asarray(images)))
+    return ModelOutput({"samples": about}, [picture])
+
+
+def _system(model: Any, key: Array) -> Any:
+    """The equations of samples."""
+    if isinstance(model, ImageModel):
+        return AutoregressiveSystem(model.fold(), model.head, model.draw_noise(key, NUM_SAMPLES))
+    return model.equations(key, NUM_SAMPLES)
+
+
+def _fastest(system: Any) -> Solver:
+    """The solver that draws fastest: with the cache on a CPU, where work is time, else Jacobi."""
+    one = CachedSequential() if jax.default_backend() == "cpu" else Jacobi()
+    return Segmented(one) if isinstance(system, SegmentedSystem) else one
+
+
+@jax.jit  # compiled once for all weights
+def _draw(model: Any, key: Array) -> tuple[UInt8[Array, "N H W C"], Int[Array, ""], Int[Array, ""]]:
+    """Samples, the sequential steps that they took, and the status of the solve."""
+    system = _system(model, key)
+    solution = solve(system, _fastest(system))
+    if isinstance(model, ImageModel):
+        images = model.to_images(jnp.moveaxis(solution.value, 0, 1))
+    else:
+        images = model.images(solution.value)
+    return images, solution.stats.num_steps, solution.status
