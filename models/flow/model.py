@@ -25,7 +25,8 @@ from models.transformer.network import TransformerNetwork
 from models.transformer.trunk import TransformerWeights
 from solvers.heads.normal import Normal
 
-_BOUND = 4.0  # of a block's log-scales: pixels of one value are a thousandth as wide as all that there are
+_BOUND = 4.0  # of a block's log-scales
+_WIDTH = 6.0  # of the logits of pixels, by which they are divided: black and white are about -1 and 1
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class FlowConfig(TransformerConfig):
     image_shape: tuple[int, int, int] = (28, 28, 1)
     patch_size: int = 4  # the side of a patch, whose pixels are the numbers of an equation; for made 1
     hidden_sizes: tuple[int, ...] = (256,)  # of made's layers, in place of a transformer's sizes
+    clamp_lambda: float = 1e-6  # how far from 0 and 1 pixels are kept before the logit
     noise_std: float = 0.0  # of the normal noise that training adds to images, in pixel values of 256
 
     def __post_init__(self) -> None:
@@ -47,6 +49,8 @@ class FlowConfig(TransformerConfig):
         check_patches(self.image_shape, self.patch_size)
         if self.block == "made" and self.patch_size != 1:
             raise ValueError(f"patch_size of block: made must be 1, a pixel an equation, not {self.patch_size}")
+        if not 0.0 < self.clamp_lambda < 0.5:
+            raise ValueError(f"clamp_lambda must be in (0, 0.5), not {self.clamp_lambda}")
         if not 0.0 <= self.noise_std < math.inf:
             raise ValueError(f"noise_std must be 0 or more, not {self.noise_std}")
 
@@ -80,7 +84,8 @@ class TransformerBlock(nnx.Module):
 class Flow(nnx.Module):
     """The parameters of all blocks, in the order in which noise becomes data.
 
-    Noise: ``normal_noise`` (T, batch, P), P numbers a patch. Samples: (batch, T, P), pixels from -1 to 1 by patches.
+    Noise: ``normal_noise`` (T, batch, P), P numbers a patch. Samples: (batch, T, P), by patches
+    logit(lambda + (1 - 2 lambda) x) / 6 of pixels x from 0 to 1.
     """
 
     Config = FlowConfig
@@ -125,12 +130,16 @@ class Flow(nnx.Module):
         uniform_key, normal_key = jax.random.split(key)
         pixels = images.astype(jnp.float32) + jax.random.uniform(uniform_key, images.shape)
         if not self.deterministic and self.config.noise_std:
-            pixels += self.config.noise_std * jax.random.normal(normal_key, images.shape)
-        noise, log_jacobian = to_noise(self.networks(), self._values(pixels))
+            noisy = pixels + self.config.noise_std * jax.random.normal(normal_key, images.shape)
+            pixels = jnp.clip(noisy, 0.0, 256.0)
+        squeezed = self.config.clamp_lambda + (1.0 - 2.0 * self.config.clamp_lambda) * pixels / 256.0
+        logs = jnp.log(squeezed), jnp.log1p(-squeezed)
+        noise, log_jacobian = to_noise(self.networks(), self._laid_out((logs[0] - logs[1]) / _WIDTH))
         by_image = jnp.moveaxis(noise, 1, 0).reshape(len(images), -1)
         log_normal = -0.5 * jnp.sum(by_image**2 + math.log(2.0 * math.pi), axis=1)
-        dims = math.prod(self.image_shape)
-        return 7.0 - (log_normal + log_jacobian) / (dims * math.log(2.0))  # a pixel's bin is 2 / 256 wide
+        of_a_pixel = math.log((1.0 - 2.0 * self.config.clamp_lambda) / _WIDTH) - logs[0] - logs[1]
+        log_density = log_normal + log_jacobian + jnp.sum(of_a_pixel.reshape(len(images), -1), axis=1)
+        return 8.0 - log_density / (math.prod(self.image_shape) * math.log(2.0))
 
     def images(self, state: Values) -> UInt8[Array, "B H W C"]:
         """Pixels of a state: the values of the last block."""
@@ -139,11 +148,12 @@ class Flow(nnx.Module):
             pixels = values.reshape(-1, *self.image_shape)
         else:
             pixels = from_patches(values, self.image_shape, self.config.patch_size)
-        return jnp.clip(jnp.floor(128.0 * (pixels + 1.0)), 0, 255).astype(jnp.uint8)
+        squeezed = jax.nn.sigmoid(_WIDTH * pixels)
+        x = (squeezed - self.config.clamp_lambda) / (1.0 - 2.0 * self.config.clamp_lambda)
+        return jnp.clip(jnp.floor(256.0 * x), 0, 255).astype(jnp.uint8)
 
-    def _values(self, pixels: Float[Array, "N H W C"]) -> Float[Array, "T N *P"]:
-        """Pixels from 0 to 256 as the equations of the last block have them."""
-        scaled = pixels / 128.0 - 1.0
+    def _laid_out(self, values: Float[Array, "N H W C"]) -> Float[Array, "T N *P"]:
+        """Values of pixels as the equations of the last block have them."""
         if self.config.block == "made":
-            return scaled.reshape(len(scaled), -1).T
-        return jnp.moveaxis(to_patches(scaled, self.config.patch_size), 0, 1)
+            return values.reshape(len(values), -1).T
+        return jnp.moveaxis(to_patches(values, self.config.patch_size), 0, 1)
