@@ -23,6 +23,7 @@ RUNNERS: Table[Any] = Table(
         "JacobiGSPixelCNNPPSamplerRunner": "runners.sampling.runner:PixelCNNPPSamplerRunner",
         "GSJacobiPixelCNNPPSamplerRunner": "runners.sampling.runner:PixelCNNPPSamplerRunner",
         "WaveNetSamplerRunner": "runners.sampling.runner:WaveNetSamplerRunner",
+        "LanguageSamplerRunner": "runners.sampling.runner:LanguageSamplerRunner",
         "WaveNetTimingRunner": "runners.wavenet_timing.runner:WaveNetTimingRunner",
         "SamplerRunner": "runners.sampling.runner:SamplerRunner",  # any model of images, or of one's own
         "SystemRunner": "runners.system.runner:SystemRunner",  # any system, from a file of one's own

@@ -80,7 +80,7 @@ class GuidedDenoiser:
         labels = jnp.tile(self.labels, size)
         if self.guidance == 1.0:
             return self.network(flat, times, labels).reshape(x.shape)
-        twice = (jnp.concatenate([a, a]) for a in (flat, times))
         none = jnp.full_like(labels, self.network.num_classes)
-        v, of_none = jnp.split(self.network(*twice, jnp.concatenate([labels, none])), 2)
+        told = jnp.concatenate([labels, none])
+        v, of_none = jnp.split(self.network(jnp.tile(flat, (2, 1)), jnp.tile(times, 2), told), 2)
         return (of_none + self.guidance * (v - of_none)).reshape(x.shape)

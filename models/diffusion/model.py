@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -168,5 +168,5 @@ class Diffusion(nnx.Module):
         return to_patches(scaled, self.config.patch_size).reshape(len(images), -1)
 
 
-def _zeros(*shape: int) -> nnx.Param:
+def _zeros(*shape: int) -> nnx.Param[Any]:
     return nnx.Param(jnp.zeros(shape))

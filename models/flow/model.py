@@ -99,7 +99,7 @@ class Flow(nnx.Module):
         self.length = pixels // self.features
         if config.block == "made":
             made = MADEConfig(pixels, config.hidden_sizes, image_shape=config.image_shape)
-            self.blocks = nnx.List([MADE(made, rngs=rngs) for _ in range(config.num_blocks)])
+            self.blocks: Any = nnx.List([MADE(made, rngs=rngs) for _ in range(config.num_blocks)])
         else:
             normal = NormalWeights(rngs)
             blocks = [TransformerBlock(config, self.length, self.features, normal) for _ in range(config.num_blocks)]

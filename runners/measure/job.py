@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,11 @@ class Frames:
     time_s: np.ndarray
     num_steps: np.ndarray
     iterations: np.ndarray
+
+    @property
+    def each(self) -> Iterator[Any]:
+        """The states one by one, leaves (T, N, ...)."""
+        return (jax.tree.map(lambda leaf, i=i: leaf[i], self.states) for i in range(len(self.time_s)))
 
 
 @dataclass(frozen=True)

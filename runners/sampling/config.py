@@ -25,6 +25,9 @@ class SamplerConfig(ModelChoice, RunConfig):
     batch_size: Count = 16  # samples, drawn together
     noise_file: str | None = None  # an .npz with the noise's arrays, batch first, named as the model documents
     head: dict[str, Any] = Field(default_factory=dict)  # options of the output distribution: {temperature: 0.9}
+    # Options of a model that states its equations itself: {method: ddim, num_steps: 100, guidance: 2, classes: [7]}
+    equations: dict[str, Any] = Field(default_factory=dict)
+    judge: str | None = None  # weights of a classifier, which reads sampled images; results say how many as their class
     known_pixels: KnownPixels | None = None  # images that are completed: their first pixels are given
     # What solvers guess: default, noise_free, repeat_last, n_gram or {name: n_gram, n: 3}, or the samples.npz of a
     # neighbouring run. It changes steps and no samples; results have the steps without it too.
@@ -35,6 +38,17 @@ class SamplerConfig(ModelChoice, RunConfig):
     repeats: Count = 5  # timed runs of each solver, after one that is not (unless it is long)
     time_limit_s: Annotated[float, Field(gt=0)] | None = None  # for each run of each solver
     trace: bool = True  # residual, frontier and error by step, the frames and the pictures made of them
+
+
+class LanguageSamplerConfig(SamplerConfig):
+    """The keys of a sampler's config, and those of text."""
+
+    num_tokens: Count | None = None  # T, with the prompt; null: the model's context
+    prompt: str = ""  # characters that every text begins with
+    batch_size: Count = 4
+    # {name: argmax}, the likeliest character, or a draw: {name: gumbel, temperature: 0.9, top_k: 20, top_p: 0.95}, or
+    # {name: inverse_cdf, ...}; by default gumbel
+    head: dict[str, Any] = Field(default_factory=dict)
 
 
 class WaveNetSamplerConfig(SamplerConfig):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from matplotlib.figure import Figure
 
 from runners.plotting.audio import compare_audio
@@ -14,6 +14,8 @@ from runners.plotting.picture import grid_image
 from runners.plotting.style import INK, new_figure, set_title
 
 _DRAWN = 4  # sounds of a batch in the picture
+_A_LINE, _SHOWN = 100, 500  # characters of a text in a line, and of all that is shown
+_TURNS = ("#cfe3f5", "#fde0c5", "#d5ecd4")  # colours behind characters, in turn
 _IN_A_ROW = 10  # images of a batch in a row of theirs
 
 
@@ -59,6 +61,45 @@ def stopped_figure(images: Mapping[str, UInt8[np.ndarray, "N H W C"]], title: st
         row = [grid_image(image[None]) for image in found[:_IN_A_ROW]]
         axes.imshow(np.concatenate(row, axis=1), interpolation="nearest")
         axes.set_title(label, fontsize=9, color=INK, loc="left")
+        axes.set_axis_off()
+    set_title(figure, title)
+    return figure
+
+
+def accepted_figure(text: str, ways: Mapping[str, Int[np.ndarray, " T"]], title: str) -> Figure:
+    """A text by solver, each run of characters that one step makes certain in a colour of its own.
+
+    ``ways`` are by label the number of steps after which each character is certain.
+    """
+    lines = [list(range(first, min(first + _A_LINE, len(text), _SHOWN))) for first in range(0, len(text), _A_LINE)]
+    lines = [line for line in lines if line]
+    figure = new_figure(11, 0.6 + (0.5 + 0.19 * len(lines)) * len(ways))
+    for axes, (label, steps) in zip(figure.subplots(len(ways), 1, squeeze=False)[:, 0], ways.items(), strict=True):
+        turn = np.cumsum(np.diff(steps, prepend=steps[0]) != 0)
+        for row, line in enumerate(lines):
+            for column, place in enumerate(line):
+                colour = _TURNS[turn[place] % len(_TURNS)]
+                shown = text[place] if text[place].isprintable() else "\u21b5"
+                axes.text(
+                    column,
+                    -row,
+                    shown.replace("$", r"\$"),
+                    fontsize=7,
+                    family="monospace",
+                    backgroundcolor="none",
+                    color=INK,
+                    ha="center",
+                    va="center",
+                    bbox={"boxstyle": "square,pad=0.1", "fc": colour, "lw": 0},
+                )
+        axes.set(xlim=(-1, _A_LINE), ylim=(-len(lines), 1))
+        found = len(np.unique(steps))
+        axes.set_title(
+            f"{label}: {len(steps)} characters in {int(steps[-1])} steps, {found} of which find some",
+            fontsize=9,
+            color=INK,
+            loc="left",
+        )
         axes.set_axis_off()
     set_title(figure, title)
     return figure

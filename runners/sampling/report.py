@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
@@ -17,6 +18,7 @@ from runners.plotting.picture import Picture, sample_grid
 from runners.plotting.solving_gif import GifRow, solving_gif
 from runners.report.report import Artifact, Report
 from runners.sampling.figures import stopped_figure
+from solvers.system import SegmentedSystem
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,11 @@ class Samples:
 
     in_files: Callable[[Any], Shaped[np.ndarray, "B ..."]]  # samples as files hold them, of a state
     inputs: Mapping[str, Shaped[np.ndarray, "B ..."]]  # noise, and whatever else was given
-    # A state (T, N, ...) as images, where samples are images, and minus the log-likelihood of images.
-    to_images: Callable[[np.ndarray], UInt8[np.ndarray, "N H W C"]] | None = None
+    # A state, leaves (T, N, ...), as images, where samples are images, and minus the log-likelihood of images.
+    to_images: Callable[[Any], UInt8[np.ndarray, "N H W C"]] | None = None
     bits_per_dim: Callable[[UInt8[np.ndarray, "N H W C"]], Float[np.ndarray, " N"]] | None = None
     record: Mapping[str, Any] = field(default_factory=dict)  # what results.json says of them besides
+    sentences: Sequence[str] = ()
     artifacts: Sequence[Artifact] = ()  # what there is to see or hear where they are not images
 
 
@@ -64,10 +67,27 @@ def sampling_report(title: str, config: Mapping[str, Any], comparison: Compariso
         },
         artifacts=[*_pictures(title, comparison, samples, rows, traces, frames), *samples.artifacts],
         tables=[comparison_table(comparison, title)],
-        sentences=[*comparison.sentences, *_likelihoods(bits)],
+        sentences=[*comparison.sentences, *samples.sentences, *_likelihoods(bits)],
         failure=comparison.complaint or unjudged,
         interrupted=comparison.interrupted,
     )
+
+
+def steps_by_segment(system: Any, comparison: Comparison) -> dict[str, dict[str, list[int]]]:
+    """By solver the steps that each segment of a system took to settle in all samples, of solvers that were traced.
+
+    Empty where the system has no segments.
+    """
+    if not isinstance(system, SegmentedSystem):
+        return {}
+    ends = np.cumsum([len(leaf) for leaf in jax.tree.leaves(system.initial_guess())])
+    found = {}
+    for row in comparison.rows:
+        if row.trace is not None:
+            reached = np.maximum.accumulate(row.trace["frontier"])[:, None] >= ends
+            steps = np.where(reached.any(0), row.trace["num_steps"][reached.argmax(0)], row.num_steps)
+            found[row.label] = np.diff(steps, prepend=0).tolist()
+    return {"steps_by_segment": found}
 
 
 def _bits_per_dim(
@@ -95,7 +115,7 @@ def _frames(comparison: Comparison, samples: Samples) -> dict[str, dict[str, np.
     """By label, states on the way to the answer as images, and when they were reached; where samples are images."""
     return {
         row.label: {
-            "frames": np.stack([samples.to_images(x) for x in row.frames.states])[:, :FRAME_SAMPLES],
+            "frames": np.stack([samples.to_images(x) for x in row.frames.each])[:, :FRAME_SAMPLES],
             "time_s": row.frames.time_s.astype(np.float32),
             "num_steps": row.frames.num_steps,
         }
@@ -112,10 +132,10 @@ def _pictures(
         yield Picture("convergence_by_step.png", partial(draw, "num_steps"))
         yield Picture("convergence_by_time.png", partial(draw, "time_s"))
     if samples.to_images is not None:
-        yield Picture("samples.png", partial(sample_grid, samples.to_images(np.asarray(comparison.reference))))
+        yield Picture("samples.png", partial(sample_grid, samples.to_images(comparison.reference)))
         rough = {row.label: samples.to_images(row.value) for row in comparison.rows if row.roughness is not None}
         if rough:
-            exact = {f"exact, by {comparison.reference_label}": samples.to_images(np.asarray(comparison.reference))}
+            exact = {f"exact, by {comparison.reference_label}": samples.to_images(comparison.reference)}
             yield Picture("stopped.png", partial(stopped_figure, {**exact, **rough}, title))
     if frames:
         solved = {row["label"]: row["status"] == "converged" for row in rows}

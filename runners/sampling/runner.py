@@ -12,11 +12,12 @@ from runners.experiment import RunContext
 from runners.measure.comparison import compare_solvers
 from runners.measure.devices import Devices
 from runners.report.report import Report
-from runners.sampling.config import SamplerConfig, WaveNetSamplerConfig
+from runners.sampling.config import LanguageSamplerConfig, SamplerConfig, WaveNetSamplerConfig
 from runners.sampling.guess import guessed
 from runners.sampling.report import sampling_report
 from runners.sampling.sound import sound_subject
 from runners.sampling.subject import Subject, image_subject, load_model
+from runners.sampling.text import text_subject
 
 
 class SamplerRunner:
@@ -87,4 +88,17 @@ class WaveNetSamplerRunner(SamplerRunner):
     @classmethod
     def insists_on(cls, config: SamplerConfig) -> str | None:
         """WaveNet, or any model of sound from a user's own file."""
+        return None if (config.model or {}).get("path") else cls.model_name
+
+
+class LanguageSamplerRunner(SamplerRunner):
+    """A language model: T characters of text, one equation each, behind a prompt."""
+
+    Config: ClassVar[type[RunConfig]] = LanguageSamplerConfig
+    model_name = "language"
+    bind = staticmethod(text_subject)
+
+    @classmethod
+    def insists_on(cls, config: SamplerConfig) -> str | None:
+        """The language model, or any model of text from a user's own file."""
         return None if (config.model or {}).get("path") else cls.model_name

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from common.table import Table
 from data.audio.clip import load_clip
 from models.capabilities import ImageModel, SoundModel, require
 from models.wavenet.generation import Generation
@@ -30,18 +29,15 @@ from runners.sampling.given import PromptConfig, load_conditioning, load_prompt,
 from runners.sampling.report import Samples
 from runners.sampling.subject import (
     Subject,
+    class_head,
     head_options,
     in_words,
     load_model,
     make_noise,
     noise_in_files,
-    replace_head,
 )
 from solvers.systems.autoregressive import AutoregressiveSystem
 
-HEADS: Table[Any] = Table(
-    "head", {"argmax": "solvers.heads.categorical:Argmax", "gumbel": "solvers.heads.categorical:Gumbel"}
-)
 _EMBEDDED = "speech"  # what weights that were trained on the embedded clip say of themselves
 
 
@@ -54,7 +50,7 @@ def sound_subject(config: WaveNetSamplerConfig, context: RunContext, name: str |
     model = require(checkpoint.model, SoundModel)
     if config.known_pixels is not None:
         require(model, ImageModel, "known_pixels")
-    head_name, head = _head(config, model)
+    head_name, head = class_head(config.head, model.quantizer.num_classes)
     noise = make_noise(config, head, (config.num_samples,))
     prompt = load_prompt(config.prompt, model, config.batch_size)
     count = round(config.continue_s * model.sample_rate)  # samples that are generated behind those that are solved for
@@ -93,13 +89,6 @@ def sound_subject(config: WaveNetSamplerConfig, context: RunContext, name: str |
         grid=(config.num_samples,),
         present=present,
     )
-
-
-def _head(config: WaveNetSamplerConfig, model: SoundModel) -> tuple[str, Any]:
-    """The output distribution and its name."""
-    name = config.head.get("name", "gumbel")
-    options = {key: value for key, value in config.head.items() if key != "name"}
-    return name, replace_head(HEADS[name](model.quantizer.num_classes), options)
 
 
 def _network(config: WaveNetSamplerConfig, model: SoundModel, prompt: Int[Array, "P B"], more: int) -> WaveNetNetwork:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,9 +23,20 @@ from common.code import file_of
 from common.names import unknown
 from common.options import build_options
 from common.paths import user_path
-from models import SAMPLERS
-from models.capabilities import EquationModel, ImageModel, SoundModel, require
+from common.table import Table
+from models import DENOISERS, FLOWS, SAMPLERS
+from models.capabilities import (
+    Classifier,
+    DensityModel,
+    EquationModel,
+    ImageModel,
+    PictureModel,
+    SoundModel,
+    TextModel,
+    require,
+)
 from models.weights.checkpoint import Checkpoint
+from models.weights.load import load_checkpoint
 from runners.config.models import load
 from runners.config.schema import UsageError
 from runners.config.systems import usable_system
@@ -34,8 +45,17 @@ from runners.measure.comparison import Comparison
 from runners.sampling.config import SamplerConfig
 from runners.sampling.files import batch_first, by_equation, load_like
 from runners.sampling.given import load_known
-from runners.sampling.report import Samples
+from runners.sampling.report import Samples, steps_by_segment
 from solvers.systems.autoregressive import AutoregressiveSystem, Head, Noise
+
+HEADS: Table[Any] = Table(
+    "head",
+    {
+        "argmax": "solvers.heads.categorical:Argmax",
+        "gumbel": "solvers.heads.categorical:Gumbel",
+        "inverse_cdf": "solvers.heads.categorical:InverseCDF",
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -93,8 +113,9 @@ def equation_subject(config: SamplerConfig, checkpoint: Checkpoint) -> Subject:
     for option in ("noise_file", "head", "known_pixels"):
         if getattr(config, option):
             raise UsageError(f"{option} does not go with {checkpoint.name}, which states its equations itself")
-    key = jax.random.key(config.seed)
-    system = usable_system(checkpoint.model.equations(key, config.batch_size), f"model {checkpoint.name}")
+    system = usable_system(_stated(config, checkpoint), f"model {checkpoint.name}")
+    if isinstance(checkpoint.model, PictureModel):
+        return picture_subject(config, checkpoint, system)
     leaves = jax.tree.leaves(system.initial_guess())
     if len(leaves) != 1 or leaves[0].ndim < 2:
         raise UsageError(f"model {checkpoint.name}: its samples should be one array (T, batch, ...); see SystemRunner")
@@ -103,6 +124,58 @@ def equation_subject(config: SamplerConfig, checkpoint: Checkpoint) -> Subject:
         return Samples(lambda x: np.moveaxis(np.asarray(jax.tree.leaves(x)[0]), 1, 0), {})
 
     return Subject(checkpoint, system, {}, in_words(config, checkpoint), (leaves[0].shape[0],), present)
+
+
+def _stated(config: SamplerConfig, checkpoint: Checkpoint) -> Any:
+    """The equations that a model states. Raises UsageError where it does not take the options of the config."""
+    model, key = checkpoint.model, jax.random.key(config.seed)
+    kind = getattr(model, "Options", None)
+    if kind is None:
+        if config.equations:
+            raise UsageError(f"equations: those of model {checkpoint.name} have no options")
+        return model.equations(key, config.batch_size)
+    try:
+        return model.equations(key, config.batch_size, build_options(kind, config.equations))
+    except ValueError as error:
+        raise UsageError(f"equations: {error}") from None
+
+
+def picture_subject(config: SamplerConfig, checkpoint: Checkpoint, system: Any) -> Subject:
+    """Images as the answer of other equations than one of each pixel: of a flow's blocks, of a diffusion's steps."""
+    model = checkpoint.model
+    judge = None if config.judge is None else require(load_checkpoint(config.judge).model, Classifier, "judge")
+    if judge is not None and judge.image_shape != model.image_shape:
+        raise UsageError(f"judge: {config.judge} reads images of shape {list(judge.image_shape)}")
+    compiled = jax.jit(lambda model, x: model.images(x))
+
+    def images(x: Any) -> UInt8[np.ndarray, "N H W C"]:
+        return np.asarray(compiled(model, jax.tree.map(jnp.asarray, x)))
+
+    def judged(pixels: UInt8[np.ndarray, "N H W C"]) -> Float[np.ndarray, " N"]:
+        return np.asarray(model.bits_per_dim(jnp.asarray(pixels), jax.random.key(config.seed)))
+
+    def present(comparison: Comparison, title: str) -> Samples:
+        told = config.equations.get("classes")
+        read = None if judge is None or not told else _read_as_told(judge, images(comparison.reference), told)
+        return Samples(
+            in_files=images,
+            inputs={},
+            to_images=images,
+            bits_per_dim=judged if isinstance(model, DensityModel) else None,
+            record={
+                **({} if read is None else {"read_as_their_class": read}),
+                **steps_by_segment(system, comparison),
+            },
+            sentences=[] if read is None else [f"{config.judge} reads {read:.1%} of the images as their class."],
+        )
+
+    return Subject(checkpoint, system, {}, in_words(config, checkpoint), (system.num_equations,), present)
+
+
+def _read_as_told(judge: Classifier, pixels: UInt8[np.ndarray, "N H W C"], classes: Sequence[int]) -> float:
+    """The share of images that a classifier reads as the class that they were to be of."""
+    logits = jax.jit(lambda judge, pixels: judge(judge.from_images(pixels)))(judge, jnp.asarray(pixels))
+    return float(np.mean(np.argmax(np.asarray(logits), axis=1) == np.resize(classes, len(pixels))))
 
 
 def _image_model(checkpoint: Checkpoint, runner: str) -> ImageModel:
@@ -114,9 +187,13 @@ def _image_model(checkpoint: Checkpoint, runner: str) -> ImageModel:
             f"{runner} does not know how long a sample of {checkpoint.name} is; use WaveNetSamplerRunner, whose config "
             "says it (num_samples)"
         )
+    if isinstance(model, TextModel):
+        raise UsageError(f"{runner} draws images; use LanguageSamplerRunner for {checkpoint.name}")
     if file_of(type(model)) is not None:
         require(model, ImageModel)  # the sentence says what is lacking
-    raise UsageError(f"model {checkpoint.name} is not one to sample from; valid: {', '.join(SAMPLERS)}")
+    raise UsageError(
+        f"model {checkpoint.name} is not one to sample from; valid: {', '.join(SAMPLERS | FLOWS | DENOISERS)}"
+    )
 
 
 def load_model(config: SamplerConfig, runner: str, name: str | None) -> Checkpoint:
@@ -155,6 +232,13 @@ def replace_head(head: Any, options: Mapping[str, Any]) -> Any:
         return build_options(type(head), {**vars(head), **options})
     except ValueError as error:
         raise UsageError(f"head: {error}") from None
+
+
+def class_head(options: Mapping[str, Any], num_classes: int) -> tuple[str, Any]:
+    """The output distribution over classes that a config's ``head`` names, by default gumbel, and its name."""
+    name = options.get("name", "gumbel")
+    rest = {key: value for key, value in options.items() if key != "name"}
+    return name, replace_head(HEADS[name](num_classes), rest)
 
 
 def make_noise(config: SamplerConfig, head: Head, grid: tuple[int, ...]) -> Noise:

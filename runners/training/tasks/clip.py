@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from models.wavenet.generation import begin, generate
 from runners.config.schema import UsageError
 from runners.plotting.audio import WaveFile
 from runners.plotting.picture import Picture
+from runners.report.files import TextFile
 from runners.training.config import ClipConfig
 from runners.training.figures import continuation_figure
 from runners.training.task import ModelOutput
@@ -109,20 +110,6 @@ def clip_name(data: ClipConfig) -> str:
     """The name of a clip or a text in files of weights and for people."""
     path = data.file if data.is_text else data.wav
     return Path(path).name if path else "speech"
-
-
-@dataclass(frozen=True)
-class TextFile:
-    """A text, in bytes. Satisfies Artifact."""
-
-    name: str
-    content: bytes
-
-    essential: ClassVar[bool] = True
-
-    def write(self, folder: Path) -> None:
-        """Write the file; bytes that are no UTF-8 become the sign for that."""
-        (folder / self.name).write_text(self.content.decode("utf-8", "replace"), encoding="utf-8")
 
 
 class TextContinuation:

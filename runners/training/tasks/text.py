@@ -15,10 +15,10 @@ from data.text.topics import load_topics
 from models.capabilities import TextModel, require
 from runners.config.schema import UsageError, check_config
 from runners.measure.devices import Devices
+from runners.report.files import TextFile
 from runners.training.config import EvaluateConfig, LanguageTrainConfig, TextConfig
 from runners.training.metrics import ACCURACY, CHARACTER_CROSS_ENTROPY, HELD_OUT
 from runners.training.task import Evaluation, ModelOutput, Scores, TrainTask, by_example
-from runners.training.tasks.clip import TextFile
 from solvers import CachedSequential, solve
 from solvers.systems.autoregressive import AutoregressiveSystem
 
