@@ -46,6 +46,7 @@ METHODS = {*CONTRACTS, TREES, "solvers.linear", "solvers.methods"}
 FOR_MODELS = {*CONTRACTS, TREES, "solvers.systems", "solvers.heads"}
 LIBRARY_NEEDS = {"jax", "numpy", "jaxtyping"}
 NETWORKS = {f"models.{name}" for name in ("made", "pixelcnnpp", "wavenet", "densenet", "rnn", "ode", "mcmc")}
+ON_TRUNK = {f"models.{name}" for name in ("language", "flow", "diffusion")}  # networks of transformers
 SHARED = {"models.layers", "models.problem"}
 EXPERIMENTS = {
     *(f"runners.rnn.{name}" for name in ("backprop", "forward", "classifier")),
@@ -81,6 +82,9 @@ PARTS: dict[str, set[str]] = {
     "models": set(),
     **{part: set() for part in SHARED},
     **dict.fromkeys(NETWORKS, SHARED),
+    "models.transformer": SHARED,
+    **{part: {*SHARED, "models.transformer"} for part in ON_TRUNK},
+    "models.flow": {*SHARED, "models.transformer", "models.made"},  # whose masked networks are the smallest blocks
     "models.capabilities": {*SHARED, *NETWORKS, "models"},
     "models.contracts": {"models.capabilities"},
     "models.weights": set(),

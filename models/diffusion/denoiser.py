@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from models.transformer.layer import Modulation
+from models.transformer.layer import Modulation, wide
 from models.transformer.trunk import Trunk
 from solvers.trees.pytree import pytree
 
@@ -50,13 +50,13 @@ class DenoiserNetwork:
         h = patches @ self.embedding + self.positions[:, None]
         (w1, b1), (w2, b2) = self.time
         condition = jax.nn.silu(jax.nn.silu(waves(time) @ w1 + b1) @ w2 + b2 + self.classes[labels])
-        h = self.trunk.together(h, [_halves(condition @ w + b) for w, b in self.modulations])
+        h = wide(self.trunk.together(h, [_halves(condition @ w + b) for w, b in self.modulations]))
         shift, scale = jnp.split(condition @ self.last[0] + self.last[1], 2, axis=-1)
         v = (shift + (1.0 + scale) * h) @ self.readout[0] + self.readout[1]
         return v.swapaxes(0, 1).reshape(x.shape)
 
 
-def _halves(vectors: Float[Array, "N 6C"]) -> tuple[Modulation, Modulation]:
+def _halves(vectors: Float[Array, "N _"]) -> tuple[Modulation, Modulation]:
     parts = jnp.split(vectors, 6, axis=-1)
     return Modulation(*parts[:3]), Modulation(*parts[3:])
 

@@ -72,8 +72,8 @@ def attend(
     size, batch, heads, width = queries.shape
     groups = memory.keys.shape[1]
     asked = queries.reshape(size, batch, groups, heads // groups, width)
-    scores = jnp.einsum("sbgrd,bgdt->bgrst", asked, memory.keys, preferred_element_type=jnp.float32)
-    scores = scores / math.sqrt(width)
+    scores = jnp.einsum("sbgrd,bgdt->bgrst", asked, memory.keys)
+    scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32)) / math.sqrt(width)
     if seen is not None:
         scores = jnp.where(seen, scores, -jnp.inf)
     weights = jax.nn.softmax(scores, axis=-1).astype(memory.values.dtype)

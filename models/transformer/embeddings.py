@@ -8,6 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from models.transformer.layer import wide
 from solvers.heads.logistic import LocationScale
 from solvers.trees.blocks import Start
 from solvers.trees.pytree import pytree
@@ -67,7 +68,7 @@ class Logits:
 
     def __call__(self, h: Float[Array, "S B C"]) -> Float[Array, "S B K"]:
         """One of each class, in float32."""
-        return jnp.matmul(h, self.kernel, preferred_element_type=jnp.float32)
+        return wide(h @ self.kernel)
 
 
 @pytree
@@ -75,12 +76,12 @@ class Logits:
 class LocationScales:
     """The mean and the scale of each number of a vector; no scale is further from 1 than e^bound."""
 
-    kernel: Float[Array, "C 2P"]
-    bias: Float[Array, " 2P"]
+    kernel: Float[Array, "C _"]
+    bias: Float[Array, " _"]
     bound: float = field(metadata={"static": True})
 
     def __call__(self, h: Float[Array, "S B C"]) -> LocationScale:
         """Means, and log-scales, which a tanh keeps within the bound."""
-        both = jnp.matmul(h, self.kernel, preferred_element_type=jnp.float32) + self.bias
+        both = wide(h) @ self.kernel + self.bias
         mean, log_scale = jnp.split(both, 2, axis=-1)
         return LocationScale(mean, self.bound * jnp.tanh(log_scale / self.bound))

@@ -16,10 +16,15 @@ from solvers.trees.pytree import pytree
 _EPS = 1e-6
 
 
+def wide(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Numbers in float32 where they were in bfloat16, else as they are."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def normalized(x: Float[Array, "*S C"]) -> Float[Array, "*S C"]:
     """Features divided by their root mean square; a scale of each would be a part of the product that follows."""
-    wide = x.astype(jnp.float32)
-    return (wide * lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + _EPS)).astype(x.dtype)
+    exact = wide(x)
+    return (exact * lax.rsqrt(jnp.mean(exact * exact, axis=-1, keepdims=True) + _EPS)).astype(x.dtype)
 
 
 class Modulation(NamedTuple):
@@ -68,9 +73,9 @@ class TransformerLayer:
 
 def modulated(x: Float[Array, "S B C"], by: Modulation | None) -> Float[Array, "S B C"]:
     """Normalized features as a half of a layer reads them."""
-    return normalized(x) if by is None else by.shift + (1.0 + by.scale) * normalized(x)
+    return normalized(x) if by is None else (by.shift + (1.0 + by.scale) * normalized(x)).astype(x.dtype)
 
 
 def gated(x: Float[Array, "S B C"], by: Modulation | None) -> Float[Array, "S B C"]:
     """What a half of a layer gives, as it is added."""
-    return x if by is None else by.gate * x
+    return x if by is None else (by.gate * x).astype(x.dtype)

@@ -28,11 +28,15 @@ class Trunk:
 
     layers: tuple[TransformerLayer, ...]
 
+    @property
+    def dtype(self) -> jnp.dtype:
+        """The type in which the layers compute."""
+        return self.layers[0].qkv.dtype
+
     def init_cache(self, batch_size: int, length: int) -> LayerCaches:
         """Keys and values of no position, with room for ``length``, by layer."""
         return tuple(
-            KeysValues.empty(batch_size, layer.groups, length, layer.head_size, layer.qkv.dtype)
-            for layer in self.layers
+            KeysValues.empty(batch_size, layer.groups, length, layer.head_size, self.dtype) for layer in self.layers
         )
 
     def causal(
@@ -42,7 +46,7 @@ class Trunk:
 
         Each position attends to those before it, which the caches hold, and to itself.
         """
-        size = h.shape[0]
+        size, h = h.shape[0], h.astype(self.dtype)
         positions = start + jnp.arange(size)
         whole = isinstance(keep, int) and keep == size
         kept = []
@@ -58,7 +62,7 @@ class Trunk:
         self, h: Float[Array, "S B C"], conditions: Sequence[tuple[Modulation, Modulation] | None]
     ) -> Float[Array, "S B C"]:
         """Features of positions that all attend to all, each half of each layer modulated by its condition."""
-        positions = jnp.arange(h.shape[0])
+        positions, h = jnp.arange(h.shape[0]), h.astype(self.dtype)
         for layer, condition in zip(self.layers, conditions, strict=True):
             first, second = condition or (None, None)
             queries, memory = layer.queries(modulated(h, first), positions)

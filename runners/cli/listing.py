@@ -26,6 +26,7 @@ _MERITS = {
     "bits_per_dim": "{:.3f} bits/dim",
     "held_out_accuracy": "{:.1%} of held-out images right",
     "cross_entropy": "{:.3f} nats a sample",
+    "denoising_loss": "{:.3f} squared error of the velocity",
 }
 
 

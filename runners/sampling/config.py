@@ -43,7 +43,7 @@ class SamplerConfig(ModelChoice, RunConfig):
 class LanguageSamplerConfig(SamplerConfig):
     """The keys of a sampler's config, and those of text."""
 
-    num_tokens: Count | None = None  # T, with the prompt; null: the model's context
+    num_tokens: Count  # T, with the prompt; at most the model's context
     prompt: str = ""  # characters that every text begins with
     batch_size: Count = 4
     # {name: argmax}, the likeliest character, or a draw: {name: gumbel, temperature: 0.9, top_k: 20, top_p: 0.95}, or

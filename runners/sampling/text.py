@@ -32,7 +32,7 @@ def text_subject(config: LanguageSamplerConfig, context: RunContext, name: str |
     model = require(checkpoint.model, TextModel)
     if config.known_pixels is not None or config.equations or config.judge:
         raise UsageError("known_pixels, equations and judge go with models of images; a text begins with its prompt")
-    length = model.context if config.num_tokens is None else config.num_tokens
+    length = config.num_tokens
     head_name, head = class_head(config.head, model.num_classes)
     try:
         network, prompt = model.fold(length), model.encode(config.prompt)

@@ -12,6 +12,9 @@ import numpy as np
 from flax import nnx
 
 from models import MODELS
+from models.diffusion.model import Diffusion, DiffusionConfig
+from models.flow.model import Flow, FlowConfig
+from models.language.model import Language, LanguageConfig
 from models.made.model import MADEConfig
 from models.pixelcnnpp.model import PixelCNNPPConfig
 from models.rnn.cells import GRUCell
@@ -287,6 +290,45 @@ def tiny_wavenet(num_samples, batch, seed, kind="plain", **options):
     )
     network = model.fold(num_samples, initial_value=0.3, conditioning=given)
     return AutoregressiveSystem(network, model.head, model.draw_noise(jax.random.key(seed), num_samples, batch))
+
+
+SMALL_TRUNK = {"width": 8, "num_layers": 2, "num_heads": 2}
+
+
+def tiny_language(num_tokens, batch, seed, *, head=None, **options):
+    config = LanguageConfig(**{**SMALL_TRUNK, "num_kv_heads": 1, "alphabet": "abcde", "context": num_tokens, **options})
+    model = Language(config, rngs=nnx.Rngs(seed))
+    model.readout[...] = 10.0 * model.readout[...]  # so that samples really depend on each other
+    head = head or model.head
+    return AutoregressiveSystem(model.fold(), head, head.draw_noise(jax.random.key(seed), num_tokens, batch))
+
+
+def tiny_flow(seed, **options):
+    """A flow whose blocks change something."""
+    shape = {"num_blocks": 2, "image_shape": (4, 4, 1), "patch_size": 2, "positions": "learned"}
+    model = Flow(FlowConfig(**{**SMALL_TRUNK, **shape, **options}), rngs=nnx.Rngs(seed))
+    if model.config.block == "transformer":
+        random = np.random.default_rng(seed)
+        for block in model.blocks:
+            block.readout[...] = jnp.asarray(random.normal(0, 0.3, block.readout.shape), jnp.float32)
+    return model
+
+
+def tiny_flow_block(patches, batch, seed):
+    """The equations of one of its blocks, of two by ``patches`` patches."""
+    model = tiny_flow(seed, image_shape=(4, 2 * patches, 1))
+    return model.equations(jax.random.key(seed), batch).segment(0, model.equations(jax.random.key(seed), batch).noise)
+
+
+def tiny_diffusion(seed, **options):
+    """A diffusion model that says something."""
+    shape = {"image_shape": (4, 4, 1), "patch_size": 2, "num_classes": 3}
+    model = Diffusion(DiffusionConfig(**{**SMALL_TRUNK, **shape, **options}), rngs=nnx.Rngs(seed))
+    random = np.random.default_rng(seed)
+    for weights in (model.readout, model.last, *model.modulations):
+        weights[...] = jnp.asarray(random.normal(0, 0.2, weights.shape), jnp.float32)
+    model.eval()
+    return model
 
 
 WAVENETS = {

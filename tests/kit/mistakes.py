@@ -52,8 +52,8 @@ OLD = "belongs to an older code base; its successor is"
 
 
 KEYS = (
-    "model, checkpoint, batch_size, noise_file, head, known_pixels, guess, solvers, repeats, time_limit_s, trace, "
-    "runner, seed, mesh, precision"
+    "model, checkpoint, batch_size, noise_file, head, equations, judge, known_pixels, guess, solvers, repeats, "
+    "time_limit_s, trace, runner, seed, mesh, precision"
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.paths import CONFIGS
+from common.paths import CONFIGS, ROOT
 
 WAVENET = {"name": "wavenet", "dilations": [2, 1, 3], "num_hidden": 6, "num_classes": 9, "sample_rate": 1000}
 DENSENET = {
@@ -13,6 +13,8 @@ DENSENET = {
 }
 TRAINING = {"batch_size": 50, "epochs": 2, "learning_rate": 0.01, "warmup_steps": 3, "ema_decay": 0.9}
 IMAGES = {"max_train_images": 150, "max_held_out_images": 70, "max_shift": 1}
+
+TRUNK = {"width": 8, "num_layers": 1, "num_heads": 2}
 
 # The smallest config of each runner: (runner, config). FOLDER stands for a temporary folder.
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -43,6 +45,32 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "prompt": {"wav": None, "duration_s": 0.06},
             "solvers": [{"name": "cached_sequential"}, {"name": "jacobi", "trace": False}],
             **{"batch_size": 1, "num_samples": 200, "continue_s": 0.01, "repeats": 1, "seed": 1234},
+        },
+    ),
+    "language": (
+        "LanguageSamplerRunner",
+        {
+            "model": {"name": "language", "context": 24, **TRUNK, "num_kv_heads": 1},
+            "head": {"top_k": 5, "top_p": 0.9},
+            "solvers": ["sequential", "cached_sequential", "jacobi", {"name": "gs_jacobi", "block_size": 6}],
+            **{"batch_size": 2, "num_tokens": 16, "prompt": "The", "repeats": 1, "seed": 1},
+        },
+    ),
+    "flow": (
+        "SamplerRunner",
+        {
+            "model": {"name": "flow", "image_shape": [8, 8, 1], "num_blocks": 2, **TRUNK},
+            "solvers": [{"name": "segmented", "solver": "cached_sequential"}, "jacobi"],
+            **{"batch_size": 2, "repeats": 1, "seed": 1},
+        },
+    ),
+    "diffusion": (
+        "SamplerRunner",
+        {
+            "model": {"name": "diffusion", "image_shape": [8, 8, 1], **TRUNK},
+            "equations": {"method": "ddpm", "num_steps": 6, "guidance": 2.0, "classes": [3, 5]},
+            "solvers": ["cached_sequential", {"name": "newton", "jacobian": "system"}],
+            **{"batch_size": 2, "repeats": 1, "seed": 1},
         },
     ),
     "system": (
@@ -128,6 +156,18 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "train_classifier": (
         "TrainClassifierRunner",
         {"model": DENSENET, **TRAINING, **IMAGES, "sample_every_epochs": 1, "state_dir": "FOLDER/state"},
+    ),
+    "train_diffusion": (
+        "TrainDiffusionRunner",
+        {"model": {"name": "diffusion", **TRUNK}, "sample_every_epochs": 0, **TRAINING, **IMAGES},
+    ),
+    "train_language": (
+        "TrainLanguageRunner",
+        {
+            "model": {"name": "language", "context": 20, **TRUNK},
+            "data": {"name": "text", "file": str(ROOT / "LICENSE")},
+            **{**TRAINING, "sample_every_epochs": 0},
+        },
     ),
     "train_wavenet": (
         "TrainWaveNetRunner",

@@ -10,7 +10,7 @@ import pytest
 from common.errors import UserError
 from models import MODELS, build
 from models.capabilities import Classifier, ImageModel, Prepared, SoundModel, Streamable, require
-from runners.sampling.sound import HEADS
+from runners.sampling.subject import HEADS
 from solvers.heads.categorical import Argmax, Gumbel
 from solvers.heads.logistic import Logistic
 from solvers.heads.logistic_mixture import DiscretizedLogisticMixture

@@ -13,13 +13,13 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import MODELS, SAMPLERS, describe_config, model_config
+from models import FLOWS, LANGUAGES, MODELS, SAMPLERS, describe_config, model_config
 from models.weights.load import load_checkpoint
 from models.weights.native import save_checkpoint
 from solvers import BlockSystem, ForwardSubstitution, SlidingBlockSystem
 from solvers.methods.sequential import substitute_by_updates, substitute_forward
 from solvers.systems.autoregressive import AutoregressiveSystem, log_likelihood
-from tests.kit.bank import tiny_made, tiny_pixelcnnpp, tiny_wavenet
+from tests.kit.bank import tiny_flow_block, tiny_language, tiny_made, tiny_pixelcnnpp, tiny_wavenet
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,27 @@ SMALL = {
         many=(3, 4000, "plain"),
         options={"block": "gated", "dilations": [1, 2], "num_hidden": 3, "num_skip": 2, "num_classes": 4},
     ),
+    "language": Small(
+        build=lambda shape, seed: tiny_language(*shape, seed),
+        shapes=((9, 2),),
+        units=(1, 4),
+        many=(3, 4000),
+        options={"width": 4, "num_layers": 1, "num_heads": 2, "num_kv_heads": 1, "context": 5, "positions": "learned"},
+    ),
+    "flow": Small(  # of which a block is such a system
+        build=lambda shape, seed: tiny_flow_block(*shape, seed),
+        shapes=((2, 2),),
+        units=(1, 3),
+        many=(3, 4000),
+        options={"width": 4, "num_layers": 1, "num_heads": 2, "num_blocks": 2, "image_shape": [4, 4, 1]},
+    ),
 }
 CASES = [(name, shape) for name, small in SMALL.items() for shape in small.shapes]
 BLOCKS = [(name, shape, units) for name, shape in CASES for units in SMALL[name].units]
 seeds = st.integers(0, 1000)
 everywhere = pytest.mark.parametrize(("name", "shape"), CASES)
 every_block = pytest.mark.parametrize(("name", "shape", "units"), BLOCKS)
-everyone = pytest.mark.parametrize("name", SAMPLERS)
+everyone = pytest.mark.parametrize("name", [*SAMPLERS, *LANGUAGES, *FLOWS])
 
 sweep = jax.jit(lambda system, x: system.sweep(x))
 update = jax.jit(lambda system, x, cache, start, size: system.update(x, cache, start, size), static_argnums=4)
@@ -107,7 +121,7 @@ def assert_close(a, b):
 
 
 def test_every_model_has_a_small_system():
-    assert set(SMALL) == set(SAMPLERS)
+    assert set(SMALL) == {*SAMPLERS, *LANGUAGES, *FLOWS}
 
 
 @everywhere
