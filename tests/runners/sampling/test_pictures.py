@@ -1,0 +1,81 @@
+"""Sampling images that are the answer of other equations: of a diffusion's steps, of a flow's blocks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from runners.cli.main import main
+
+TRUNK = {"width": 8, "num_layers": 1, "num_heads": 2}
+DIFFUSION = {"name": "diffusion", "image_shape": [8, 8, 1], **TRUNK}
+FLOW = {"name": "flow", "image_shape": [8, 8, 1], "num_blocks": 3, **TRUNK}
+
+
+def run(folder: Path, out: str, **changes: Any) -> int:
+    config = {"model": DIFFUSION, "batch_size": 2, "seed": 1, "repeats": 1, "solvers": ["cached_sequential"]}
+    path = folder / f"{out}.yml"
+    path.write_text(yaml.safe_dump(config | changes))
+    return main(["--runner", "SamplerRunner", "--config", str(path), "--out", str(folder / out)])
+
+
+def results(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    return found
+
+
+def test_a_diffusion_is_drawn_by_its_classes_and_read_by_a_classifier(tmp_path: Path) -> None:
+    changes = {"equations": {"num_steps": 4, "classes": [3, 5]}, "solvers": ["cached_sequential", "jacobi"]}
+    changes |= {"checkpoint": "diffusion_mnist", "model": None, "judge": "densenet_mnist"}
+    assert run(tmp_path, "out", **changes) == 0
+    assert 0.0 <= results(tmp_path / "out")["read_as_their_class"] <= 1.0
+    with np.load(tmp_path / "out" / "samples.npz") as file:
+        assert (file["samples"].shape, file["samples"].dtype) == ((2, 28, 28, 1), np.uint8)
+    for name in ("samples.png", "solving.gif", "frames.npz", "convergence_by_step.png"):
+        assert (tmp_path / "out" / name).is_file(), name
+
+
+def test_the_steps_of_each_block_of_a_flow_add_up(tmp_path: Path) -> None:
+    solvers = [
+        {"name": "segmented", "solver": "cached_sequential"},
+        {"name": "segmented", "solver": "jacobi"},
+        "jacobi",
+    ]
+    assert run(tmp_path, "out", model=FLOW, solvers=solvers) == 0
+    found = results(tmp_path / "out")
+    assert {row["status"] for row in found["rows"]} == {"converged"}
+    for row in found["rows"]:
+        steps = found["steps_by_segment"][row["label"]]
+        assert len(steps) == 3
+        assert min(steps) >= 0
+        assert sum(steps) <= row["num_steps"]
+    assert (tmp_path / "out" / "solving.gif").is_file()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"equations": {"num_steps": 0}}, "equations: num_steps must be at least 1, not 0"),
+        ({"equations": {"guidance": 2.0}}, "equations: guidance 2 needs classes, towards which it guides"),
+        ({"equations": {"methd": "ddim"}}, "equations: unknown option 'methd'; did you mean 'method'"),
+        ({"equations": {"method": "euler"}}, "method"),
+        ({"equations": {"classes": [10]}}, "equations: classes must be from 0 to 9, not [10]"),
+        ({"head": {"temperature": 0.5}}, "head does not go with diffusion, which states its equations itself"),
+        ({"judge": "densenet_mnist"}, "judge: densenet_mnist reads images of shape [28, 28, 1]"),
+        ({"judge": "made_mnist"}, "judge: model made is no classifier"),
+        ({"model": FLOW, "equations": {"num_steps": 3}}, "equations: those of model flow have no options"),
+        ({"model": {**DIFFUSION, "schedule": "cosin"}}, "unknown schedule 'cosin'; did you mean 'cosine'"),
+        ({"model": {**FLOW, "patch_size": 3}}, "patch_size 3 does not divide images of 8 x 8 pixels"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    changes: dict[str, Any], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, "out", **changes) == 2
+    assert sentence in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
