@@ -29,7 +29,10 @@ class StepInfo(NamedTuple):
         """Which samples of ``x``, the state before the step, are within a tolerance; with 0, which are equal."""
         if tol == 0:
             return self.residual <= 0
-        return self.residual <= tolerated(tol, x) if self.relative is None else jnp.all(self.relative <= tol, axis=0)
+        if self.relative is None:
+            return self.residual <= tolerated(tol, x)
+        # What was evaluated may be within it while other equations await evaluation.
+        return jnp.isfinite(self.residual) & jnp.all(self.relative <= tol, axis=0)
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,26 @@ import pytest
 
 from common.errors import UserError
 from models import MODELS, build
-from models.capabilities import Classifier, ImageModel, Prepared, SoundModel, Streamable, require
+from models.capabilities import (
+    Classifier,
+    Denoiser,
+    DensityModel,
+    EquationModel,
+    ImageModel,
+    PictureModel,
+    Prepared,
+    SoundModel,
+    Streamable,
+    TextModel,
+    require,
+)
 from runners.sampling.subject import HEADS
 from solvers.heads.categorical import Argmax, Gumbel
 from solvers.heads.logistic import Logistic
 from solvers.heads.logistic_mixture import DiscretizedLogisticMixture
 from solvers.systems.autoregressive import Head
 
+TRUNK = {"width": 2, "num_layers": 1, "num_heads": 1}
 TINY: dict[str, dict[str, Any]] = {
     "made": {"num_inputs": 4, "hidden_sizes": [3]},
     "pixelcnnpp": {"image_shape": [4, 4, 1], "nr_resnet": 1, "nr_filters": 1, "nr_logistic_mix": 1},
@@ -25,9 +38,17 @@ TINY: dict[str, dict[str, Any]] = {
         **{"image_shape": [4, 4, 1], "pixel_mean": [0.5], "pixel_std": [0.5]},
     },
     "streaming": {"dilations": [1], "num_hidden": 1, "num_skip": 1},
+    "language": {**TRUNK, "context": 3},
+    "flow": {**TRUNK, "image_shape": [4, 4, 1]},
+    "diffusion": {**TRUNK, "image_shape": [4, 4, 1]},
 }
 HAVE = {
     ImageModel: {"made", "pixelcnnpp"},
+    DensityModel: {"made", "pixelcnnpp", "flow"},
+    PictureModel: {"flow", "diffusion"},
+    EquationModel: {"flow", "diffusion"},
+    Denoiser: {"diffusion"},
+    TextModel: {"language"},
     SoundModel: {"wavenet"},
     Classifier: {"densenet"},
     Streamable: {"wavenet", "streaming"},
