@@ -90,6 +90,10 @@ class Denoiser(Protocol):
     def image_shape(self) -> tuple[int, int, int]:
         """The shape of an image, (height, width, channels)."""
 
+    @property
+    def num_classes(self) -> int:
+        """The number of classes of images that it is told; 0: none is."""
+
     def denoising_loss(
         self, images: UInt8[Array, "N H W C"], labels: Int[Array, " N"], key: Array
     ) -> Float[Array, " N"]:

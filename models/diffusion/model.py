@@ -60,6 +60,8 @@ class DiffusionOptions:
             raise ValueError(f"num_steps must be at least 1, not {self.num_steps}")
         if not math.isfinite(self.guidance):
             raise ValueError(f"guidance must be a finite number, not {self.guidance}")
+        if self.classes is not None and not self.classes:
+            raise ValueError("classes must hold one or more classes, or be left out")
         if self.guidance != 1.0 and self.classes is None:
             raise ValueError(f"guidance {self.guidance:g} needs classes, towards which it guides")
         if not 0.0 < self.variance < math.inf:
@@ -89,6 +91,11 @@ class Diffusion(nnx.Module):
         self.readout, self.readout_bias = _zeros(size, features), _zeros(features)
         self.trunk = TransformerWeights(config, normal)
         self.deterministic = False  # in training; NNX calls it so
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes that are told; 0: none is."""
+        return self.config.num_classes
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -126,7 +133,10 @@ class Diffusion(nnx.Module):
         return kind(self._guided(options, batch_size), steps, noise, first, options.variance)
 
     def inversion(self, images: UInt8[Array, "N H W C"], options: DiffusionOptions | None = None) -> DiffusionSystem:
-        """The system from images to their noise: the steps of DDIM the other way round; see ``equations``."""
+        """The system from images to their noise: the steps of DDIM the other way round, whatever the ``method`` says.
+
+        Raises ValueError where a class is not one of the model's.
+        """
         options = options or DiffusionOptions()
         steps = samplers.ddim(self.config.schedule, options.num_steps, invert=True)
         return DiffusionSystem(self._guided(options, len(images)), steps, None, self._values(images), options.variance)
@@ -135,10 +145,11 @@ class Diffusion(nnx.Module):
         self, images: UInt8[Array, "N H W C"], labels: Int[Array, " N"], key: Array
     ) -> Float[Array, " N"]:
         """The mean squared error of the velocity in each image, with noise at a time drawn evenly."""
-        time_key, noise_key, drop_key = jax.random.split(key, 3)
+        time_key, place_key, noise_key, drop_key = jax.random.split(key, 4)
         count, values = len(images), self._values(images)
-        # Evenly over the batch, and so less noisy than drawn one by one.
-        time = LAST * (jnp.arange(count) + jax.random.uniform(time_key)) / count
+        # Evenly over the batch, and so less noisy than drawn one by one; which image has which is chance.
+        places = jax.random.permutation(place_key, count)
+        time = LAST * (places + jax.random.uniform(time_key)) / count
         angle = SCHEDULES[self.config.schedule](time)[:, None]
         noise = jax.random.normal(noise_key, values.shape)
         told = labels if self.config.num_classes else jnp.zeros_like(labels)
@@ -159,7 +170,8 @@ class Diffusion(nnx.Module):
     def _guided(self, options: DiffusionOptions, count: int) -> GuidedDenoiser:
         classes = (self.config.num_classes,) if options.classes is None else options.classes
         if options.classes is not None and not all(0 <= c < self.config.num_classes for c in classes):
-            raise ValueError(f"classes must be from 0 to {self.config.num_classes - 1}, not {list(classes)}")
+            known = f"from 0 to {self.config.num_classes - 1}" if self.config.num_classes else "left out: none is known"
+            raise ValueError(f"classes must be {known}, not {list(classes)}")
         return GuidedDenoiser(self.fold(), jnp.asarray(np.resize(classes, count), jnp.int32), options.guidance)
 
     def _values(self, images: UInt8[Array, "N H W C"]) -> Float[Array, "N F"]:

@@ -66,7 +66,7 @@ class Steps(NamedTuple):
 
 
 def _angles(schedule: str, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Times from that of pure noise to 0, evenly, and their angles, both of T + 1 numbers in double precision."""
+    """Times from that of pure noise to 0, evenly, and their angles, T + 1 numbers each."""
     times = LAST * (1.0 - np.arange(num_steps + 1) / num_steps)
     with jax.ensure_compile_time_eval():  # they are numbers and no part of a program
         return times, np.asarray(SCHEDULES[schedule](jnp.asarray(times, jnp.float32)), np.float64)

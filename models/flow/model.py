@@ -132,12 +132,13 @@ class Flow(nnx.Module):
         if not self.deterministic and self.config.noise_std:
             noisy = pixels + self.config.noise_std * jax.random.normal(normal_key, images.shape)
             pixels = jnp.clip(noisy, 0.0, 256.0)
-        squeezed = self.config.clamp_lambda + (1.0 - 2.0 * self.config.clamp_lambda) * pixels / 256.0
-        logs = jnp.log(squeezed), jnp.log1p(-squeezed)
+        inside = 1.0 - 2.0 * self.config.clamp_lambda
+        # The second is the logarithm of 1 minus the first's argument, which rounds to 1 where lambda is small.
+        logs = [jnp.log(self.config.clamp_lambda + inside * x) for x in (pixels / 256.0, 1.0 - pixels / 256.0)]
         noise, log_jacobian = to_noise(self.networks(), self._laid_out((logs[0] - logs[1]) / _WIDTH))
         by_image = jnp.moveaxis(noise, 1, 0).reshape(len(images), -1)
         log_normal = -0.5 * jnp.sum(by_image**2 + math.log(2.0 * math.pi), axis=1)
-        of_a_pixel = math.log((1.0 - 2.0 * self.config.clamp_lambda) / _WIDTH) - logs[0] - logs[1]
+        of_a_pixel = math.log(inside / _WIDTH) - logs[0] - logs[1]
         log_density = log_normal + log_jacobian + jnp.sum(of_a_pixel.reshape(len(images), -1), axis=1)
         return 8.0 - log_density / (math.prod(self.image_shape) * math.log(2.0))
 

@@ -111,6 +111,6 @@ def turned(x: Float[Array, "S B H D"], positions: Int[Array, " S"]) -> Float[Arr
     half = x.shape[-1] // 2
     speeds = _SLOWEST ** (-jnp.arange(half) / half)
     angles = (positions[:, None] * speeds)[:, None, None, :]
-    cos, sin = jnp.cos(angles).astype(x.dtype), jnp.sin(angles).astype(x.dtype)
+    cos, sin = jnp.cos(angles), jnp.sin(angles)  # of hundreds of radians, which bfloat16 does not hold
     left, right = x[..., :half], x[..., half:]
-    return jnp.concatenate([left * cos - right * sin, right * cos + left * sin], axis=-1)
+    return jnp.concatenate([left * cos - right * sin, right * cos + left * sin], axis=-1).astype(x.dtype)

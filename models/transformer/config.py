@@ -16,7 +16,7 @@ class TransformerConfig:
     num_kv_heads: int | None = None  # heads of keys and values, each for a group of heads; null: as many as heads
     hidden: int = 4  # hidden units of a layer's perceptron, in multiples of the width
     positions: Literal["rope", "learned"] = "rope"  # how a position is told: queries and keys turned, or a vector added
-    dtype: Literal["float32", "bfloat16"] = "float32"  # of products; attention's weights and sums stay in float32
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of products, and of the cache; norms and softmax are in float32
 
     def __post_init__(self) -> None:
         for name in ("width", "num_layers", "num_heads", "hidden"):

@@ -25,6 +25,7 @@ _ANY = {"any x -> F(x) (from_function)": "solvers.systems.function:FunctionSyste
 _MERITS = {
     "bits_per_dim": "{:.3f} bits/dim",
     "held_out_accuracy": "{:.1%} of held-out images right",
+    "held_out_cross_entropy": "{:.3f} nats a character",
     "cross_entropy": "{:.3f} nats a sample",
     "denoising_loss": "{:.3f} squared error of the velocity",
 }

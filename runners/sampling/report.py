@@ -74,9 +74,10 @@ def sampling_report(title: str, config: Mapping[str, Any], comparison: Compariso
 
 
 def steps_by_segment(system: Any, comparison: Comparison) -> dict[str, dict[str, list[int]]]:
-    """By solver the steps that each segment of a system took to settle in all samples, of solvers that were traced.
+    """By solver the steps that each segment of a system took to become exact in all samples, one after the other.
 
-    Empty where the system has no segments.
+    Of solvers that were traced, and whose segments end one by one: within a tolerance all may end together. Empty where
+    the system has no segments.
     """
     if not isinstance(system, SegmentedSystem):
         return {}
@@ -85,8 +86,9 @@ def steps_by_segment(system: Any, comparison: Comparison) -> dict[str, dict[str,
     for row in comparison.rows:
         if row.trace is not None:
             reached = np.maximum.accumulate(row.trace["frontier"])[:, None] >= ends
-            steps = np.where(reached.any(0), row.trace["num_steps"][reached.argmax(0)], row.num_steps)
-            found[row.label] = np.diff(steps, prepend=0).tolist()
+            if reached[:, :-1].any(0).all():  # the last ends with the solve
+                ended = [*row.trace["num_steps"][reached[:, :-1].argmax(0)], row.num_steps]
+                found[row.label] = np.diff(ended, prepend=0).tolist()
     return {"steps_by_segment": found}
 
 

@@ -35,6 +35,7 @@ from runners.sampling.subject import (
     load_model,
     make_noise,
     noise_in_files,
+    refuse_others,
 )
 from solvers.systems.autoregressive import AutoregressiveSystem
 
@@ -50,6 +51,7 @@ def sound_subject(config: WaveNetSamplerConfig, context: RunContext, name: str |
     model = require(checkpoint.model, SoundModel)
     if config.known_pixels is not None:
         require(model, ImageModel, "known_pixels")
+    refuse_others(config, checkpoint.name, ("equations", "judge"), "makes sound, a sample an equation")
     head_name, head = class_head(config.head, model.quantizer.num_classes)
     noise = make_noise(config, head, (config.num_samples,))
     prompt = load_prompt(config.prompt, model, config.batch_size)

@@ -81,6 +81,7 @@ def image_subject(config: SamplerConfig, context: RunContext, name: str | None) 
     if isinstance(checkpoint.model, EquationModel):
         return equation_subject(config, checkpoint)
     model = _image_model(checkpoint, context.runner)
+    refuse_others(config, checkpoint.name, ("equations", "judge"), "states a pixel an equation")
     head, grid = replace_head(model.head, config.head), model.grid
     noise = make_noise(config, head, grid)
     known = None if config.known_pixels is None else load_known(config.known_pixels, model, config.batch_size)
@@ -110,12 +111,11 @@ def equation_subject(config: SamplerConfig, checkpoint: Checkpoint) -> Subject:
 
     Raises UsageError where they cannot be had, or the config has keys that only models of images have.
     """
-    for option in ("noise_file", "head", "known_pixels"):
-        if getattr(config, option):
-            raise UsageError(f"{option} does not go with {checkpoint.name}, which states its equations itself")
+    refuse_others(config, checkpoint.name, ("noise_file", "head", "known_pixels"), "states its equations itself")
     system = usable_system(_stated(config, checkpoint), f"model {checkpoint.name}")
     if isinstance(checkpoint.model, PictureModel):
         return picture_subject(config, checkpoint, system)
+    refuse_others(config, checkpoint.name, ("judge",), "draws no images")
     leaves = jax.tree.leaves(system.initial_guess())
     if len(leaves) != 1 or leaves[0].ndim < 2:
         raise UsageError(f"model {checkpoint.name}: its samples should be one array (T, batch, ...); see SystemRunner")
@@ -124,6 +124,13 @@ def equation_subject(config: SamplerConfig, checkpoint: Checkpoint) -> Subject:
         return Samples(lambda x: np.moveaxis(np.asarray(jax.tree.leaves(x)[0]), 1, 0), {})
 
     return Subject(checkpoint, system, {}, in_words(config, checkpoint), (leaves[0].shape[0],), present)
+
+
+def refuse_others(config: SamplerConfig, name: str, keys: Sequence[str], why: str) -> None:
+    """Raise UsageError where a config has a key that would do nothing with the model called ``name``."""
+    for key in keys:
+        if getattr(config, key):
+            raise UsageError(f"{key} does not go with {name}, which {why}")
 
 
 def _stated(config: SamplerConfig, checkpoint: Checkpoint) -> Any:
@@ -143,6 +150,12 @@ def _stated(config: SamplerConfig, checkpoint: Checkpoint) -> Any:
 def picture_subject(config: SamplerConfig, checkpoint: Checkpoint, system: Any) -> Subject:
     """Images as the answer of other equations than one of each pixel: of a flow's blocks, of a diffusion's steps."""
     model = checkpoint.model
+    if config.guess.file is not None:
+        raise UsageError(
+            f"guess: a file does not go with {checkpoint.name}, whose samples are not its equations' values"
+        )
+    if config.judge is not None and not config.equations.get("classes"):
+        raise UsageError("judge reads images as the classes that they were to be of; equations: classes says which")
     judge = None if config.judge is None else require(load_checkpoint(config.judge).model, Classifier, "judge")
     if judge is not None and judge.image_shape != model.image_shape:
         raise UsageError(f"judge: {config.judge} reads images of shape {list(judge.image_shape)}")
@@ -155,8 +168,8 @@ def picture_subject(config: SamplerConfig, checkpoint: Checkpoint, system: Any) 
         return np.asarray(model.bits_per_dim(jnp.asarray(pixels), jax.random.key(config.seed)))
 
     def present(comparison: Comparison, title: str) -> Samples:
-        told = config.equations.get("classes")
-        read = None if judge is None or not told else _read_as_told(judge, images(comparison.reference), told)
+        told = config.equations.get("classes", ())
+        read = None if judge is None else read_as_told(judge, images(comparison.reference), told)
         return Samples(
             in_files=images,
             inputs={},
@@ -172,7 +185,7 @@ def picture_subject(config: SamplerConfig, checkpoint: Checkpoint, system: Any) 
     return Subject(checkpoint, system, {}, in_words(config, checkpoint), (system.num_equations,), present)
 
 
-def _read_as_told(judge: Classifier, pixels: UInt8[np.ndarray, "N H W C"], classes: Sequence[int]) -> float:
+def read_as_told(judge: Classifier, pixels: UInt8[np.ndarray, "N H W C"], classes: Sequence[int]) -> float:
     """The share of images that a classifier reads as the class that they were to be of."""
     logits = jax.jit(lambda judge, pixels: judge(judge.from_images(pixels)))(judge, jnp.asarray(pixels))
     return float(np.mean(np.argmax(np.asarray(logits), axis=1) == np.resize(classes, len(pixels))))

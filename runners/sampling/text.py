@@ -19,7 +19,16 @@ from runners.report.report import Artifact
 from runners.sampling.config import LanguageSamplerConfig
 from runners.sampling.figures import accepted_figure
 from runners.sampling.report import Samples
-from runners.sampling.subject import Subject, class_head, head_options, in_words, load_model, make_noise, noise_in_files
+from runners.sampling.subject import (
+    Subject,
+    class_head,
+    head_options,
+    in_words,
+    load_model,
+    make_noise,
+    noise_in_files,
+    refuse_others,
+)
 from solvers.systems.autoregressive import AutoregressiveSystem, Known
 
 
@@ -30,8 +39,9 @@ def text_subject(config: LanguageSamplerConfig, context: RunContext, name: str |
     """
     checkpoint = load_model(config, context.runner, name)
     model = require(checkpoint.model, TextModel)
-    if config.known_pixels is not None or config.equations or config.judge:
-        raise UsageError("known_pixels, equations and judge go with models of images; a text begins with its prompt")
+    refuse_others(
+        config, checkpoint.name, ("known_pixels", "equations", "judge"), "writes text, a character an equation"
+    )
     length = config.num_tokens
     head_name, head = class_head(config.head, model.num_classes)
     try:
@@ -51,7 +61,7 @@ def text_subject(config: LanguageSamplerConfig, context: RunContext, name: str |
             inputs=noise_in_files(noise, (length,)),
             record={
                 "identical_to_reference": {row.label: row.max_abs_error == 0 for row in comparison.rows},
-                "tokens_a_step": _tokens_a_step(comparison, length - len(prompt)),
+                "tokens_a_step": _tokens_a_step(comparison, length, len(prompt)),
             },
             artifacts=_artifacts(texts, comparison, length, title),
         )
@@ -71,17 +81,22 @@ def _everywhere(prompt: Int[np.ndarray, " P"], length: int, batch_size: int) -> 
     return jnp.asarray(np.repeat(np.pad(prompt, (0, length - len(prompt)))[:, None], batch_size, axis=1))
 
 
-def _tokens_a_step(comparison: Comparison, count: int) -> dict[str, float]:
-    """How many of the characters that are to be found each step finds, in the mean over the samples."""
-    return {
-        row.label: float(np.mean(count / np.maximum(1, row.steps_to_convergence)))
-        for row in comparison.rows
-        if row.steps_to_convergence and min(row.steps_to_convergence) > 0
-    }
+def _tokens_a_step(comparison: Comparison, length: int, given: int) -> dict[str, float]:
+    """How many characters a step finds, in the mean over the samples; of solvers that solved all of them.
+
+    Those of the prompt count as well for a solver that goes through them one by one.
+    """
+    found = {}
+    for row in comparison.rows:
+        steps = np.asarray(row.steps_to_convergence, float)
+        if (steps > 0).all():
+            count = length if row.num_steps >= length else length - given
+            found[row.label] = float(np.mean(count / steps))
+    return found
 
 
 def _artifacts(texts: list[str], comparison: Comparison, length: int, title: str) -> list[Artifact]:
-    """The texts, and at which step each character of the first was certain."""
+    """The texts, and the first of them with the step at which each character was certain in all texts."""
     parted = "\n\n".join(f"--- {i + 1} ---\n{text}" for i, text in enumerate(texts))
     ways = {row.label: _steps_of(row.trace, length) for row in comparison.rows if row.trace is not None}
     pictures = [Picture("accepted.png", partial(accepted_figure, texts[0], ways, title))] if ways else []

@@ -163,8 +163,11 @@ class InverseCDF(Drawn):
         return jnp.full(noise[_UNIFORM].shape, self.num_classes // 2, jnp.int32)
 
     def check_noise(self, noise: Noise) -> None:
-        """Raise ValueError unless the noise is finite."""
+        """Raise ValueError unless the noise is from 0 to 1; traced arrays pass unread."""
         check_finite(noise)
+        u = noise[_UNIFORM]
+        if not isinstance(u, jax.core.Tracer) and not bool(jnp.all((u >= 0.0) & (u <= 1.0))):
+            raise ValueError(f"{_UNIFORM} should be from 0 to 1")
 
 
 def _log_prob(logits: Float[Array, "S B K"], values: Int[Array, "S B"]) -> Float[Array, "S B"]:

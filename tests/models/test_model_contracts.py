@@ -61,14 +61,14 @@ SMALL = {
     "language": Small(
         build=lambda shape, seed: tiny_language(*shape, seed),
         shapes=((9, 2),),
-        units=(1, 4),
+        units=(4,),
         many=(3, 4000),
         options={"width": 4, "num_layers": 1, "num_heads": 2, "num_kv_heads": 1, "context": 5, "positions": "learned"},
     ),
     "flow": Small(  # of which a block is such a system
         build=lambda shape, seed: tiny_flow_block(*shape, seed),
         shapes=((2, 2),),
-        units=(1, 3),
+        units=(3,),
         many=(3, 4000),
         options={"width": 4, "num_layers": 1, "num_heads": 2, "num_blocks": 2, "image_shape": [4, 4, 1]},
     ),

@@ -255,6 +255,7 @@ def test_forward_mode_is_the_transpose_of_reverse_mode(name, solver, adjoint):
     np.testing.assert_allclose(pushed, inner, rtol=1e-3)
 
 
+@pytest.mark.slow  # four derivatives of derivatives; its cousins have one mode each
 def test_forward_and_reverse_mode_go_through_each_other(x64):
     def loss(weight):
         system = from_function(lambda x, w: jnp.tanh(w * jnp.pad(x, (1, 0))[:-1]) + 1.0, jnp.zeros(8), weight)

@@ -18,7 +18,7 @@ from runners.training.config import ClassifierConfig
 from runners.training.figures import errors_figure
 from runners.training.metrics import ACCURACY, CROSS_ENTROPY, HELD_OUT
 from runners.training.task import ModelOutput
-from runners.training.tasks.images import HostLabelled, ImageTask, Labelled
+from runners.training.tasks.images import HostLabelled, ImageTask, Labelled, of_known_classes
 
 
 class ClassifierTask(ImageTask):
@@ -48,14 +48,7 @@ class ClassifierTask(ImageTask):
     @classmethod
     def load(cls, data: DataConfig, name: str, model: Any, num_train: int | None, num_held_out: int | None) -> Dataset:
         """The first images of both parts. Raises UsageError also where the model knows too few classes for them."""
-        dataset = super().load(data, name, model, num_train, num_held_out)
-        largest = max(dataset.train_labels.max(), dataset.held_out_labels.max())
-        if largest >= model.num_classes:
-            raise UsageError(
-                f"model {name} knows {model.num_classes} classes; num_classes should be at least {largest + 1} "
-                f"for the labels of the dataset {dataset.name}"
-            )
-        return dataset
+        return of_known_classes(super().load(data, name, model, num_train, num_held_out), name, model)
 
     @staticmethod
     @jax.jit

@@ -7,12 +7,14 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float, Int32, UInt8
 
+from data.images.dataset import Dataset
 from models.capabilities import Denoiser
+from runners.config.schema import DataConfig
 from runners.training.config import DenoisingConfig
 from runners.training.metrics import DENOISING
 from runners.training.task import ModelOutput
-from runners.training.tasks.images import ImageTask, Labelled
-from runners.training.tasks.pictures import pictures
+from runners.training.tasks.images import ImageTask, Labelled, of_known_classes
+from runners.training.tasks.pictures import check_draws, pictures
 
 
 class DenoisingTask(ImageTask):
@@ -29,8 +31,15 @@ class DenoisingTask(ImageTask):
 
     def __init__(self, config: DenoisingConfig, model: Any) -> None:
         """Load the dataset. Raises UserError where the model does not fit it."""
+        check_draws(model)
         super().__init__(config, model)
         self.eval_draws = config.eval_draws
+
+    @classmethod
+    def load(cls, data: DataConfig, name: str, model: Any, num_train: int | None, num_held_out: int | None) -> Dataset:
+        """The first images of both parts. Raises UsageError also where the model knows too few classes for them."""
+        dataset = super().load(data, name, model, num_train, num_held_out)
+        return of_known_classes(dataset, name, model) if model.num_classes else dataset
 
     @staticmethod
     @jax.jit

@@ -140,6 +140,17 @@ class ImageTask(TrainTask):
         return shifted(images, key, self.max_shift), labels
 
 
+def of_known_classes(dataset: Dataset, name: str, model: Any) -> Dataset:
+    """The dataset. Raises UsageError where the model called ``name`` knows too few classes for its labels."""
+    largest = max(dataset.train_labels.max(), dataset.held_out_labels.max())
+    if largest >= model.num_classes:
+        raise UsageError(
+            f"model {name} knows {model.num_classes} classes; num_classes should be at least {largest + 1} "
+            f"for the labels of the dataset {dataset.name}"
+        )
+    return dataset
+
+
 def shifted(images: UInt8[Array, "B H W C"], key: Array, most: int) -> UInt8[Array, "B H W C"]:
     """Each image moved by up to ``most`` pixels down or up and right or left, zeros coming in."""
     if most == 0:

@@ -12,7 +12,7 @@ from runners.training.config import LikelihoodConfig
 from runners.training.metrics import BITS_PER_DIM
 from runners.training.task import ModelOutput
 from runners.training.tasks.images import ImageTask, Labelled
-from runners.training.tasks.pictures import pictures
+from runners.training.tasks.pictures import check_draws, pictures
 
 
 class LikelihoodTask(ImageTask):
@@ -29,6 +29,7 @@ class LikelihoodTask(ImageTask):
 
     def __init__(self, config: LikelihoodConfig, model: Any) -> None:
         """Load the dataset. Raises UserError where the model does not fit it, or makes no images."""
+        check_draws(model)
         super().__init__(config, model)
         self.eval_draws = config.eval_draws
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, UInt8
 
-from models.capabilities import ImageModel
+from models.capabilities import ImageModel, PictureModel, require
 from runners.experiment import RunFailure
 from runners.plotting.picture import Picture, sample_grid
 from runners.training.task import ModelOutput
@@ -34,6 +34,12 @@ def pictures(model: Any, key: Array, suffix: str) -> ModelOutput:
     about = {"batch_size": NUM_SAMPLES, "solver": solver, "num_steps": int(num_steps)}
     picture = Picture(f"samples{suffix}.png", partial(sample_grid, np.asarray(images)))
     return ModelOutput({"samples": about}, [picture])
+
+
+def check_draws(model: Any) -> None:
+    """Raise CapabilityError unless samples of the model can be drawn and seen."""
+    if not isinstance(model, PictureModel):
+        require(model, ImageModel)
 
 
 def _system(model: Any, key: Array) -> Any:

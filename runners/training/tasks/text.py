@@ -43,7 +43,8 @@ class TextTask(TrainTask):
         self._ids, self._held_out = (jnp.asarray(ids) for ids in _ids(text, model, config.model["name"]))
         self._size, self.batch_size = model.context, config.batch_size
         self.dataset = text.name
-        starts = np.arange(0, max(0, len(self._ids) - 2 * self._size + 1), self._size)
+        self._last = len(self._ids) - self._size  # the last place at which a window may begin
+        starts = np.arange(0, self._last + 1, self._size)
         self.train, self.num_examples = jnp.asarray(starts, jnp.int32), len(starts)
         if self.batch_size > self.num_examples:
             raise UsageError(
@@ -76,8 +77,8 @@ class TextTask(TrainTask):
         return jax.random.permutation(key, self.num_examples)
 
     def augmented(self, batch: Int[Array, " B"], key: Array) -> Int[Array, " B"]:
-        """Windows that begin up to their length later."""
-        return batch + jax.random.randint(key, batch.shape, 0, self._size)
+        """Windows that begin up to their length later, if the text goes on so far."""
+        return jnp.minimum(batch + jax.random.randint(key, batch.shape, 0, self._size), self._last)
 
     def loss(self, model: Any, carry: Any, batch: Int[Array, " B"], key: Array) -> tuple[Float[Array, " B"], Any]:
         """The mean over the characters of each window."""

