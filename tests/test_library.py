@@ -76,6 +76,7 @@ def test_all_solvers_for_a_transformer_of_ones_own_take_few_lines() -> None:
     assert len((network + solved).splitlines()) <= 60
 
 
+@pytest.mark.slow  # an environment is made and a wheel installed; the page's programs run without one elsewhere
 def test_the_page_runs_where_the_wheel_is_installed_and_folders_are_called_as_ours(wheel: Path, tmp_path: Path) -> None:
     installed, work = tmp_path / "installed", tmp_path / "work"
     pip = ["-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-deps", "--no-index"]

@@ -16,6 +16,7 @@ from flax import nnx
 from models import SYSTEMS
 from models.densenet.model import DenseNet, DenseNetConfig
 from models.densenet.systems import DenseBlockSystem, DenseNetSystem
+from models.diffusion.model import DiffusionOptions
 from models.mcmc.problems import ChainProblem
 from models.ode.problems import ContractionProblem, PermutationProblem, ResidualProblem
 from models.rnn.gradients import backward_system
@@ -43,7 +44,18 @@ from solvers import (
 )
 from solvers.blocks import default_block_size
 from solvers.trees.pytree import pytree
-from tests.kit.bank import Chain, chain, contractive_link, linear_link, tiny_made, tiny_pixelcnnpp, tiny_wavenet
+from tests.kit.bank import (
+    Chain,
+    chain,
+    contractive_link,
+    linear_link,
+    tiny_diffusion,
+    tiny_flow,
+    tiny_language,
+    tiny_made,
+    tiny_pixelcnnpp,
+    tiny_wavenet,
+)
 
 
 def densenet() -> DenseNetSystem:
@@ -78,6 +90,11 @@ def rnn_of(name: str) -> ForwardRNN:
     return ForwardRNN.of(cell, jax.random.normal(jax.random.key(1), (14, 2, 2)))
 
 
+def diffusion(method: Any) -> Any:
+    options = DiffusionOptions(method, 10, guidance=1.5, classes=(0, 2))
+    return tiny_diffusion(0).equations(jax.random.key(0), 2, options)
+
+
 # A small system of every model. A new model adds itself here.
 SHIPPED: dict[str, Callable[[], Any]] = {
     "made": lambda: tiny_made(20, 2, 0),
@@ -92,12 +109,17 @@ SHIPPED: dict[str, Callable[[], Any]] = {
     "ode": lambda: ContractionProblem(num_steps=14, batch_size=2, features=3).system(0),
     "residual network": lambda: ResidualProblem(14, 2, 3, 4).system(0),
     "permutations": lambda: PermutationProblem(14, 2, 3).system(0),
+    "language": lambda: tiny_language(14, 2, 0),
+    "flow": lambda: tiny_flow(0).equations(jax.random.key(0), 2),
+    "diffusion": lambda: diffusion("ddpm"),
+    "diffusion of order two": lambda: diffusion("dpm_solver"),
     "mcmc": lambda: ChainProblem(14, 2, {"name": "two_wells"}, {"name": "mala"}).system(0),
 }
 
 
-# A sample of WaveNet is class ids, which have no derivatives.
-REFUSED = {("dense_newton", "wavenet"): "no floating-point values, so the system has no derivatives; use jacobi"}
+# Samples of these are class ids, which have no derivatives.
+_IDS = "no floating-point values, so the system has no derivatives; use jacobi"
+REFUSED = {("dense_newton", name): _IDS for name in ("wavenet", "language")}
 
 
 def pairs() -> list[tuple[str, str]]:

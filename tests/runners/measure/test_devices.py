@@ -152,6 +152,7 @@ def finished(started: list[subprocess.Popen[str]]) -> None:
         assert process.returncode == 0, errors
 
 
+@pytest.mark.slow  # two processes that compile; the cousins below begin and end as two
 def test_two_processes_sample_as_one_does(tmp_path: Path) -> None:
     config = tmp_path / "c.yml"
     config.write_text(yaml.safe_dump(SAMPLER))

@@ -117,6 +117,8 @@ RECORD = {
         "noise_file": type(None),
         "head": dict,
         "known_pixels": type(None),
+        "equations": dict,
+        "judge": type(None),
         "guess": {"name": str, "n": type(None), "file": type(None)},
         "solvers": list,
         "repeats": int,

@@ -76,7 +76,7 @@ def test_a_sampler_leaves_sound_and_all_that_others_leave(whole: Path) -> None:
     assert record["identical_to_reference"] == {"sequential": True, "jacobi": True, "jacobi_gs": True}
     assert [row["mismatched_equations"] for row in record["rows"]] == [0, 0, 0]
     assert record["generation"] is None
-    assert record["config"]["head"] == {"name": "gumbel", "temperature": 1.0}
+    assert record["config"]["head"] == {"name": "gumbel", "temperature": 1.0, "top_k": None, "top_p": None}
     assert record["system"]["num_equations"] == LENGTH
     assert {name: (array.shape, array.dtype.kind) for name, array in found.items()} == {
         "samples": ((BATCH, LENGTH), "i"),

@@ -29,7 +29,15 @@ from runners.cli.publish import SCHEMA
 from runners.config.schema import UsageError
 from runners.experiment import RunContext
 from runners.training.figures import training_figure
-from runners.training.metrics import ACCURACY, BITS_PER_DIM, CROSS_ENTROPY, HELD_OUT, SAMPLE_CROSS_ENTROPY, Evaluated
+from runners.training.metrics import (
+    ACCURACY,
+    BITS_PER_DIM,
+    CROSS_ENTROPY,
+    DENOISING,
+    HELD_OUT,
+    SAMPLE_CROSS_ENTROPY,
+    Evaluated,
+)
 from runners.training.runner import ship_checkpoint
 from runners.training.store import StateStore
 from runners.training.task import by_example
@@ -416,7 +424,8 @@ def test_curves_are_redrawn_from_results_alone(path):
     elif "accuracy" in record:
         metrics, evaluated = [SAMPLE_CROSS_ENTROPY, ACCURACY], Evaluated("", record["evaluated_on"])
     else:
-        metrics, evaluated = [BITS_PER_DIM], HELD_OUT
+        metrics = [DENOISING if "train_denoising_loss" in record["history"][0] else BITS_PER_DIM]
+        evaluated = HELD_OUT
     panels = training_figure(record["history"], metrics, evaluated, record["name"]).axes
     assert [panel.get_ylabel() for panel in panels] == [metric.axis for metric in metrics]
     for panel, metric in zip(panels, metrics, strict=True):

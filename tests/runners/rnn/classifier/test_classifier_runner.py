@@ -26,6 +26,7 @@ def train(folder: Path, **changes: Any) -> int:
     return main(["--runner", "RNNClassifierRunner", "--config", str(folder / "c.yml"), "--out", str(folder / "out")])
 
 
+@pytest.mark.slow  # its cousin below trains by Newton as well, for fewer steps
 def test_newton_trains_like_the_scan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(tmp_path) == 0
     record = json.loads((tmp_path / "out" / "results.json").read_text(), parse_constant=pytest.fail)
