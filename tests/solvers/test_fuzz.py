@@ -1,14 +1,14 @@
-"""A hundred random systems of all dtypes and layouts; ``python -m tests.fuzz.solvers 5000`` runs many more."""
+"""Sixty random systems of all dtypes and layouts; ``python -m tests.fuzz.solvers 5000`` runs many more."""
 
 from solvers import SOLVERS
 from tests.fuzz.solvers import programs, run
 
 
 def test_random_systems_by_random_solvers():
-    outcome = run(100, seed=0)
+    outcome = run(60, seed=0)
     assert not outcome.faults, "\n".join(outcome.faults)
-    assert outcome.cases == 100
-    assert outcome.ends["converged"] > 50
+    assert outcome.cases == 60
+    assert outcome.ends["converged"] > 30
 
 
 def test_every_solver_is_tried():
