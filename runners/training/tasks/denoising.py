@@ -10,14 +10,12 @@ from jaxtyping import Array, Float, Int32, UInt8
 from data.images.dataset import Dataset
 from models.capabilities import Denoiser
 from runners.config.schema import DataConfig
-from runners.training.config import DenoisingConfig
 from runners.training.metrics import DENOISING
-from runners.training.task import ModelOutput
-from runners.training.tasks.images import ImageTask, Labelled, of_known_classes
-from runners.training.tasks.pictures import check_draws, pictures
+from runners.training.tasks.images import Labelled, of_known_classes
+from runners.training.tasks.pictures import DrawingTask
 
 
-class DenoisingTask(ImageTask):
+class DenoisingTask(DrawingTask):
     """The squared error of what the network tells of noisy images. Satisfies TrainTask.
 
     The model needs ``denoising_loss(images, labels, key)``, and ``equations`` and ``images`` for the samples.
@@ -26,14 +24,6 @@ class DenoisingTask(ImageTask):
     capability = Denoiser
     metrics = (DENOISING,)
     selection_metric = DENOISING
-    has_noise = True
-    verb = "draws"
-
-    def __init__(self, config: DenoisingConfig, model: Any) -> None:
-        """Load the dataset. Raises UserError where the model does not fit it."""
-        check_draws(model)
-        super().__init__(config, model)
-        self.eval_draws = config.eval_draws
 
     @classmethod
     def load(cls, data: DataConfig, name: str, model: Any, num_train: int | None, num_held_out: int | None) -> Dataset:
@@ -53,7 +43,3 @@ class DenoisingTask(ImageTask):
         """The error in each image."""
         losses: Float[Array, " B"] = model.denoising_loss(*batch, key)
         return losses, carry
-
-    def output(self, model: Any, key: Array, suffix: str = "") -> ModelOutput:
-        """Samples of the model. Raises RunFailure where they are not finite."""
-        return pictures(model, key, suffix)

@@ -8,14 +8,12 @@ import jax
 from jaxtyping import Array, Float, Int32, UInt8
 
 from models.capabilities import DensityModel
-from runners.training.config import LikelihoodConfig
 from runners.training.metrics import BITS_PER_DIM
-from runners.training.task import ModelOutput
-from runners.training.tasks.images import ImageTask, Labelled
-from runners.training.tasks.pictures import check_draws, pictures
+from runners.training.tasks.images import Labelled
+from runners.training.tasks.pictures import DrawingTask
 
 
-class LikelihoodTask(ImageTask):
+class LikelihoodTask(DrawingTask):
     """Minus the logarithm of the likelihood of images. Satisfies TrainTask.
 
     The model needs ``bits_per_dim(images, key)``, which in training mode draws dropout and the like from its key.
@@ -24,14 +22,6 @@ class LikelihoodTask(ImageTask):
     capability = DensityModel
     metrics = (BITS_PER_DIM,)
     selection_metric = BITS_PER_DIM
-    has_noise = True
-    verb = "draws"
-
-    def __init__(self, config: LikelihoodConfig, model: Any) -> None:
-        """Load the dataset. Raises UserError where the model does not fit it, or makes no images."""
-        check_draws(model)
-        super().__init__(config, model)
-        self.eval_draws = config.eval_draws
 
     @staticmethod
     @jax.jit
@@ -45,7 +35,3 @@ class LikelihoodTask(ImageTask):
         """The bits/dim of each image."""
         bits: Float[Array, " B"] = model.bits_per_dim(batch[0], key)
         return bits, carry
-
-    def output(self, model: Any, key: Array, suffix: str = "") -> ModelOutput:
-        """Samples of the model. Raises RunFailure where they are not finite."""
-        return pictures(model, key, suffix)

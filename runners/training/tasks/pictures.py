@@ -13,12 +13,31 @@ from jaxtyping import Array, Int, UInt8
 from models.capabilities import ImageModel, PictureModel, require
 from runners.experiment import RunFailure
 from runners.plotting.picture import Picture, sample_grid
+from runners.training.config import DenoisingConfig, LikelihoodConfig
 from runners.training.task import ModelOutput
+from runners.training.tasks.images import ImageTask
 from solvers import CachedSequential, Jacobi, Segmented, Solver, Status, solve, solver_name
 from solvers.system import SegmentedSystem
 from solvers.systems.autoregressive import AutoregressiveSystem
 
 NUM_SAMPLES = 64
+
+
+class DrawingTask(ImageTask):
+    """The part of a task that is the same for all models that draw images."""
+
+    has_noise = True
+    verb = "draws"
+
+    def __init__(self, config: LikelihoodConfig | DenoisingConfig, model: Any) -> None:
+        """Load the dataset. Raises UserError where the model does not fit it, or makes no images."""
+        check_draws(model)
+        super().__init__(config, model)
+        self.eval_draws = config.eval_draws
+
+    def output(self, model: Any, key: Array, suffix: str = "") -> ModelOutput:
+        """Samples of the model. Raises RunFailure where they are not finite."""
+        return pictures(model, key, suffix)
 
 
 def pictures(model: Any, key: Array, suffix: str) -> ModelOutput:
