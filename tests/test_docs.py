@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import runners
+from common.alias import alias
 from common.paths import ROOT
 from models.weights.load import load_checkpoint
 from runners import RUNNERS
@@ -29,11 +30,12 @@ README = ROOT / "README.md"
 OWN_EXPERIMENT = ROOT / "docs" / "your-own-experiment.md"
 OWN_SYSTEM = ROOT / "docs" / "your-own-system.md"
 OWN_DATA = ROOT / "docs" / "your-own-data-and-weights.md"
+OWN_FLOW = ROOT / "docs" / "your-own-flow.md"
 OWN_FILES = ROOT / "docs" / "your-own-model.md"  # tests/runners/test_own_files.py
 # data/README.md shows how the speech was made, from a file that is not here; of a system see test_library.py.
 TESTED_ELSEWHERE = (
     *(README, ROOT / "data" / "README.md", ROOT / "docs" / "solvers.md"),
-    *(OWN_EXPERIMENT, OWN_SYSTEM, OWN_FILES, OWN_DATA),
+    *(OWN_EXPERIMENT, OWN_SYSTEM, OWN_FILES, OWN_DATA, OWN_FLOW),
 )
 PAGES = [README, ROOT / "data" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -149,6 +151,16 @@ def test_the_systems_in_the_documentation_are_solved() -> None:
         assert float(jnp.max(jnp.abs(solution.value - names["system"].sweep(solution.value)))) < 1e-6
     assert int(names["sliding"].stats.num_steps) < int(names["solution"].stats.num_steps)
     assert names["unfinished"].startswith("the solve did not converge; its status is 2")
+
+
+@pytest.mark.parametrize("package", ["flowjax", "zuko", "models"])
+def test_a_flow_of_ones_own_is_inverted(package: str) -> None:
+    pytest.importorskip(package)  # requirements.txt lacks the libraries of others
+    (program,) = (text for text in programs(OWN_FLOW) if re.search(rf"^(from|import) {package}\b", text, re.MULTILINE))
+    alias("trisolve", "solvers")
+    names: dict[str, Any] = {"__name__": "documentation"}
+    exec(program, names)  # which holds the answer against the library's own
+    assert int(jnp.max(jnp.asarray(names["steps"]))) < 32  # of 64
 
 
 @pytest.fixture
