@@ -78,6 +78,7 @@ benchmarks: $(VENV)/.run
 	$(BIN)/python -m benchmarks.wavenet
 	$(BIN)/python -m benchmarks.densenet
 	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.couplings
 	$(BIN)/python -m benchmarks.accelerator
 
 # Train the shipped weights anew, and ship them. The last two take hours on a processor.
