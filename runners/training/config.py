@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from models import CLASSIFIERS, DENOISERS, FLOWS, LANGUAGES, SAMPLERS, describe_config, model_config
 from runners.config.schema import Count, DataConfig, Keys, RunConfig
@@ -114,13 +121,44 @@ class TextConfig(Keys):
         return self
 
 
+class ObjectiveConfig(Keys):
+    """What a language model is trained for: a bare name in a config is a mapping with that alone."""
+
+    name: Literal["likelihood", "consistency"] = "likelihood"
+    # Of consistency; null: what trains the shipped weights.
+    window: Count | None = None  # characters that the model foretells together; null: 32
+    num_windows: Count | None = None  # of each text in each step; null: 4
+    max_steps: Count | None = None  # of Jacobi's iteration before the model is asked; null: 8
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None  # beside the likelihood; null: 1
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Those of consistency that are given."""
+        return self.model_dump(exclude={"name"}, exclude_none=True)
+
+    @model_validator(mode="after")
+    def _of_consistency(self) -> ObjectiveConfig:
+        if self.name == "likelihood" and self.options:
+            raise ValueError(f"{next(iter(self.options))} goes with name: consistency, not with likelihood")
+        return self
+
+
+def _as_mapping(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+Objective = Annotated[ObjectiveConfig, BeforeValidator(_as_mapping)]
+
+
 class LanguageTrainConfig(TrainConfig):
-    """Maximum likelihood of a text, in windows of the model's context."""
+    """Maximum likelihood of a text, in windows of the model's context, and what ``objective`` adds."""
 
     trains = LANGUAGES
 
     data: TextConfig = TextConfig()
     batch_size: Count = 32  # windows
+    # likelihood, or consistency: to be solved in few of Jacobi's steps as well; or {name: consistency, ...options}
+    objective: Objective = ObjectiveConfig()
 
 
 class ClassifierConfig(ImageTrainConfig):

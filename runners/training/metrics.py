@@ -46,6 +46,8 @@ CROSS_ENTROPY = Metric("cross_entropy", "cross-entropy", "nats")
 SAMPLE_CROSS_ENTROPY = Metric("cross_entropy", "cross-entropy", "nats a sample")
 CHARACTER_CROSS_ENTROPY = Metric("cross_entropy", "cross-entropy", "nats a character")
 DENOISING = Metric("denoising_loss", "squared error of the velocity", style=".4f")
+OBJECTIVE = Metric("objective", "loss", "nats")
+CHARACTERS_A_STEP = Metric("characters_a_step", "characters a Jacobi step", style=".2f", higher_is_better=True)
 ACCURACY = Metric("accuracy", "accuracy", style=".2%", higher_is_better=True)
 
 HELD_OUT = Evaluated(prefix="held_out_", words="held-out")

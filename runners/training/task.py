@@ -63,8 +63,8 @@ class TrainTask(Protocol):
     """
 
     capability: ClassVar[type]  # a protocol in models.capabilities: what models need for this training and evaluation
-    metrics: ClassVar[Sequence[Metric]]  # those that ``evaluate`` gives; the first is that of the loss
-    selection_metric: ClassVar[Metric]  # by which the best epoch is chosen
+    metrics: Sequence[Metric]  # those that ``evaluate`` gives, the first that of the loss; a class has ``evaluation``'s
+    selection_metric: Metric  # by which the best epoch is chosen
     evaluated: Evaluated  # the examples that ``evaluate`` is about
     info_prefix: ClassVar[str] = ""  # of the metrics in a checkpoint's info
     dataset: str  # the name of the data that is trained on

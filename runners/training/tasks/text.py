@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -16,9 +16,10 @@ from models.capabilities import TextModel, require
 from runners.config.schema import UsageError, check_config
 from runners.measure.devices import Devices
 from runners.report.files import TextFile
-from runners.training.config import EvaluateConfig, LanguageTrainConfig, TextConfig
-from runners.training.metrics import ACCURACY, CHARACTER_CROSS_ENTROPY, HELD_OUT
+from runners.training.config import EvaluateConfig, LanguageTrainConfig, ObjectiveConfig, TextConfig
+from runners.training.metrics import ACCURACY, CHARACTER_CROSS_ENTROPY, HELD_OUT, Metric
 from runners.training.task import Evaluation, ModelOutput, Scores, TrainTask, by_example
+from runners.training.tasks.objectives import OBJECTIVES, Likelihood, Objective, read
 from solvers import CachedSequential, solve
 from solvers.systems.autoregressive import AutoregressiveSystem
 
@@ -26,14 +27,14 @@ _AT_ONCE = 16  # windows that are evaluated together
 
 
 class TextTask(TrainTask):
-    """Minus the log-likelihood of characters, in nats. Satisfies TrainTask.
+    """The objective that the config names, of the characters of a text. Satisfies TrainTask.
 
     An example is a window as long as the model's context, anew from another place of the text in every epoch.
     """
 
     capability = TextModel
-    metrics = (CHARACTER_CROSS_ENTROPY, ACCURACY)
-    selection_metric = CHARACTER_CROSS_ENTROPY
+    metrics: Sequence[Metric] = Likelihood.metrics
+    selection_metric = Likelihood.selection_metric
     evaluated = HELD_OUT
     info_prefix = HELD_OUT.prefix
 
@@ -42,6 +43,8 @@ class TextTask(TrainTask):
         text = _load(config.data, config.model["name"], model)
         self._ids, self._held_out = (jnp.asarray(ids) for ids in _ids(text, model, config.model["name"]))
         self._size, self.batch_size = model.context, config.batch_size
+        self._objective = _objective(config.objective, min(self._size, len(self._held_out)))
+        self.metrics, self.selection_metric = self._objective.metrics, self._objective.selection_metric
         self.dataset = text.name
         self._last = len(self._ids) - self._size  # the last place at which a window may begin
         starts = np.arange(0, self._last + 1, self._size)
@@ -81,14 +84,17 @@ class TextTask(TrainTask):
         return jnp.minimum(batch + jax.random.randint(key, batch.shape, 0, self._size), self._last)
 
     def loss(self, model: Any, carry: Any, batch: Int[Array, " B"], key: Array) -> tuple[Float[Array, " B"], Any]:
-        """The mean over the characters of each window."""
-        x = self._ids[batch + jnp.arange(self._size)[:, None]]
-        return -jnp.mean(model.head.log_prob(_logits(model, x), x), axis=0), carry
+        """The objective of each window."""
+        return self._objective.loss(model, self._ids[batch + jnp.arange(self._size)[:, None]], key), carry
 
     def evaluate(self, model: Any, key: Array) -> dict[str, float]:
-        """The mean cross-entropy of the held-out characters, and how often the likeliest one is right."""
-        values = by_example(_scores(model, self._held_out), self.metrics, len(self._held_out))
-        return {name: float(each.mean()) for name, each in values.items()}
+        """The metrics of all held-out characters, and those of the objective on some windows of them."""
+        found = by_example(_scores(model, self._held_out), Likelihood.metrics, len(self._held_out))
+        values = {name: float(each.mean()) for name, each in found.items()}
+        size = min(self._size, len(self._held_out))
+        starts = np.linspace(0, len(self._held_out) - size, _AT_ONCE).astype(int)
+        x = self._held_out[starts + np.arange(size)[:, None]]
+        return {**values, **self._objective.metrics_of(model, x, values[CHARACTER_CROSS_ENTROPY.key], key)}
 
     def output(self, model: Any, key: Array, suffix: str = "") -> ModelOutput:
         """Texts that the model writes from nothing: by the likeliest characters, and drawn."""
@@ -111,6 +117,16 @@ def _load(data: TextConfig, name: str, model: Any) -> Text:
     )
 
 
+def _objective(config: ObjectiveConfig, length: int) -> Objective:
+    """The objective that a config names, for texts of so many characters or more. Raises UsageError."""
+    try:
+        objective = OBJECTIVES[config.name](**config.options)
+        objective.check_length(length)
+    except ValueError as error:
+        raise UsageError(f"objective: {error}") from None
+    return objective
+
+
 def _ids(text: Text, model: Any, name: str) -> tuple[Int[np.ndarray, " N"], Int[np.ndarray, " M"]]:
     """The class ids of both parts of a text. Raises UsageError where the model does not know a character."""
     try:
@@ -118,13 +134,6 @@ def _ids(text: Text, model: Any, name: str) -> tuple[Int[np.ndarray, " N"], Int[
     except ValueError as error:
         raise UsageError(f"the text {text.name} is not one for model {name}: {error}") from None
     return train, held_out
-
-
-def _logits(model: Any, x: Int[Array, "T B"]) -> Float[Array, "T B K"]:
-    network = model.fold(x.shape[0])
-    logits: Float[Array, "T B K"]
-    logits, _ = network.conditionals(x, network.init_cache(x.shape[1], x.dtype), 0, x.shape[0], x.shape[0])
-    return logits
 
 
 def _scores(model: Any, ids: Int[Array, " N"]) -> Iterator[Scores]:
@@ -147,7 +156,7 @@ def _scores(model: Any, ids: Int[Array, " N"]) -> Iterator[Scores]:
 @jax.jit
 def _judged(model: Any, x: Int[Array, "T B"]) -> tuple[Float[Array, "T B"], Bool[Array, "T B"]]:
     """The log-likelihood of each character, and whether it is the likeliest."""
-    logits = _logits(model, x)
+    logits, _ = read(model, x)
     return model.head.log_prob(logits, x), jnp.argmax(logits, axis=-1) == x
 
 
