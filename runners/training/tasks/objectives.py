@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import optax  # type: ignore[import-untyped]
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -112,7 +113,7 @@ class Consistency:
         """The loss of each text, whose characters are read once for both parts of it."""
         logits, prefix = read(model, x)
         windows = jax.vmap(lambda key: self.window_at(model, x, prefix, key))(jax.random.split(key, self.num_windows))
-        own = jnp.mean(jax.vmap(lambda window: _behind(model, window))(windows), axis=0)
+        own = jnp.mean(jax.vmap(_behind)(windows), axis=0)
         return _cross_entropy(model, logits, x) + self.weight * own
 
     def metrics_of(
@@ -151,14 +152,13 @@ class Consistency:
         return lambda guess: system.update(guess, cache, start, self.window)[0], guess, answer
 
     def steps(self, model: TextModel, x: Int[Array, "T B"], prefix: Any, key: Array) -> Int[Array, " B"]:
-        """The number of Jacobi's steps from the first guess to the answer, in a window of each text."""
+        """The number of steps after which Jacobi knows that a window is right, for each text."""
         start = self._start(x, key)
         cache = model.fold(x.shape[0]).record(x, prefix, 0, start)
         step, guess, answer = self._equations(model, x, cache, start)
 
         def body(guess: Int[Array, "W B"], _: None) -> tuple[Int[Array, "W B"], Bool[Array, " B"]]:
-            guess = step(guess)
-            return guess, jnp.any(guess != answer, axis=0)
+            return step(guess), jnp.any(guess[:-1] != answer[:-1], axis=0)
 
         _, wrong = lax.scan(body, guess, length=self.window)
         return 1 + jnp.sum(wrong, axis=0)
@@ -185,12 +185,12 @@ def _cross_entropy(model: TextModel, logits: Float[Array, "T B K"], x: Int[Array
     return -jnp.mean(model.head.log_prob(logits, x), axis=0)
 
 
-def _behind(model: TextModel, window: _Windows) -> Float[Array, " B"]:
+def _behind(window: _Windows) -> Float[Array, " B"]:
     """The mean cross-entropy of the answers from the first wrong guess on, each less than the one before."""
     right = jnp.cumprod(window.guesses == window.answer, axis=0)
     place = jnp.cumsum(1 - right, axis=0)  # from 1 at the first wrong guess; 0 before it
     shares = jnp.where(place > 0, _DISCOUNT**place, 0.0)
-    losses = -model.greedy.log_prob(window.logits, window.answer)
+    losses = optax.softmax_cross_entropy_with_integer_labels(window.logits, window.answer)
     return jnp.sum(shares * losses, axis=0) / jnp.maximum(jnp.sum(shares, axis=0), _DISCOUNT)
 
 
@@ -201,6 +201,6 @@ def _judged(
     """The loss in windows alone, and the steps that a window takes: means over texts and windows."""
     _, prefix = read(model, x)
     keys = jax.random.split(key, objective.num_windows)
-    own = jax.vmap(lambda key: _behind(model, objective.window_at(model, x, prefix, key)))(keys)
+    own = jax.vmap(lambda key: _behind(objective.window_at(model, x, prefix, key)))(keys)
     steps = jax.vmap(lambda key: objective.steps(model, x, prefix, key))(keys)
     return jnp.mean(own), jnp.mean(steps)
