@@ -1,14 +1,14 @@
-"""Sixty random systems of all dtypes and layouts; ``python -m tests.fuzz.solvers 5000`` runs many more."""
+"""Forty random systems of all dtypes and layouts; ``python -m tests.fuzz.solvers 5000`` runs many more."""
 
 from solvers import SOLVERS
 from tests.fuzz.solvers import programs, run
 
 
 def test_random_systems_by_random_solvers():
-    outcome = run(60, seed=0)
+    outcome = run(40, seed=0)
     assert not outcome.faults, "\n".join(outcome.faults)
-    assert outcome.cases == 60
-    assert outcome.ends["converged"] > 30
+    assert outcome.cases == 40
+    assert outcome.ends["converged"] > 20
 
 
 def test_every_solver_is_tried():
