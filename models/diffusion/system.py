@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jax import lax
+from jaxtyping import Array, Float, Int
 
 from models.diffusion.schedule import Steps
 from solvers.systems.recurrence import Recurrence
 from solvers.trees.blocks import Start, take_block
 from solvers.trees.pytree import pytree
+
+_LEAST = 1e-6
 
 # The images x_t and, for samplers of order two, those that the network saw in x_{t-1}.
 State: TypeAlias = tuple[Float[Array, "S B F"], ...]
@@ -22,8 +26,9 @@ State: TypeAlias = tuple[Float[Array, "S B F"], ...]
 class DiffusionSystem(Recurrence):
     """x_t = on_x x_{t-1} + on_v v(x_{t-1}) + on_noise z_t, an equation for each step of DDIM or DDPM.
 
-    Satisfies StructuredMarkovSystem and all that Recurrence does. What stands for the Jacobians is exact in all that is
-    known of a step; of the network it takes what it would be for normal images of the ``variance``.
+    Satisfies StructuredMarkovSystem, CoarseMarkovSystem and all that Recurrence does. What stands for the Jacobians is
+    exact in all that is known of a step; of the network it takes what it would be for normal images of the
+    ``variance``.
     """
 
     denoiser: Any  # (x (S, B, F), time (S,)) -> v
@@ -54,6 +59,28 @@ class DiffusionSystem(Recurrence):
         size = previous.shape[0]
         slopes = take_block(self.steps.slopes(self.variance), start, size)[:, None, None]
         return self.transitions(previous, start), jnp.broadcast_to(slopes, previous.shape)
+
+    def coarse(self, previous: Float[Array, "B F"], start: Start, size: int) -> Float[Array, "B F"]:
+        """About the image after so many steps: of DDIM, by one large step; see CoarseMarkovSystem."""
+        return self._held(previous, start, size, jnp.zeros_like(previous))[0]
+
+    def _held(
+        self, x: Float[Array, "B F"], start: Start, size: int, before: Float[Array, "B F"]
+    ) -> tuple[Float[Array, "B F"], Float[Array, "B F"]]:
+        """Steps in all of which the network sees the image that it sees in the first, and that image."""
+        steps = take_block(self.steps, start, size)
+        v = self.denoiser(x[None], steps.time[:1])[0]
+        seen = jnp.cos(steps.angle[0]) * x - jnp.sin(steps.angle[0]) * v
+        noise = jnp.zeros((size, 1, 1)) if self.noise is None else take_block(self.noise, start, size)
+
+        def step(i: Int[Array, ""], x: Float[Array, "B F"]) -> Float[Array, "B F"]:
+            now, z = jax.tree.map(lambda a: a[i], (steps, noise))
+            # An image that is inverted begins without noise, and needs no velocity but the network's.
+            told = (jnp.cos(now.angle) * x - seen) / jnp.maximum(jnp.sin(now.angle), _LEAST)
+            remembered = now.on_before * jnp.where(i == 0, before, seen)
+            return now.on_x * x + now.on_v * jnp.where(i == 0, v, told) + remembered + now.on_noise * z
+
+        return lax.fori_loop(0, size, step, x), seen
 
     def _step(
         self, steps: Steps, x: Float[Array, "S B F"], start: Start
@@ -86,6 +113,12 @@ class RememberingDiffusionSystem(DiffusionSystem):
         new, v = self._step(steps, x, start)
         seen = jnp.cos(steps.angle) * x - jnp.sin(steps.angle) * v
         return new + steps.on_before * before, seen
+
+    def coarse(  # type: ignore[override]
+        self, previous: tuple[Float[Array, "B F"], Float[Array, "B F"]], start: Start, size: int
+    ) -> tuple[Float[Array, "B F"], Float[Array, "B F"]]:
+        """About the state after so many steps, as the image that is remembered the first that the network sees."""
+        return self._held(previous[0], start, size, previous[1])
 
     def structured_jacobians(  # type: ignore[override]
         self, previous: State, start: Start

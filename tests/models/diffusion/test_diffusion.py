@@ -206,3 +206,24 @@ def test_an_architecture_that_cannot_be_is_refused_in_a_sentence(options, senten
 def test_a_class_that_the_model_does_not_know_is_refused():
     with pytest.raises(ValueError, match="classes must be from 0 to 2, not"):
         tiny_diffusion(0).equations(jax.random.key(0), 2, DiffusionOptions(classes=(3,)))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_coarse_step_of_one_is_a_step(method):
+    system = normal_system(method, 5, 0.3)
+    state = jax.tree.map(lambda leaf: leaf[2], solve(system, CachedSequential()).value)
+    expected = system.transition(state, jnp.int32(3))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), system.coarse(state, 3, 1), expected)
+
+
+def test_ddim_foresees_by_one_larger_step():
+    fine, large = normal_system("ddim", 6, 0.3), normal_system("ddim", 2, 0.3)
+    np.testing.assert_allclose(fine.coarse(fine.first, 0, 3), large.transition(large.first, jnp.int32(0)), atol=1e-5)
+
+
+def test_an_image_that_is_inverted_is_foreseen_though_it_begins_without_noise():
+    system = tiny_diffusion(0).inversion(jnp.full((2, 4, 4, 1), 200, jnp.uint8), DiffusionOptions(num_steps=4))
+    turn = jnp.arctan2(-system.steps.on_v, system.steps.on_x)[:2].sum()
+    v = system.denoiser(system.first[None], system.steps.time[:1])[0]
+    held = system.coarse(system.first, 0, 2)
+    np.testing.assert_allclose(held, jnp.cos(turn) * system.first - jnp.sin(turn) * v, atol=1e-5)
