@@ -43,7 +43,7 @@ class TextTask(TrainTask):
         text = _load(config.data, config.model["name"], model)
         self._ids, self._held_out = (jnp.asarray(ids) for ids in _ids(text, model, config.model["name"]))
         self._size, self.batch_size = model.context, config.batch_size
-        self._objective = _objective(config.objective, min(self._size, len(self._held_out)))
+        self._objective = _objective(config.objective, model, min(self._size, len(self._held_out)))
         self.metrics, self.selection_metric = self._objective.metrics, self._objective.selection_metric
         self.dataset = text.name
         self._last = len(self._ids) - self._size  # the last place at which a window may begin
@@ -117,14 +117,12 @@ def _load(data: TextConfig, name: str, model: Any) -> Text:
     )
 
 
-def _objective(config: ObjectiveConfig, length: int) -> Objective:
+def _objective(config: ObjectiveConfig, model: Any, length: int) -> Objective:
     """The objective that a config names, for texts of so many characters or more. Raises UsageError."""
     try:
-        objective = OBJECTIVES[config.name](**config.options)
-        objective.check_length(length)
+        return OBJECTIVES[config.name](model, length, **config.options)
     except ValueError as error:
         raise UsageError(f"objective: {error}") from None
-    return objective
 
 
 def _ids(text: Text, model: Any, name: str) -> tuple[Int[np.ndarray, " N"], Int[np.ndarray, " M"]]:
