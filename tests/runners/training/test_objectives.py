@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import inspect
 from typing import Any
 
 import jax
@@ -16,8 +16,7 @@ from common.paths import ROOT
 from models.language.model import Language, LanguageConfig
 from runners.config.schema import UsageError, check_config
 from runners.training.config import LanguageTrainConfig
-from runners.training.tasks import objectives
-from runners.training.tasks.objectives import OBJECTIVES, Consistency, Likelihood, read
+from runners.training.tasks.objectives import OBJECTIVES, Consistency, Likelihood, Window, behind, read
 from runners.training.tasks.text import TextTask
 from solvers import CachedSequential, Jacobi, solve
 from solvers.systems.autoregressive import AutoregressiveSystem, Known
@@ -45,45 +44,37 @@ def continued(model: Language, x: Any, start: int) -> Any:
     return AutoregressiveSystem(model.fold(start + WINDOW), head, noise, Known(x[: start + WINDOW], jnp.int32(start)))
 
 
-def test_a_window_is_where_the_models_own_iteration_ends(model: Language, x: Any) -> None:
-    """Its answer is the greedy text, and a state that was iterated to the end is that answer."""
-    objective = Consistency(window=WINDOW, max_steps=1)
-    _, prefix = read(model, x)
-    key = jax.random.key(5)
-    place, _ = jax.random.split(key)
-    start = int(objective._start(x, place))
-    window = objective.window_at(model, x, prefix, key)
-    greedy = solve(continued(model, x, start), CachedSequential()).value
-    np.testing.assert_array_equal(window.answer, greedy[start:])
-    np.testing.assert_array_equal(window.guesses, continued(model, x, start).initial_guess()[start:])
-    network = model.fold(LENGTH)
-    whole, _ = network.conditionals(
-        jnp.concatenate([x[:start], window.guesses, x[start + WINDOW :]]),
-        network.init_cache(BATCH, x.dtype),
-        0,
-        LENGTH,
-        LENGTH,
-    )
-    np.testing.assert_allclose(window.logits, whole[start : start + WINDOW], atol=1e-5)
+def test_a_window_is_where_the_first_weights_go_on(model: Language, x: Any) -> None:
+    """Its answer is their greedy text, its state that of Jacobi with the weights now, its logits those of a sweep."""
+    objective = Consistency(model, LENGTH, window=WINDOW, max_steps=1)
+    now = Language(model.config, rngs=nnx.Rngs(8))
+    window = objective.window_at(now, x, read(now, x)[1], read(model, x)[1], jnp.int32(9), jax.random.key(5))
+    greedy = solve(continued(model, x, 9), CachedSequential()).value
+    np.testing.assert_array_equal(window.answer, greedy[9:])
+    np.testing.assert_array_equal(window.guesses, continued(now, x, 9).initial_guess()[9:])
+    for weights, values, logits in ((model, window.answer, window.told), (now, window.guesses, window.logits)):
+        whole, _ = read(weights, jnp.concatenate([x[:9], values, x[9 + WINDOW :]]))
+        np.testing.assert_allclose(logits, whole[9 : 9 + WINDOW], atol=1e-5)
 
 
 def test_steps_are_those_that_jacobi_takes(model: Language, x: Any) -> None:
-    _, prefix = read(model, x)
-    for seed in range(3):
-        key = jax.random.key(seed)
-        objective = Consistency(window=WINDOW)
-        start = int(objective._start(x, key))
+    objective, (_, prefix) = Consistency(model, LENGTH, window=WINDOW), read(model, x)
+    for start in (4, 18):
         solution = solve(continued(model, x, start), Jacobi())
-        np.testing.assert_array_equal(objective.steps(model, x, prefix, key), solution.stats.steps_to_convergence)
+        steps = objective.steps(model, x, prefix, jnp.int32(start))
+        np.testing.assert_array_equal(steps, solution.stats.steps_to_convergence)
 
 
-def test_characters_count_from_the_first_wrong_guess_on_each_less_than_the_one_before() -> None:
-    answer = jnp.array([[0, 1], [1, 1], [0, 1]])
-    guesses = jnp.array([[0, 1], [0, 1], [0, 1]])  # wrong at the second of the first text, and nowhere in the other
-    logits = jnp.log(jnp.array([[[0.5, 0.5]] * 2, [[0.2, 0.8]] * 2, [[0.7, 0.3]] * 2]))
-    window = objectives._Windows(answer, guesses, logits)
-    expected = -(0.9 * np.log(0.8) + 0.81 * np.log(0.7)) / (0.9 + 0.81)
-    np.testing.assert_allclose(objectives._behind(window), [expected, 0.0], rtol=1e-5)
+def test_characters_count_less_the_more_wrong_guesses_they_read() -> None:
+    """And those that read none are held against the distribution of the first weights, not against its likeliest."""
+    answer, shares = jnp.ones((3, 2), int), jnp.array([[0.5, 0.5], [0.2, 0.8], [0.7, 0.3]])
+    guesses = jnp.array([[0, 1], [1, 1], [1, 1]])  # wrong at the first of the first text, and nowhere in the other
+    told = jnp.log(jnp.array([[0.4, 0.6]] * 3))[:, None].repeat(2, 1)
+    losses = behind(Window(answer, told, guesses, jnp.log(shares)[:, None].repeat(2, 1)))
+    kept = -np.sum([0.4, 0.6] * np.log(shares), axis=1)
+    foretold = -np.log(shares[:, 1])
+    expected = [(kept[0] + 0.9 * foretold[1] + 0.81 * foretold[2]) / (1 + 0.9 + 0.81), kept.mean()]
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
 
 def test_training_for_it_saves_steps() -> None:
@@ -92,7 +83,6 @@ def test_training_for_it_saves_steps() -> None:
     config = LanguageConfig(width=16, num_layers=1, num_heads=2, alphabet="abcde", context=LENGTH)
     graph, weights = nnx.split(Language(config, rngs=nnx.Rngs(3)))
     optimizer, key = optax.adam(0.02), jax.random.key(4)
-    own = Consistency(window=WINDOW, num_windows=2, max_steps=3)
 
     def trained(objective: Any, weights: Any, number: int) -> Any:
         def mean_loss(weights: Any, key: Any) -> Any:
@@ -108,7 +98,8 @@ def test_training_for_it_saves_steps() -> None:
             weights, state = step(weights, state, jax.random.fold_in(key, index))
         return weights
 
-    learnt = trained(Likelihood(), weights, 60)
+    learnt = trained(Likelihood(nnx.merge(graph, weights), LENGTH), weights, 60)
+    own = Consistency(nnx.merge(graph, learnt), LENGTH, window=WINDOW, num_windows=2, max_steps=3)
     before = own.metrics_of(nnx.merge(graph, learnt), x, 0.0, key)
     after = own.metrics_of(nnx.merge(graph, trained(own, learnt, 60)), x, 0.0, key)
     assert after["objective"] < 0.3 * before["objective"]
@@ -133,13 +124,9 @@ def test_a_task_has_the_metrics_of_its_objective() -> None:
 def test_every_objective_has_a_name_and_takes_what_configs_say() -> None:
     assert set(OBJECTIVES) == {"likelihood", "consistency"}
     config = check_config(LanguageTrainConfig, {"model": {"name": "language"}, "objective": "consistency"}, "c.yml")
-    assert OBJECTIVES[config.objective.name](**config.objective.options) == Consistency()
-    config = check_config(
-        LanguageTrainConfig, {"model": {"name": "language"}, "objective": {"name": "consistency", "window": 8}}, "c.yml"
-    )
-    assert OBJECTIVES[config.objective.name](**config.objective.options) == Consistency(window=8)
-    fields = {field.name for field in dataclasses.fields(Consistency)}
-    assert {*config.objective.model_dump()} - {"name"} == fields
+    assert config.objective.options == {}
+    options = inspect.signature(Consistency).parameters.keys() - {"model", "length"}
+    assert config.objective.model_dump().keys() - {"name"} == options
 
 
 @pytest.mark.parametrize(
