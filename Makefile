@@ -63,6 +63,7 @@ results: $(VENV)/.dev
 	$(BIN)/python main.py --runner WaveNetTimingRunner --config wavenet_timing.yml
 	$(BIN)/python main.py --runner StreamRunner --config stream.yml
 	$(BIN)/python main.py --runner LanguageSamplerRunner --config language_sampler.yml
+	$(BIN)/python main.py --runner LanguageSamplerRunner --config language_consistency_sampler.yml
 	$(BIN)/python main.py --runner SamplerRunner --config flow_sampler.yml
 	$(BIN)/python main.py --runner SamplerRunner --config diffusion_sampler.yml
 	$(MAKE) notebooks
@@ -91,6 +92,7 @@ train: $(VENV)/.run
 	$(BIN)/python main.py --runner TrainRunner --config train_flow.yml --set checkpoint_name=flow_mnist
 	$(BIN)/python main.py --runner TrainDiffusionRunner --config train_diffusion.yml --set checkpoint_name=diffusion_mnist
 	$(BIN)/python main.py --runner TrainLanguageRunner --config train_language.yml --set checkpoint_name=language_topics
+	$(BIN)/python main.py --runner TrainLanguageRunner --config train_language_consistency.yml --set checkpoint_name=language_consistency
 	$(BIN)/python main.py --runner TrainRunner --config train_pixelcnnpp_mnist.yml --set checkpoint_name=pixelcnnpp_mnist
 	$(BIN)/python main.py --runner TrainRunner --config train_pixelcnnpp_photos32.yml --set checkpoint_name=pixelcnnpp_photos32
 
