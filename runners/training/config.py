@@ -125,22 +125,29 @@ class ObjectiveConfig(Keys):
     """What a language model is trained for: a bare name in a config is a mapping with that alone."""
 
     name: Literal["likelihood", "consistency"] = "likelihood"
-    # Of consistency; null: what trains the shipped weights.
-    window: Count | None = None  # characters that the model foretells together; null: 32
-    num_windows: Count | None = None  # of each text in each step; null: 4
-    max_steps: Count | None = None  # of Jacobi's iteration before the model is asked; null: 8
-    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None  # beside the likelihood; null: 1
+    # Of consistency:
+    window: Annotated[int, Field(ge=2)] = 32  # characters that the model foretells together
+    num_windows: Count = 4  # of each text in each step
+    max_steps: Annotated[int, Field(ge=0)] = 7  # the most of Jacobi's steps before the model is asked
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.5  # beside the likelihood
 
     @property
     def options(self) -> dict[str, Any]:
-        """Those of consistency that are given."""
-        return self.model_dump(exclude={"name"}, exclude_none=True)
+        """Those of the objective."""
+        return {} if self.name == "likelihood" else self.model_dump(exclude={"name"})
 
     @model_validator(mode="after")
     def _of_consistency(self) -> ObjectiveConfig:
-        if self.name == "likelihood" and self.options:
-            raise ValueError(f"{next(iter(self.options))} goes with name: consistency, not with likelihood")
+        others = sorted(self.model_fields_set - {"name"})
+        if self.name == "likelihood" and others:
+            raise ValueError(f"{others[0]} goes with name: consistency, not with likelihood")
         return self
+
+    @model_serializer(mode="wrap")
+    def _given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the keys that its objective does not have."""
+        kept: dict[str, Any] = handler(self)
+        return {"name": self.name} if self.name == "likelihood" and "name" in kept else kept
 
 
 def _as_mapping(value: Any) -> Any:
@@ -159,6 +166,17 @@ class LanguageTrainConfig(TrainConfig):
     batch_size: Count = 32  # windows
     # likelihood, or consistency: to be solved in few of Jacobi's steps as well; or {name: consistency, ...options}
     objective: Objective = ObjectiveConfig()
+
+    @model_validator(mode="after")
+    def _from_trained_weights(self) -> LanguageTrainConfig:
+        if self.objective.name == "consistency" and self.init is None:
+            raise ValueError("objective consistency goes on from trained weights, which init should name")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """As of every training; the likelihood alone is what trainings were before there was a choice."""
+        kept = super().identity()
+        return kept if self.objective.name != "likelihood" else {k: v for k, v in kept.items() if k != "objective"}
 
 
 class ClassifierConfig(ImageTrainConfig):

@@ -114,7 +114,7 @@ class TrainDiffusionRunner(TrainRunner):
 
 
 class TrainLanguageRunner(TrainRunner):
-    """The same for models of text: the likelihood of its characters."""
+    """The same for models of text: the likelihood of its characters, and what the config's ``objective`` adds."""
 
     Config = LanguageTrainConfig
     Task = TextTask

@@ -63,7 +63,7 @@ class TrainTask(Protocol):
     """
 
     capability: ClassVar[type]  # a protocol in models.capabilities: what models need for this training and evaluation
-    metrics: Sequence[Metric]  # those that ``evaluate`` gives, the first that of the loss; a class has ``evaluation``'s
+    metrics: Sequence[Metric]  # those that ``evaluate`` gives; the first is that of the loss
     selection_metric: Metric  # by which the best epoch is chosen
     evaluated: Evaluated  # the examples that ``evaluate`` is about
     info_prefix: ClassVar[str] = ""  # of the metrics in a checkpoint's info
@@ -77,7 +77,7 @@ class TrainTask(Protocol):
 
     @classmethod
     def evaluation(cls, config: EvaluateConfig, name: str, model: Any) -> Evaluation:
-        """The evaluation of the model called ``name`` that a config asks for, by the metrics of the training.
+        """The evaluation of the model called ``name`` that a config asks for, by the metrics that the class has.
 
         Raises UserError where the examples cannot be had, or are not like those that the model is for.
         """

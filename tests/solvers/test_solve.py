@@ -19,6 +19,7 @@ from solvers import (
     finish,
     from_function,
     solve,
+    solver_name,
     start,
 )
 from solvers.methods.anderson import Anderson
@@ -48,16 +49,18 @@ def test_time_limit_is_the_callers_word():
     assert finish(system, progress, Status.TIME_LIMIT_REACHED).outcome is Status.TIME_LIMIT_REACHED
 
 
-def test_slices_equal_one_solve():
+@pytest.mark.parametrize(
+    "solver", [Jacobi(), Sequential(), CachedSequential(5), GSJacobi(4), JacobiGS(4), Anderson()], ids=solver_name
+)
+def test_slices_equal_one_solve(solver):
     system = tiny_made(12, 3, 0)
-    for solver in (Jacobi(), CachedSequential(5), GSJacobi(4), Anderson()):
-        whole = solve(system, solver)
-        progress = start(system, solver)
-        until = 0
-        while bool(progress.unfinished):
-            until += 2
-            progress = advance(system, solver, progress, jnp.int32(until))
-        np.testing.assert_array_equal(finish(system, progress).value, whole.value)
+    whole = solve(system, solver)
+    progress = start(system, solver)
+    until = 0
+    while bool(progress.unfinished):
+        until += 2
+        progress = advance(system, solver, progress, jnp.int32(until))
+    np.testing.assert_array_equal(finish(system, progress).value, whole.value)
 
 
 def test_every_status_has_its_own_sentence():

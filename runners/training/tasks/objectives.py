@@ -13,8 +13,8 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from common.table import Table
 from models.capabilities import TextModel
+from runners.config.schema import UsageError
 from runners.training.metrics import (
     ACCURACY,
     CHARACTER_CROSS_ENTROPY,
@@ -23,9 +23,10 @@ from runners.training.metrics import (
     Metric,
 )
 from solvers.systems.autoregressive import AutoregressiveSystem, CausalNetwork
+from solvers.trees.blocks import Start
 
 _DISCOUNT = 0.9  # what a character counts less than the one before it: it is of use where all before it are right
-_TOLD = 16  # characters, at least, that are given before a window
+_TOLD = 16  # characters that are given before a window, where texts are long enough: to go on from a few is to guess
 
 
 class Objective(Protocol):
@@ -37,7 +38,7 @@ class Objective(Protocol):
     def __init__(self, model: TextModel, length: int) -> None:
         """``model`` has its first weights, and texts have so many characters or more; and options, by name.
 
-        Raises ValueError where they do not go together.
+        Raises UsageError where they do not go together.
         """
 
     def loss(self, model: TextModel, x: Int[Array, "T B"], key: Array) -> Float[Array, " B"]:
@@ -52,7 +53,7 @@ class Objective(Protocol):
 class Likelihood:
     """Minus the log-likelihood of a character, in nats: the mean over the text. Satisfies Objective."""
 
-    metrics = (CHARACTER_CROSS_ENTROPY, ACCURACY)
+    metrics: Sequence[Metric] = (CHARACTER_CROSS_ENTROPY, ACCURACY)
     selection_metric = CHARACTER_CROSS_ENTROPY
 
     def __init__(self, model: TextModel, length: int) -> None:
@@ -60,8 +61,7 @@ class Likelihood:
 
     def loss(self, model: TextModel, x: Int[Array, "T B"], key: Array) -> Float[Array, " B"]:
         """The mean over the characters of each text."""
-        logits, _ = read(model, x)
-        return _cross_entropy(model, logits, x)
+        return _cross_entropy(model, logits_of(model, x), x)
 
     def metrics_of(
         self, model: TextModel, x: Int[Array, "T B"], cross_entropy: float, key: Array
@@ -73,39 +73,35 @@ class Likelihood:
 class Window(NamedTuple):
     """A window of some texts: how the first weights go on, and guesses at it by the weights now."""
 
-    answer: Int[Array, "W B"]  # the likeliest continuation
-    told: Float[Array, "W B K"]  # the logits of the first weights along it
-    guesses: Int[Array, "W B"]  # a state on Jacobi's way
+    answer: Int[Array, "W B"]  # the likeliest continuation by the first weights
+    told: Float[Array, "W B K"]  # their logits along it
+    guesses: Int[Array, "W B"]  # a state of Jacobi's iteration by the weights now
     logits: Float[Array, "W B K"]  # of the weights now, at the guesses
 
 
 class Consistency:
-    """The likelihood, and how well states on Jacobi's way tell where it ends. Satisfies Objective.
+    """The likelihood, and how well Jacobi's guesses tell what the first weights would write. Satisfies Objective.
 
-    At random places of a text the model goes on with its first weights for a window of characters, by the likeliest
-    ones: y. With the weights now, so many of Jacobi's steps as chance says lead from the solver's first guess to a
-    state, of which the first f characters are y's. The loss is a cross-entropy under the distributions at that state:
-    up to character f, for which all that it reads is right, with those of the first weights, so that the text stays
-    what it was; behind it with the characters of y, each of which counts 0.9 times as much as the one before.
+    At random places of a text the model goes on with the weights that the training began with for a window of
+    characters, by the likeliest ones: y. With the weights now, as many of Jacobi's steps as chance says lead from the
+    solver's first guess to a state, of which the first f characters are y's. The distributions that the weights now
+    have at that state are held against those of the first weights up to character f, for which all that is read is
+    right (Kullback-Leibler divergence: the text is to stay what it was), and behind it against the characters of y
+    (cross-entropy), of which each counts 0.9 times as much as the one before.
 
-    That y comes from weights which stay keeps it from becoming what is easiest to foretell, such as blanks.
+    Were y the own continuation of the weights now, it could become what is easiest to foretell, such as blanks.
+    All texts of a step share the places of their windows and the numbers of steps.
 
-    Kou et al., "CLLMs: Consistency large language models", ICML 2024 (arXiv 2403.00835), whose states are those of the
-    first weights too, and whose characters all count alike.
+    After Kou et al., "CLLMs: Consistency large language models", ICML 2024 (arXiv 2403.00835). There answers and states
+    are those of the first weights, distributions are held against those at the answer, and the likelihood is that of
+    the answers; here it is the text's.
     """
 
-    metrics = (OBJECTIVE, CHARACTER_CROSS_ENTROPY, ACCURACY, CHARACTERS_A_STEP)
+    metrics: Sequence[Metric] = (OBJECTIVE, CHARACTER_CROSS_ENTROPY, ACCURACY, CHARACTERS_A_STEP)
     selection_metric = OBJECTIVE
 
     def __init__(
-        self,
-        model: TextModel,
-        length: int,
-        *,
-        window: int = 32,
-        num_windows: int = 4,
-        max_steps: int = 8,
-        weight: float = 1.0,
+        self, model: TextModel, length: int, *, window: int, num_windows: int, max_steps: int, weight: float
     ) -> None:
         """Keep the first weights.
 
@@ -114,19 +110,24 @@ class Consistency:
             length: the least number of characters of a text.
             window: characters that the model foretells together.
             num_windows: of each text in each step.
-            max_steps: of Jacobi's iteration before the model is asked, with which there are as many states to begin at.
+            max_steps: the most of Jacobi's steps before the model is asked.
             weight: of this loss beside the likelihood's.
+
+        Raises UsageError where a window is as long as a text.
         """
         if window >= length:
-            raise ValueError(f"window must be less than the {length} characters of a text, not {window}")
+            raise UsageError(
+                f"objective: window {window} is not less than {length}, the number of characters of a text (the "
+                "model's context, or the part that is held out where that is shorter)"
+            )
         self.window, self.num_windows, self.max_steps, self.weight = window, num_windows, max_steps, weight
         self._first = nnx.clone(model)
         self._judged = jax.jit(self._judge)
 
     def loss(self, model: TextModel, x: Int[Array, "T B"], key: Array) -> Float[Array, " B"]:
         """The loss of each text, whose characters are read once for both parts of it."""
-        logits, prefix = read(model, x)
-        return _cross_entropy(model, logits, x) + self.weight * self._own(model, x, prefix, key)
+        logits, own = self._own(model, x, *self._drawn(x, model, key))
+        return _cross_entropy(model, logits, x) + self.weight * own
 
     def metrics_of(
         self, model: TextModel, x: Int[Array, "T B"], cross_entropy: float, key: Array
@@ -139,21 +140,18 @@ class Consistency:
         }
 
     def window_at(
-        self, model: TextModel, x: Int[Array, "T B"], prefix: Any, first_prefix: Any, start: Int[Array, ""], key: Array
-    ) -> Window:
-        """The window behind the first ``start`` characters, and a state; the prefixes are caches behind all of x."""
-        first = _Continuation.of(self._first, x, first_prefix, start)
+        self, model: TextModel, x: Int[Array, "T B"], start: Int[Array, ""], number: Int[Array, ""]
+    ) -> tuple[Float[Array, "T B K"], Window]:
+        """The logits of all of x, and the window behind its first ``start`` characters after so many steps."""
+        _, first = _Continuation.of(self._first, x, start)
+        logits, now = _Continuation.of(model, x, start)
         answer = first.answer(self.window)
-        told, _ = first.network.conditionals(answer, first.cache, start, self.window, self.window)
-        now = _Continuation.of(model, x, prefix, start)
-        number = jax.random.randint(key, (), 0, self.max_steps)
         guesses = lax.fori_loop(0, number, lambda _, guess: now.step(guess), now.guess(self.window))
-        logits, _ = now.network.conditionals(guesses, now.cache, start, self.window, self.window)
-        return Window(answer, told, guesses, logits)
+        return logits, Window(answer, first.logits(answer), guesses, now.logits(guesses))
 
-    def steps(self, model: TextModel, x: Int[Array, "T B"], prefix: Any, start: Int[Array, ""]) -> Int[Array, " B"]:
+    def steps(self, model: TextModel, x: Int[Array, "T B"], start: Int[Array, ""]) -> Int[Array, " B"]:
         """The number of steps after which Jacobi knows that a window of the model's own is right, for each text."""
-        now = _Continuation.of(model, x, prefix, start)
+        _, now = _Continuation.of(model, x, start)
         answer = now.answer(self.window)
 
         def body(guess: Int[Array, "W B"], _: None) -> tuple[Int[Array, "W B"], Bool[Array, " B"]]:
@@ -162,25 +160,31 @@ class Consistency:
         _, wrong = lax.scan(body, now.guess(self.window), length=self.window)
         return 1 + jnp.sum(wrong, axis=0)
 
-    def _own(self, model: TextModel, x: Int[Array, "T B"], prefix: Any, key: Array) -> Float[Array, " B"]:
-        """The loss in windows alone: the mean over some."""
-        _, first_prefix = read(self._first, x)
-        keys = jax.random.split(key, self.num_windows)
-        losses = jax.vmap(
-            lambda start, key: behind(self.window_at(model, x, prefix, first_prefix, start, key)),
-        )(self._starts(x, key), keys)
-        return jnp.mean(losses, axis=0)
+    def _own(
+        self, model: TextModel, x: Int[Array, "T B"], starts: Int[Array, " N"], numbers: Int[Array, " N"]
+    ) -> tuple[Float[Array, "T B K"], Float[Array, " B"]]:
+        """The logits of all of x, and the loss in windows alone: the mean over them."""
 
-    def _starts(self, x: Int[Array, "T B"], key: Array) -> Int[Array, " N"]:
-        """Random places of windows."""
-        last = x.shape[0] - self.window
-        return jax.random.randint(key, (self.num_windows,), min(_TOLD, last), last + 1)
+        def one(start: Int[Array, ""], number: Int[Array, ""]) -> tuple[Float[Array, "T B K"], Float[Array, " B"]]:
+            logits, window = self.window_at(model, x, start, number)
+            return logits, behind(window)
+
+        logits, losses = jax.vmap(one)(starts, numbers)
+        return logits[0], jnp.mean(losses, axis=0)  # the logits of all of x are the same in each
+
+    def _drawn(self, x: Int[Array, "T B"], model: TextModel, key: Array) -> tuple[Int[Array, " N"], Int[Array, " N"]]:
+        """Random places of windows, and numbers of steps."""
+        place_key, number_key = jax.random.split(key)
+        unit, last = model.fold(x.shape[0]).block_unit, x.shape[0] - self.window
+        first = min(-(-_TOLD // unit), last // unit)
+        starts = unit * jax.random.randint(place_key, (self.num_windows,), first, last // unit + 1)
+        return starts, jax.random.randint(number_key, (self.num_windows,), 0, self.max_steps + 1)
 
     def _judge(self, model: TextModel, x: Int[Array, "T B"], key: Array) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """The loss in windows alone, and the steps that a window takes: means over texts and windows."""
-        _, prefix = read(model, x)
-        steps = jax.vmap(lambda start: self.steps(model, x, prefix, start))(self._starts(x, key))
-        return jnp.mean(self._own(model, x, prefix, key)), jnp.mean(steps)
+        """The loss in windows alone, and the steps that they take: means over texts and windows."""
+        starts, numbers = self._drawn(x, model, key)
+        steps = jax.vmap(lambda start: self.steps(model, x, start))(starts)
+        return jnp.mean(self._own(model, x, starts, numbers)[1]), jnp.mean(steps)
 
 
 @dataclass(frozen=True)
@@ -194,13 +198,17 @@ class _Continuation:
     known: Any
 
     @classmethod
-    def of(cls, model: TextModel, x: Int[Array, "T B"], prefix: Any, start: Int[Array, ""]) -> _Continuation:
-        """Behind the first ``start`` characters; ``prefix`` is the cache behind all of them."""
+    def of(
+        cls, model: TextModel, x: Int[Array, "T B"], start: Int[Array, ""]
+    ) -> tuple[Float[Array, "T B K"], _Continuation]:
+        """The logits of all of x, and what goes on behind its first ``start`` characters."""
+        logits, cache = _read(model, x, start)
         network = model.fold(x.shape[0])
-        cache = network.record(x, prefix, 0, start)
+        cache = network.record(x, cache, 0, start)
         still, known = lax.stop_gradient((network, cache))
         noise = model.greedy.draw_noise(jax.random.key(0), *x.shape)  # none: it tells the shape
-        return cls(network, cache, start, AutoregressiveSystem(still, model.greedy, noise), known)
+        system = AutoregressiveSystem(still, model.greedy, noise)
+        return logits, cls(network, cache, start, system, known)
 
     def answer(self, size: int) -> Int[Array, "W B"]:
         """The likeliest characters, one after the other: the fixed point of Jacobi's iteration."""
@@ -216,35 +224,40 @@ class _Continuation:
     def step(self, guess: Int[Array, "W B"]) -> Int[Array, "W B"]:
         """One of Jacobi's steps."""
         found: Int[Array, "W B"]
-        found, _ = self.system.update(guess, self.known, self.start, len(guess))
+        found, _ = self.system.slide(guess, self.known, self.start, len(guess), 0)
+        return found
+
+    def logits(self, x: Int[Array, "W B"]) -> Float[Array, "W B K"]:
+        """The logits at a state, from which something is learnt."""
+        found: Float[Array, "W B K"]
+        found, _ = self.network.conditionals(x, self.cache, self.start, len(x), 0)
         return found
 
 
-OBJECTIVES: Table[type[Objective]] = Table(
-    "objective",
-    {
-        "likelihood": "runners.training.tasks.objectives:Likelihood",
-        "consistency": "runners.training.tasks.objectives:Consistency",
-    },
-)
+OBJECTIVES: dict[str, type[Likelihood] | type[Consistency]] = {"likelihood": Likelihood, "consistency": Consistency}
 
 
-def read(model: TextModel, x: Int[Array, "T B"]) -> tuple[Float[Array, "T B K"], Any]:
-    """The logits of each character, and the cache behind all of them."""
+def logits_of(model: TextModel, x: Int[Array, "T B"]) -> Float[Array, "T B K"]:
+    """The logits of each character."""
+    return _read(model, x, x.shape[0])[0]
+
+
+def _read(model: TextModel, x: Int[Array, "T B"], keep: Start) -> tuple[Float[Array, "T B K"], Any]:
+    """The logits of each character, and a cache with the features of the first ``keep`` of them."""
     network: CausalNetwork = model.fold(x.shape[0])
     logits: Float[Array, "T B K"]
-    logits, cache = network.conditionals(x, network.init_cache(x.shape[1], x.dtype), 0, x.shape[0], x.shape[0])
+    logits, cache = network.conditionals(x, network.init_cache(x.shape[1], x.dtype), 0, x.shape[0], keep)
     return logits, cache
 
 
 def behind(window: Window) -> Float[Array, " B"]:
-    """The mean of the characters' losses: each counts less than the one before where it reads a wrong guess."""
+    """The mean over a window of each character's loss, which counts less the further it is behind a wrong guess."""
     right = jnp.cumprod(window.guesses == window.answer, axis=0)
-    wrong = jnp.concatenate([jnp.zeros_like(right[:1]), jnp.cumsum(1 - right, axis=0)[:-1]])  # guesses that are read
-    kept = optax.softmax_cross_entropy(window.logits, jax.nn.softmax(window.told))
+    distance = jnp.concatenate([jnp.zeros_like(right[:1]), jnp.cumsum(1 - right, axis=0)[:-1]])
+    kept = optax.kl_divergence(jax.nn.log_softmax(window.logits), jax.nn.softmax(window.told))
     foretold = optax.softmax_cross_entropy_with_integer_labels(window.logits, window.answer)
-    shares = _DISCOUNT**wrong
-    return jnp.sum(shares * jnp.where(wrong == 0, kept, foretold), axis=0) / jnp.sum(shares, axis=0)
+    shares = _DISCOUNT**distance
+    return jnp.sum(shares * jnp.where(distance == 0, kept, foretold), axis=0) / jnp.sum(shares, axis=0)
 
 
 def _cross_entropy(model: TextModel, logits: Float[Array, "T B K"], x: Int[Array, "T B"]) -> Float[Array, " B"]:

@@ -1,4 +1,4 @@
-"""Training a language model by the likelihood of a text, in windows of its context, with a text of its own to read."""
+"""Training a language model on a text, in windows of its context, with a text of its own to read."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from models.capabilities import TextModel, require
 from runners.config.schema import UsageError, check_config
 from runners.measure.devices import Devices
 from runners.report.files import TextFile
-from runners.training.config import EvaluateConfig, LanguageTrainConfig, ObjectiveConfig, TextConfig
+from runners.training.config import EvaluateConfig, LanguageTrainConfig, TextConfig
 from runners.training.metrics import ACCURACY, CHARACTER_CROSS_ENTROPY, HELD_OUT, Metric
 from runners.training.task import Evaluation, ModelOutput, Scores, TrainTask, by_example
-from runners.training.tasks.objectives import OBJECTIVES, Likelihood, Objective, read
+from runners.training.tasks.objectives import OBJECTIVES, Likelihood, Objective, logits_of
 from solvers import CachedSequential, solve
 from solvers.systems.autoregressive import AutoregressiveSystem
 
@@ -43,7 +43,8 @@ class TextTask(TrainTask):
         text = _load(config.data, config.model["name"], model)
         self._ids, self._held_out = (jnp.asarray(ids) for ids in _ids(text, model, config.model["name"]))
         self._size, self.batch_size = model.context, config.batch_size
-        self._objective = _objective(config.objective, model, min(self._size, len(self._held_out)))
+        objective, length = config.objective, min(self._size, len(self._held_out))
+        self._objective: Objective = OBJECTIVES[objective.name](model, length, **objective.options)
         self.metrics, self.selection_metric = self._objective.metrics, self._objective.selection_metric
         self.dataset = text.name
         self._last = len(self._ids) - self._size  # the last place at which a window may begin
@@ -117,14 +118,6 @@ def _load(data: TextConfig, name: str, model: Any) -> Text:
     )
 
 
-def _objective(config: ObjectiveConfig, model: Any, length: int) -> Objective:
-    """The objective that a config names, for texts of so many characters or more. Raises UsageError."""
-    try:
-        return OBJECTIVES[config.name](model, length, **config.options)
-    except ValueError as error:
-        raise UsageError(f"objective: {error}") from None
-
-
 def _ids(text: Text, model: Any, name: str) -> tuple[Int[np.ndarray, " N"], Int[np.ndarray, " M"]]:
     """The class ids of both parts of a text. Raises UsageError where the model does not know a character."""
     try:
@@ -154,7 +147,7 @@ def _scores(model: Any, ids: Int[Array, " N"]) -> Iterator[Scores]:
 @jax.jit
 def _judged(model: Any, x: Int[Array, "T B"]) -> tuple[Float[Array, "T B"], Bool[Array, "T B"]]:
     """The log-likelihood of each character, and whether it is the likeliest."""
-    logits, _ = read(model, x)
+    logits = logits_of(model, x)
     return model.head.log_prob(logits, x), jnp.argmax(logits, axis=-1) == x
 
 

@@ -1,5 +1,6 @@
 """Samplers of diffusion models: their steps against the papers' formulas, their Jacobians, and every solver."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import jax
@@ -34,6 +35,15 @@ class NormalImages:
     def __call__(self, x, time):
         angle = jnp.interp(time, self.time[::-1], self.angle[::-1])[:, None, None]
         return (jnp.cos(angle) * x - self.image(x, angle)) / jnp.sin(angle)
+
+
+@pytree
+@dataclass(frozen=True)
+class OneImage(NormalImages):
+    """The velocity of a distribution with one image alone, all of whose numbers are ``variance``."""
+
+    def image(self, x, angle):
+        return self.variance
 
 
 def normal_system(method, num_steps, variance, told=None):
@@ -214,6 +224,17 @@ def test_a_coarse_step_of_one_is_a_step(method):
     state = jax.tree.map(lambda leaf: leaf[2], solve(system, CachedSequential()).value)
     expected = system.transition(state, jnp.int32(3))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), system.coarse(state, 3, 1), expected)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_foreseen_is_exact_where_the_network_sees_one_image_always(method):
+    """v = (alpha x - y) / sigma, whatever x and the time."""
+    system = normal_system(method, 6, 0.3)
+    seeing = dataclasses.replace(system, denoiser=OneImage(system.steps.angle, system.steps.time, jnp.float32(0.7)))
+    x = solve(seeing, CachedSequential()).value
+    before, after = (jax.tree.map(lambda leaf, t=t: leaf[t], x) for t in (1, 4))
+    found = seeing.coarse(before, jnp.int32(2), 3)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), found, after)
 
 
 def test_ddim_foresees_by_one_larger_step():

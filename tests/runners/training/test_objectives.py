@@ -1,9 +1,9 @@
-"""What language models are trained for: the likelihood, and to foretell where their own Jacobi iterations end."""
+"""What language models are trained for: the likelihood, and guesses that tell what the first weights would write."""
 
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -15,19 +15,19 @@ from flax import nnx
 from common.paths import ROOT
 from models.language.model import Language, LanguageConfig
 from runners.config.schema import UsageError, check_config
-from runners.training.config import LanguageTrainConfig
-from runners.training.tasks.objectives import OBJECTIVES, Consistency, Likelihood, Window, behind, read
+from runners.training.config import LanguageTrainConfig, ObjectiveConfig
+from runners.training.tasks.objectives import OBJECTIVES, Consistency, Likelihood, Window, behind, logits_of
 from runners.training.tasks.text import TextTask
 from solvers import CachedSequential, Jacobi, solve
 from solvers.systems.autoregressive import AutoregressiveSystem, Known
 
 LENGTH, BATCH, WINDOW = 24, 3, 6
+SMALL: dict[str, Any] = {"width": 8, "num_layers": 1, "num_heads": 2, "alphabet": "abcde"}
 
 
 @pytest.fixture(scope="module")
 def model() -> Language:
-    config = LanguageConfig(width=8, num_layers=1, num_heads=2, alphabet="abcde", context=LENGTH)
-    model = Language(config, rngs=nnx.Rngs(3))
+    model = Language(LanguageConfig(**SMALL, context=LENGTH), rngs=nnx.Rngs(3))
     model.readout[...] = 10.0 * model.readout[...]  # so that characters really depend on each other
     return model
 
@@ -44,41 +44,60 @@ def continued(model: Language, x: Any, start: int) -> Any:
     return AutoregressiveSystem(model.fold(start + WINDOW), head, noise, Known(x[: start + WINDOW], jnp.int32(start)))
 
 
+OPTIONS = {"window": WINDOW, "num_windows": 2, "max_steps": 3, "weight": 1.0}
+
+
 def test_a_window_is_where_the_first_weights_go_on(model: Language, x: Any) -> None:
     """Its answer is their greedy text, its state that of Jacobi with the weights now, its logits those of a sweep."""
-    objective = Consistency(model, LENGTH, window=WINDOW, max_steps=1)
+    objective = Consistency(model, LENGTH, **OPTIONS)
     now = Language(model.config, rngs=nnx.Rngs(8))
-    window = objective.window_at(now, x, read(now, x)[1], read(model, x)[1], jnp.int32(9), jax.random.key(5))
+    now.readout[...] = 10.0 * now.readout[...]
+    logits, window = objective.window_at(now, x, jnp.int32(9), jnp.int32(2))
     greedy = solve(continued(model, x, 9), CachedSequential()).value
     np.testing.assert_array_equal(window.answer, greedy[9:])
-    np.testing.assert_array_equal(window.guesses, continued(now, x, 9).initial_guess()[9:])
-    for weights, values, logits in ((model, window.answer, window.told), (now, window.guesses, window.logits)):
-        whole, _ = read(weights, jnp.concatenate([x[:9], values, x[9 + WINDOW :]]))
-        np.testing.assert_allclose(logits, whole[9 : 9 + WINDOW], atol=1e-5)
+    system = continued(now, x, 9)
+    state = system.sweep(system.sweep(system.initial_guess()))
+    np.testing.assert_array_equal(window.guesses, state[9:])
+    assert (window.guesses != window.answer).any()
+    assert (window.guesses != system.initial_guess()[9:]).any()
+    for weights, values, found in ((model, window.answer, window.told), (now, window.guesses, window.logits)):
+        whole = logits_of(weights, jnp.concatenate([x[:9], values, x[9 + WINDOW :]]))
+        np.testing.assert_allclose(found, whole[9 : 9 + WINDOW], atol=1e-5)
+    np.testing.assert_allclose(logits, logits_of(now, x), atol=1e-5)
+
+
+def test_the_first_weights_stay(x: Any) -> None:
+    """Whatever becomes of the module that they came in."""
+    changing = Language(LanguageConfig(**SMALL, context=LENGTH), rngs=nnx.Rngs(3))
+    objective = Consistency(changing, LENGTH, **OPTIONS)
+    told = objective.window_at(changing, x, jnp.int32(9), jnp.int32(0))[1].told
+    changing.readout[...] = 2.0 * changing.readout[...]
+    _, window = objective.window_at(changing, x, jnp.int32(9), jnp.int32(0))
+    np.testing.assert_array_equal(window.told, told)
+    assert not np.allclose(window.logits, told)
 
 
 def test_steps_are_those_that_jacobi_takes(model: Language, x: Any) -> None:
-    objective, (_, prefix) = Consistency(model, LENGTH, window=WINDOW), read(model, x)
-    for start in (4, 18):
+    objective = Consistency(model, LENGTH, **OPTIONS)
+    for start in (4, LENGTH - WINDOW):
         solution = solve(continued(model, x, start), Jacobi())
-        steps = objective.steps(model, x, prefix, jnp.int32(start))
-        np.testing.assert_array_equal(steps, solution.stats.steps_to_convergence)
+        np.testing.assert_array_equal(objective.steps(model, x, jnp.int32(start)), solution.stats.steps_to_convergence)
 
 
-def test_characters_count_less_the_more_wrong_guesses_they_read() -> None:
+def test_characters_count_less_the_further_they_are_behind_a_wrong_guess() -> None:
     """And those that read none are held against the distribution of the first weights, not against its likeliest."""
     answer, shares = jnp.ones((3, 2), int), jnp.array([[0.5, 0.5], [0.2, 0.8], [0.7, 0.3]])
     guesses = jnp.array([[0, 1], [1, 1], [1, 1]])  # wrong at the first of the first text, and nowhere in the other
     told = jnp.log(jnp.array([[0.4, 0.6]] * 3))[:, None].repeat(2, 1)
     losses = behind(Window(answer, told, guesses, jnp.log(shares)[:, None].repeat(2, 1)))
-    kept = -np.sum([0.4, 0.6] * np.log(shares), axis=1)
+    kept = np.sum(np.array([0.4, 0.6]) * np.log(np.array([0.4, 0.6]) / shares), axis=1)
     foretold = -np.log(shares[:, 1])
     expected = [(kept[0] + 0.9 * foretold[1] + 0.81 * foretold[2]) / (1 + 0.9 + 0.81), kept.mean()]
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
 
 def test_training_for_it_saves_steps() -> None:
-    """Texts that go round the alphabet: learnt by their likelihood, characters come one a step; then several do."""
+    """Texts that go round the alphabet, whose characters come one a step when their likelihood has been learnt."""
     x = (jnp.arange(LENGTH)[:, None] + jnp.arange(BATCH)) % 5
     config = LanguageConfig(width=16, num_layers=1, num_heads=2, alphabet="abcde", context=LENGTH)
     graph, weights = nnx.split(Language(config, rngs=nnx.Rngs(3)))
@@ -99,7 +118,7 @@ def test_training_for_it_saves_steps() -> None:
         return weights
 
     learnt = trained(Likelihood(nnx.merge(graph, weights), LENGTH), weights, 60)
-    own = Consistency(nnx.merge(graph, learnt), LENGTH, window=WINDOW, num_windows=2, max_steps=3)
+    own = Consistency(nnx.merge(graph, learnt), LENGTH, **OPTIONS)
     before = own.metrics_of(nnx.merge(graph, learnt), x, 0.0, key)
     after = own.metrics_of(nnx.merge(graph, trained(own, learnt, 60)), x, 0.0, key)
     assert after["objective"] < 0.3 * before["objective"]
@@ -109,7 +128,7 @@ def test_training_for_it_saves_steps() -> None:
 def test_a_task_has_the_metrics_of_its_objective() -> None:
     text = {"name": "text", "file": str(ROOT / "LICENSE")}
     objective = {"name": "consistency", "window": 4}
-    mapping = {"model": {"name": "language"}, "data": text, "batch_size": 2, "objective": objective}
+    mapping = {"model": {"name": "language"}, "data": text, "batch_size": 2, "objective": objective, "init": "x"}
     config = check_config(LanguageTrainConfig, mapping, "c.yml")
     small = Language(LanguageConfig(width=8, num_layers=1, num_heads=2, context=20), rngs=nnx.Rngs(0))
     task = TextTask(config, small)
@@ -122,26 +141,38 @@ def test_a_task_has_the_metrics_of_its_objective() -> None:
 
 
 def test_every_objective_has_a_name_and_takes_what_configs_say() -> None:
-    assert set(OBJECTIVES) == {"likelihood", "consistency"}
-    config = check_config(LanguageTrainConfig, {"model": {"name": "language"}, "objective": "consistency"}, "c.yml")
-    assert config.objective.options == {}
-    options = inspect.signature(Consistency).parameters.keys() - {"model", "length"}
-    assert config.objective.model_dump().keys() - {"name"} == options
+    assert tuple(OBJECTIVES) == get_args(ObjectiveConfig.model_fields["name"].annotation)
+    config = check_config(
+        LanguageTrainConfig, {"model": {"name": "language"}, "objective": "consistency", "init": "x"}, "c.yml"
+    )
+    assert config.objective.options.keys() == inspect.signature(Consistency).parameters.keys() - {"model", "length"}
+    assert config.objective.model_dump() == {"name": "consistency", **config.objective.options}
+
+
+def test_a_training_by_the_likelihood_alone_is_what_it_was_before_there_was_a_choice() -> None:
+    config = check_config(LanguageTrainConfig, {"model": {"name": "language"}}, "c.yml")
+    assert config.model_dump()["objective"] == {"name": "likelihood"}
+    assert "objective" not in config.identity()
+    assert OBJECTIVES["likelihood"](None, 1, **config.objective.options).metrics == Likelihood.metrics
 
 
 @pytest.mark.parametrize(
-    ("objective", "sentence"),
+    ("changes", "sentence"),
     [
-        ("consistant", "objective.name should be 'likelihood' or 'consistency', not 'consistant'"),
-        ({"name": "consistency", "window": 0}, "objective.window should be at least 1, not 0"),
-        ({"name": "consistency", "weight": -1}, "objective.weight"),
-        ({"name": "likelihood", "window": 8}, "window goes with name: consistency, not with likelihood"),
-        ({"name": "consistency", "window": 512}, "objective: window must be less than the 512 characters of a text"),
+        ({"objective": "consistant"}, "objective.name should be 'likelihood' or 'consistency', not 'consistant'"),
+        ({"objective": {"name": "consistency", "window": 0}}, "objective.window should be at least 2, not 0"),
+        ({"objective": {"name": "consistency", "weight": -1}}, "objective.weight should be more than 0, not -1"),
+        ({"objective": {"window": 8}}, "window goes with name: consistency, not with likelihood"),
+        (
+            {"objective": {"name": "consistency", "window": 512}},
+            "objective: window 512 is not less than 512, the number",
+        ),
+        ({"objective": "consistency", "init": None}, "goes on from trained weights, which init should name"),
     ],
 )
-def test_a_mistake_is_one_sentence(objective: Any, sentence: str) -> None:
+def test_a_mistake_is_one_sentence(changes: dict[str, Any], sentence: str) -> None:
     def task() -> TextTask:
-        config = check_config(LanguageTrainConfig, {"model": {"name": "language"}, "objective": objective}, "c.yml")
+        config = check_config(LanguageTrainConfig, {"model": {"name": "language"}, "init": "x", **changes}, "c.yml")
         return TextTask(config, Language(LanguageConfig(width=8, num_layers=1, num_heads=2), rngs=nnx.Rngs(0)))
 
     with pytest.raises(UsageError) as raised:
