@@ -47,41 +47,49 @@ def continued(model: Language, x: Any, start: int) -> Any:
 OPTIONS = {"window": WINDOW, "num_windows": 2, "max_steps": 3, "weight": 1.0}
 
 
-def test_a_window_is_where_the_first_weights_go_on(model: Language, x: Any) -> None:
-    """Its answer is their greedy text, its state that of Jacobi with the weights now, its logits those of a sweep."""
+def test_windows_are_where_the_first_weights_go_on(model: Language, x: Any) -> None:
+    """Answers are their greedy text, states those of Jacobi with the weights now, logits those of whole sweeps."""
     objective = Consistency(model, LENGTH, **OPTIONS)
     now = Language(model.config, rngs=nnx.Rngs(8))
     now.readout[...] = 10.0 * now.readout[...]
-    logits, window = objective.window_at(now, x, jnp.int32(9), jnp.int32(2))
-    greedy = solve(continued(model, x, 9), CachedSequential()).value
-    np.testing.assert_array_equal(window.answer, greedy[9:])
-    system = continued(now, x, 9)
-    state = system.sweep(system.sweep(system.initial_guess()))
-    np.testing.assert_array_equal(window.guesses, state[9:])
-    assert (window.guesses != window.answer).any()
-    assert (window.guesses != system.initial_guess()[9:]).any()
-    for weights, values, found in ((model, window.answer, window.told), (now, window.guesses, window.logits)):
-        whole = logits_of(weights, jnp.concatenate([x[:9], values, x[9 + WINDOW :]]))
-        np.testing.assert_allclose(found, whole[9 : 9 + WINDOW], atol=1e-5)
+    logits, windows = objective.windows_at(now, x, jnp.int32(9), jnp.array([2, 1]))
     np.testing.assert_allclose(logits, logits_of(now, x), atol=1e-5)
+    text = x
+    for index, number in enumerate((2, 1)):
+        start = 9 + index * WINDOW
+        window = jax.tree.map(lambda leaf, index=index: leaf[index], windows)
+        greedy = solve(continued(model, text, start), CachedSequential()).value
+        np.testing.assert_array_equal(window.answer, greedy[start:])
+        system = continued(now, text, start)
+        state = system.initial_guess()
+        for _ in range(number):
+            state = system.sweep(state)
+        np.testing.assert_array_equal(window.guesses, state[start:])
+        assert (window.guesses != window.answer).any()
+        assert (window.guesses != system.initial_guess()[start:]).any()
+        for weights, values, found in ((model, window.answer, window.told), (now, window.guesses, window.logits)):
+            whole = logits_of(weights, text.at[start : start + WINDOW].set(values))
+            np.testing.assert_allclose(found, whole[start : start + WINDOW], atol=1e-5)
+        text = text.at[start : start + WINDOW].set(window.answer)
 
 
 def test_the_first_weights_stay(x: Any) -> None:
     """Whatever becomes of the module that they came in."""
     changing = Language(LanguageConfig(**SMALL, context=LENGTH), rngs=nnx.Rngs(3))
     objective = Consistency(changing, LENGTH, **OPTIONS)
-    told = objective.window_at(changing, x, jnp.int32(9), jnp.int32(0))[1].told
+    told = objective.windows_at(changing, x, jnp.int32(9), jnp.zeros(2, int))[1].told
     changing.readout[...] = 2.0 * changing.readout[...]
-    _, window = objective.window_at(changing, x, jnp.int32(9), jnp.int32(0))
-    np.testing.assert_array_equal(window.told, told)
-    assert not np.allclose(window.logits, told)
+    _, windows = objective.windows_at(changing, x, jnp.int32(9), jnp.zeros(2, int))
+    np.testing.assert_array_equal(windows.told, told)
+    assert not np.allclose(windows.logits, told)
 
 
 def test_steps_are_those_that_jacobi_takes(model: Language, x: Any) -> None:
-    objective = Consistency(model, LENGTH, **OPTIONS)
-    for start in (4, LENGTH - WINDOW):
-        solution = solve(continued(model, x, start), Jacobi())
-        np.testing.assert_array_equal(objective.steps(model, x, jnp.int32(start)), solution.stats.steps_to_convergence)
+    steps, text = Consistency(model, LENGTH, **OPTIONS).steps(model, x, jnp.int32(4)), x
+    for start, found in zip((4, 4 + WINDOW), steps, strict=True):
+        solution = solve(continued(model, text, start), Jacobi())
+        np.testing.assert_array_equal(found, solution.stats.steps_to_convergence)
+        text = text.at[start : start + WINDOW].set(solution.value[start:])
 
 
 def test_characters_count_less_the_further_they_are_behind_a_wrong_guess() -> None:
@@ -92,7 +100,7 @@ def test_characters_count_less_the_further_they_are_behind_a_wrong_guess() -> No
     losses = behind(Window(answer, told, guesses, jnp.log(shares)[:, None].repeat(2, 1)))
     kept = np.sum(np.array([0.4, 0.6]) * np.log(np.array([0.4, 0.6]) / shares), axis=1)
     foretold = -np.log(shares[:, 1])
-    expected = [(kept[0] + 0.9 * foretold[1] + 0.81 * foretold[2]) / (1 + 0.9 + 0.81), kept.mean()]
+    expected = [kept[0] + (0.7 * foretold[1] + 0.49 * foretold[2]) / (0.7 + 0.49), kept.mean()]
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
 
