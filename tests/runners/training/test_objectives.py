@@ -173,7 +173,7 @@ def test_a_training_by_the_likelihood_alone_is_what_it_was_before_there_was_a_ch
         ({"objective": {"window": 8}}, "window goes with name: consistency, not with likelihood"),
         (
             {"objective": {"name": "consistency", "window": 512}},
-            "objective: window 512 is not less than 512, the number",
+            "objective: 4 windows of 512 (num_windows, window) are not less than 512, the number",
         ),
         ({"objective": "consistency", "init": None}, "goes on from trained weights, which init should name"),
     ],
