@@ -129,7 +129,7 @@ class ObjectiveConfig(Keys):
     window: Annotated[int, Field(ge=2)] = 32  # characters that the model foretells together
     num_windows: Count = 4  # of each text in each step, one behind the other
     max_steps: Annotated[int, Field(ge=0)] = 7  # the most of Jacobi's steps before the model is asked
-    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0  # beside the likelihood
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.3  # beside the likelihood
 
     @property
     def options(self) -> dict[str, Any]:
