@@ -39,7 +39,7 @@ from benchmarks.gpu_programs import (
 )
 from benchmarks.limits import FOLDER, Limit
 from common.files import write_atomically
-from common.paths import RESULTS
+from common.paths import REFERENCE
 from models.densenet.model import DenseNet, DenseNetConfig
 from models.densenet.systems import DenseNetSystem
 from models.made.model import MADE, MADEConfig
@@ -199,7 +199,7 @@ def steps_taken(case: Case) -> dict[str, int]:
     """Iterations of the solvers in the shipped results, by label."""
     found: dict[str, int] = {}
     for config in case.configs:
-        rows = json.loads((RESULTS / config / "results.json").read_text())["rows"]
+        rows = json.loads((REFERENCE / config / "results.json").read_text())["rows"]
         found |= {row["label"]: row["num_iterations"] for row in rows if row["status"] == "converged"}
     return found
 

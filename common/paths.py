@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs"
 CHECKPOINTS = ROOT / "checkpoints"  # the shipped weights and their registry
 RESULTS = ROOT / "plot_data"  # a run's results go to a folder here, unless --out says otherwise
+REFERENCE = RESULTS / "reference"  # the results of the shipped configs, a folder each
 RUNS = ROOT / "runs"  # the state of trainings that are not finished
 
 

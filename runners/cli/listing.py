@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common.paths import CHECKPOINTS, CONFIGS, RESULTS
+from common.paths import CHECKPOINTS, CONFIGS, REFERENCE
 from models import PROBLEMS, SYSTEMS
 from models.weights.downloads import Download, downloaded, downloads
 from runners import RUNNERS
@@ -86,9 +86,10 @@ def _runner(path: Path) -> str | None:
 
 
 def _took(path: Path) -> str:
-    """The time that the last run of a config took; a dash where its results are not there, or do not tell."""
+    """The time that the shipped run of a config took; a dash where its results are not there, or do not tell."""
+    results = REFERENCE / path.stem / "results.json"
     try:
-        return format_duration(json.loads((RESULTS / path.stem / "results.json").read_text(encoding="utf-8"))["wall_s"])
+        return format_duration(json.loads(results.read_text(encoding="utf-8"))["wall_s"])
     except (OSError, ValueError, KeyError):
         return "-"
 

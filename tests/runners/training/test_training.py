@@ -20,7 +20,7 @@ from PIL import Image
 from rich.console import Console
 from safetensors.numpy import load_file
 
-from common.paths import RESULTS, ROOT
+from common.paths import REFERENCE, ROOT
 from data import load_dataset
 from models.weights import registry as checkpoints
 from models.weights.load import load_checkpoint
@@ -416,7 +416,7 @@ def test_name_that_another_run_took_in_the_meantime_is_not_overwritten(tmp_path,
     assert json.loads((tmp_path / "registry.json").read_text())["tiny"]["retrain"] == "otherwise"
 
 
-@pytest.mark.parametrize("path", sorted(RESULTS.glob("train_*/results.json")), ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", sorted(REFERENCE.glob("train_*/results.json")), ids=lambda path: path.parent.name)
 def test_curves_are_redrawn_from_results_alone(path):
     record = json.loads(path.read_text())
     if "held_out_accuracy" in record:
