@@ -14,6 +14,7 @@ from runners import RUNNERS
 from runners.cli.flags import DEVICES, SILENT
 from runners.cli.folder import check_folder
 from runners.cli.publish import publish
+from runners.cli.reference import check_reference
 from runners.config.files import anchor_paths, apply_overrides, read_config
 from runners.config.schema import UsageError, check_config
 from runners.experiment import RunContext, Runner
@@ -40,6 +41,8 @@ def execute(options: argparse.Namespace, path: Path, name: str, console: Console
         config["seed"] = options.seed
     checked = check_config(runner.Config, config, path.name)
     out = user_path(options.out) if options.out else RESULTS / path.stem
+    if options.check is None:
+        check_reference(out)
     join(options.coordinator, options.num_processes, options.process_id)
     _use_device(options.device)
     _use_precision(checked.precision)

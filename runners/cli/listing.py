@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common.paths import CHECKPOINTS, CONFIGS, REFERENCE
+from common.paths import CHECKPOINTS, CONFIGS, RESULTS
 from models import PROBLEMS, SYSTEMS
 from models.weights.downloads import Download, downloaded, downloads
 from runners import RUNNERS
 from runners.cli.source import Place, classes_in, first_sentence, members, value_of
+from runners.report.shipped import folder_of
 from runners.report.units import format_bytes, format_duration
 
 _CHECKPOINTS = CHECKPOINTS / "registry.json"
@@ -86,8 +87,8 @@ def _runner(path: Path) -> str | None:
 
 
 def _took(path: Path) -> str:
-    """The time that the shipped run of a config took; a dash where its results are not there, or do not tell."""
-    results = REFERENCE / path.stem / "results.json"
+    """The time that the last run of a config took, or else that which ships; a dash where neither tells."""
+    results = folder_of(path.stem, RESULTS) / "results.json"
     try:
         return format_duration(json.loads(results.read_text(encoding="utf-8"))["wall_s"])
     except (OSError, ValueError, KeyError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import re
-import subprocess
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import jax
 
-from common.paths import ROOT
+from runners.report.commit import git_commit
 from solvers.trees.precision import matmul_precision
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
@@ -31,7 +30,7 @@ def describe_environment(mesh: Mapping[str, int] = MappingProxyType({})) -> dict
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
         "precision": "float64" if jax.config.jax_enable_x64 else "float32",  # type: ignore[attr-defined]
         "matmul_precision": matmul_precision(),
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
     }
 
 
@@ -44,12 +43,3 @@ def _device_kind(device: Any) -> str:
     names = re.findall(r"^model name\s*:\s*(.*?)\s*$", text, re.MULTILINE)
     name = names[0] if names else platform.processor() or platform.machine()
     return f"{name}, {len(names)} cores" if names else name
-
-
-def _git_commit() -> str | None:
-    """The commit checked out, with "+" where files differ from it; None outside a repository."""
-    line = ["git", "-C", str(ROOT), "describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=+"]
-    try:
-        return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -73,7 +73,7 @@ def test_help_is_for_users_and_has_an_example(capsys: pytest.CaptureFixture[str]
 def test_the_list_tells_runner_config_purpose_and_time(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "REFERENCE", tmp_path)
+    monkeypatch.setattr(listing, "RESULTS", tmp_path)
     for name, content in (("evaluate", json.dumps({"wall_s": 83.2})), ("evaluate_wavenet", "{")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "results.json").write_text(content)

@@ -1,0 +1,50 @@
+"""The results that ship: each is of a config and of a commit that holds all code, and one command writes it again."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from common.paths import CONFIGS, REFERENCE, ROOT
+
+FOLDERS = {path.name: path for path in REFERENCE.iterdir() if path.is_dir()}
+# Results of a commit from which files differed. They are to be run again; then their names go from here.
+TO_BE_RERUN = {
+    *("cached_pixelcnnpp_sampler", "gs_jacobi_pixelcnnpp_sampler", "jacobi_gs_pixelcnnpp_sampler"),
+    *("mcmc_eight_schools", "mcmc_hmc", "mcmc_mala", "mcmc_two_wells", "pixelcnnpp_sampler"),
+    *("ode_contraction", "ode_lorenz63", "residual_network", "train_made_photos32", "when_it_pays"),
+}
+# Trainings of up to hours, which nothing runs again, and of which docs/experiments/training.md says the same.
+TRAINED_AT_NO_COMMIT = {
+    *("train_densenet", "train_diffusion", "train_pixelcnnpp_mnist", "train_pixelcnnpp_photos32"),
+    *("train_wavenet", "train_wavenet_gated"),
+}
+
+
+def rerun() -> set[str]:
+    """The configs that ``make results`` runs."""
+    (text,) = re.findall(r"^SHIPPED := (.*?[^\\])$", (ROOT / "Makefile").read_text(), re.MULTILINE | re.DOTALL)
+    return set(text.replace("\\", "").split())
+
+
+def at_no_commit() -> set[str]:
+    """The results that name no commit, or one from which files differed."""
+    commits = {name: json.loads((path / "results.json").read_text())["git_commit"] for name, path in FOLDERS.items()}
+    return {name for name, commit in commits.items() if not re.fullmatch("[0-9a-f]{12}", commit or "")}
+
+
+def test_results_name_a_commit_that_holds_all_code_but_for_those_that_are_known() -> None:
+    assert at_no_commit() == TO_BE_RERUN | TRAINED_AT_NO_COMMIT
+    assert rerun() >= TO_BE_RERUN
+
+
+def test_the_documentation_says_which_trainings_were_of_no_commit() -> None:
+    text = " ".join((ROOT / "docs" / "experiments" / "training.md").read_text().split())
+    (sentence,) = re.findall(r"Of no commit that holds all of their code are ([^.]*)\.", text)
+    assert set(re.findall(r"`(\w+)`", sentence)) == TRAINED_AT_NO_COMMIT
+
+
+def test_each_is_of_a_config_and_one_command_runs_it_again() -> None:
+    configs = {path.stem for path in CONFIGS.glob("*.yml")}
+    assert rerun() <= FOLDERS.keys() <= configs
+    assert all(name.startswith("train_") for name in FOLDERS.keys() - rerun())  # which `make train` is for
