@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint gpu fuzz results notebooks benchmarks train clean
+.PHONY: demo test lint gpu fuzz results regressions notebooks benchmarks train clean
 
 demo: $(VENV)/.run
 	$(BIN)/python main.py --runner MADESamplerRunner --config made_sampler.yml
@@ -56,6 +56,12 @@ results: $(VENV)/.dev
 		$(BIN)/python main.py --config $$config.yml --out plot_data/reference/$$config || exit; \
 	done
 	$(MAKE) notebooks
+
+# Run some of them afresh, and hold their answers against those that ship.
+regressions: $(VENV)/.run
+	fresh=$$(mktemp -d) && for config in made_sampler backprop densenet; do \
+		$(BIN)/python main.py --config $$config.yml --out $$fresh/$$config || exit; \
+	done && $(BIN)/python main.py --compare plot_data/reference $$fresh --out $$fresh/comparison
 
 notebooks: $(VENV)/.dev
 	$(BIN)/jupyter execute --inplace notebooks/*.ipynb

@@ -108,7 +108,8 @@ PARTS: dict[str, set[str]] = {
     "runners.measure": {"runners.config", "runners.report", "runners.experiment"},
     "runners.rnn": set(),
     **dict.fromkeys(EXPERIMENTS, MACHINERY),  # none imports another, or cli
-    "runners.cli": {*MACHINERY, "runners"},
+    "runners.compare": MACHINERY,
+    "runners.cli": {*MACHINERY, "runners", "runners.compare"},
 }
 # What pictures are drawn with, and what they are not drawn from.
 DRAWING, COMPUTING = "matplotlib", {"jax", "flax", "solvers", "models"}

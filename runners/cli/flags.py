@@ -60,6 +60,12 @@ def parser() -> argparse.ArgumentParser:
     add("--verbose", metavar="LEVEL", default="info", help=f"one of {', '.join(LEVELS)}; the last two hide progress")
     add("--list", action="store_true", help="runners, configs, checkpoints, solvers and which goes with which system")
     add("--check", metavar="FILE", help="hold the model or system of a config against its contract; it is not run")
+    add(
+        "--compare",
+        metavar="FOLDER",
+        nargs="+",
+        help="hold results of runs against each other: folders, or the name of a config",
+    )
     add("--download", metavar="NAME", help="fetch published weights; see --list")
     add("--version", action="store_true", help="print the version")
     add("--help", "-h", action="store_true", help="print this; with --runner or --config, the keys of such a config")

@@ -84,11 +84,17 @@ def _complain(message: object, code: int) -> int:
 def _main(arguments: Sequence[str], console: Console) -> int:
     options = parse(arguments)
     if options.download is not None:
-        _check_alone(options)
+        _check_alone(options, "download", "first download, then run")
         from runners.cli.download import run_download
 
         console.quiet = options.verbose in SILENT
         run_download(options.download, console)
+        return 0
+    if options.compare is not None:
+        _check_alone(options, "compare", "it runs nothing")
+        from runners.cli.compare import compare
+
+        compare(options, console)
         return 0
     if options.help or options.version or options.list:
         try:
@@ -122,11 +128,11 @@ def _tell(options: argparse.Namespace) -> None:
         print_listing()
 
 
-def _check_alone(options: argparse.Namespace) -> None:
-    """Refuse what has no meaning beside --download."""
-    if options.out is not None:
+def _check_alone(options: argparse.Namespace, flag: str, why: str) -> None:
+    """Refuse what has no meaning beside --download or --compare."""
+    if flag == "download" and options.out is not None:
         raise UsageError("--out does not go with --download; the variable TRISOLVE_CACHE says where downloads go")
-    for flag in ("runner", "config", "set", "seed", "device", "list"):
-        given = getattr(options, flag)
+    for other in ("runner", "config", "set", "seed", "device", "list", "check"):
+        given = getattr(options, other)
         if given is not None and given is not False and given != []:
-            raise UsageError(f"--{flag} does not go with --download; first download, then run")
+            raise UsageError(f"--{other} does not go with --{flag}; {why}")

@@ -73,7 +73,7 @@ LINES = [
             "unknown flag '--confg'; did you mean '--config'?",
             "--config",
             *("--runner", "--set", "--seed", "--out", "--device", "--verbose", "--list", "--download", "--help", "-h"),
-            *("--version", "--check", "--coordinator", "--num_processes", "--process_id"),
+            *("--version", "--check", "--compare", "--coordinator", "--num_processes", "--process_id"),
         ),
         *("--confg", "x"),
     ),
