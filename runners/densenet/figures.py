@@ -2,7 +2,8 @@
 
 ``curves`` are the arrays of curves.npz by the label of a row and their name: num_steps (S,), time_s (S,) measured and
 modelled_s (S,) modelled, error and difference (S, N), top1 and top5 (S, N), whether the answer is the exact one.
-``record`` is the content of results.json. Measured and modelled times never share an axis. The ``draw_*`` functions
+``record`` is the content of results.json. Measured and modelled times never share an axis, but for the line of the
+measured sequential pass, which both are held against. The ``draw_*`` functions
 draw on axes that the caller has.
 """
 
@@ -12,12 +13,23 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from runners.plotting.style import DASHES, FAINT, INK, draw_legend, new_figure, set_title, solver_style, style_axes
+from runners.plotting.scales import drawn_times
+from runners.plotting.style import (
+    DASHES,
+    FAINT,
+    INK,
+    draw_legend,
+    new_figure,
+    number_between,
+    set_title,
+    solver_style,
+    style_axes,
+)
 from runners.report.published import DENSENET201
 from runners.report.units import format_seconds
 
@@ -27,7 +39,7 @@ Answer: TypeAlias = Literal["top1", "top5", "top5_in_order"]
 
 _X_LABELS = {
     "num_steps": "sequential steps",
-    "time_s": "measured time",
+    "time_s": "measured time, up to the median of the runs",
     "modelled_s": "MODELLED time: steps x slowest layer",
 }
 _ANSWERS = {
@@ -87,8 +99,8 @@ def draw_predictions(axes: Axes, curves: Curves, record: Mapping[str, Any], x: X
     _style(axes, record, x)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.0%}"))
     axes.set_ylim(-0.03, 1.05)
-    for label, look in _styled(curves, record):
-        place = np.asarray(curves[label][x], float)
+    for row, label, look in _styled(curves, record):
+        place = _places(row, curves, x)
         known = np.isfinite(place)
         share = np.asarray(curves[label][answer], float).mean(axis=1)
         axes.plot(place[known], share[known], drawstyle="steps-post", label=label, **look)
@@ -98,14 +110,20 @@ def _draw_values(axes: Axes, curves: Curves, record: Mapping[str, Any], x: XAxis
     """Median and quartiles over images. On a logarithmic axis zeros are left out: a line ends where it is exact."""
     _style(axes, record, x)
     axes.set_yscale("log" if log else "linear")
-    for label, look in _styled(curves, record):
-        place, values = np.asarray(curves[label][x], float), np.asarray(curves[label][name], float)
+    for row, label, look in _styled(curves, record):
+        place, values = _places(row, curves, x), np.asarray(curves[label][name], float)
         low, middle, high = np.percentile(values, [25, 50, 75], axis=1, method="nearest")
         known = np.isfinite(place) & np.isfinite(middle) & ((middle > 0) | (not log))
         axes.plot(place[known], middle[known], drawstyle="steps-post", label=label, **look)
         floor = np.min(middle[known], initial=np.inf) if log else -np.inf
         band = (place[known], np.maximum(low, floor)[known], high[known])
         axes.fill_between(*band, step="post", color=look["color"], alpha=0.13, lw=0)
+
+
+def _places(row: Mapping[str, Any], curves: Curves, x: XAxis) -> Float[np.ndarray, " S"]:
+    """Where a row's points stand: measured times end at the median of its runs."""
+    place = np.asarray(curves[row["label"]][x], float)
+    return drawn_times(row, place) if x == "time_s" else place
 
 
 def _style(axes: Axes, record: Mapping[str, Any], x: XAxis) -> None:
@@ -117,11 +135,10 @@ def _style(axes: Axes, record: Mapping[str, Any], x: XAxis) -> None:
         return
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: format_seconds(seconds)))
+    number_between(axes.xaxis, format_seconds)
     if x == "modelled_s":
         axes.set_facecolor(_MODEL_PAPER)
-        _mark(axes, record["critical_path"]["sequential_s"], "modelled sequential pass")
-    else:
-        _mark(axes, record["system"]["sequential_pass_s"]["median"], "measured sequential pass")
+    _mark(axes, record["system"]["sequential_pass_s"]["median"], "measured sequential pass")
 
 
 def _mark(axes: Axes, place: float, text: str) -> None:
@@ -130,7 +147,7 @@ def _mark(axes: Axes, place: float, text: str) -> None:
     axes.text(place, 0.5, f" {text}", color=FAINT, fontsize=8, rotation=90, ha="right", va="center", transform=where)
 
 
-def _styled(curves: Curves, record: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _styled(curves: Curves, record: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str, dict[str, Any]]]:
     """Each row that was followed with the look of its line."""
     rows = [row for row in record["rows"] if row["label"] in curves]
     solvers = [_looks_like(row) for row in rows]
@@ -138,7 +155,7 @@ def _styled(curves: Curves, record: Mapping[str, Any]) -> Iterator[tuple[str, di
         colour, marker = solver_style(solvers[i])
         dashes = DASHES[solvers[:i].count(solvers[i]) % len(DASHES)]
         look = {"color": colour, "marker": marker, "ls": dashes, "lw": 1.6, "ms": 4, "markevery": 0.08}
-        yield row["label"], look
+        yield row, row["label"], look
 
 
 def _looks_like(row: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from common.errors import UserError
 from runners.config.solvers import SolverEntry
+from runners.measure.chain import chain_of
 from runners.measure.interrupt import KeepingDone
 from runners.measure.job import MISMATCH, Job, Plan, Row
 from runners.measure.layout import Layout
@@ -112,7 +113,8 @@ class Comparison:
         It has its speed-up over each of the two sequential baselines; None unless both were run and converged.
         """
         without = {_WITHOUT: row.num_steps_without_guess} if self.guessed else {}
-        return row.record | without | {key: self._speedup(row, name) for key, name in _BASELINES.items()}
+        chain = chain_of(row.entry.solver, self.num_equations)
+        return row.record | without | chain | {key: self._speedup(row, name) for key, name in _BASELINES.items()}
 
     @property
     def system_record(self) -> dict[str, Any]:

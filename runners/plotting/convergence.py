@@ -4,8 +4,9 @@ A solver has the same colour and marker in every picture. The ``draw_*`` functio
 none touches matplotlib's global state.
 
 ``rows`` are the rows of results.json. ``traces`` are the arrays of traces.npz by the label of a row and their name:
-num_steps (S,) sequential network evaluations so far, time_s (S,) measured seconds, residual (S,) max |F(x) - x|,
-error (S,) max |x - reference| over the batch, error_mean (S,) the mean over the batch of each sample's maximum.
+num_steps (S,) sequential network evaluations so far, time_s (S,) measured seconds, residual (S,) the forward
+difference as the solver itself evaluates it, error (S,) max |x - reference| over the batch, error_mean (S,) the mean
+over the batch of each sample's maximum.
 Infinity and NaN stand for what is not known. A row without arrays is left out of the pictures.
 """
 
@@ -21,7 +22,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from runners.plotting.style import DASHES, FAINT, INK, draw_legend, new_figure, set_title, solver_style, style_axes
+from runners.plotting.scales import drawn_steps, drawn_times, said_steps
+from runners.plotting.style import (
+    DASHES,
+    FAINT,
+    INK,
+    draw_legend,
+    new_figure,
+    number_between,
+    set_title,
+    solver_style,
+    style_axes,
+)
 from runners.report.units import format_seconds
 
 Arrays: TypeAlias = Mapping[str, Shaped[np.ndarray, "..."]]
@@ -29,7 +41,7 @@ Traces: TypeAlias = Mapping[str, Arrays]
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
 XAxis: TypeAlias = Literal["num_steps", "time_s"]
 
-_X_LABELS = {"num_steps": "sequential network evaluations", "time_s": "measured time"}
+_X_LABELS = {"num_steps": "sequential network evaluations", "time_s": "measured time, up to the median of the runs"}
 _MAX_TICKS = 9
 
 
@@ -77,15 +89,18 @@ def draw_error(axes: Axes, traces: Traces, rows: Rows, x: XAxis, reference: str 
 
 
 def draw_residual(axes: Axes, traces: Traces, rows: Rows, x: XAxis) -> None:
-    """Draw the forward difference max |F(x) - x| of the solvers that know it."""
+    """Draw the forward difference of the solvers that know it: the largest change that the next step makes.
+
+    A solver evaluates it itself, of a block or of all equations; what tables have is max |F(x) - x| of a whole sweep.
+    """
     axes.set_title("forward difference", fontsize=10.5, color=INK, loc="left")
-    _draw(axes, traces, rows, x, "residual", r"max $|F(x) - x|$")
+    _draw(axes, traces, rows, x, "residual", "largest change in the next step")
 
 
 def _draw(axes: Axes, traces: Traces, rows: Rows, x: XAxis, y: str, label: str, shade: str | None = None) -> None:
     """Draw one quantity of every row that has it."""
     traced = [row for row in rows if row["label"] in traces]
-    points = [(row, _points(row["label"], traces[row["label"]], x, y, shade or y)) for row in traced]
+    points = [(row, _points(row, traces[row["label"]], x, y, shade or y)) for row in traced]
     points = [(row, found) for row, found in points if len(found)]
     values = np.concatenate([found[:, 1] for _, found in points]) if points else np.zeros(0)
     floor = zero_floor(values)
@@ -106,16 +121,16 @@ def _draw_row(axes: Axes, row: Mapping[str, Any], points: Float[np.ndarray, "S 3
     style: dict[str, Any] = {"color": colour, "marker": marker}
     # Nothing is known between two iterations: the value stays what it was, so the line is a staircase.
     line: dict[str, Any] = {"drawstyle": "steps-post", "ls": dashes, "lw": 1.6, "ms": 4, "markevery": 0.07}
-    axes.plot(x, height, **style, **line, label=f"{row['label']}: {row['num_steps']} steps{took}")
+    axes.plot(x, height, **style, **line, label=f"{row['label']}: {said_steps(row)}{took}")
     # The end is a larger marker, hollow where it is all there is, so that it does not hide another's end.
     end: dict[str, Any] = {"mfc": "none", "mec": colour, "mew": 1.6} if len(x) == 1 else {"mec": "white", "mew": 0.8}
     axes.plot(x[-1:], height[-1:], ms=8, zorder=4, **style, **end)
     axes.fill_between(x, low, height, step="post", color=colour, alpha=0.10, lw=0)
 
 
-def _points(label: str, trace: Arrays, x: str, y: str, shade: str) -> Float[np.ndarray, "S 3"]:
+def _points(row: Mapping[str, Any], trace: Arrays, x: XAxis, y: str, shade: str) -> Float[np.ndarray, "S 3"]:
     """The points of a row that a logarithmic x axis can show and whose y is known: x, y, lower end of the shade."""
-    names = (x, y, shade)
+    label, names = row["label"], (x, y, shade)
     missing = [name for name in names if name not in trace]
     if missing:
         raise ValueError(f"the trace of {label} has no {missing[0]!r}; it has: {', '.join(sorted(trace))}")
@@ -123,7 +138,8 @@ def _points(label: str, trace: Arrays, x: str, y: str, shade: str) -> Float[np.n
     if arrays[0].ndim != 1 or len({array.shape for array in arrays}) != 1:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in zip(names, arrays, strict=True))
         raise ValueError(f"the trace of {label} must be one-dimensional and equally long arrays, not {shapes}")
-    points = np.stack(arrays, axis=1)
+    place = (drawn_times if x == "time_s" else drawn_steps)(row, arrays[0])
+    points = np.stack([place, *arrays[1:]], axis=1)
     return points[np.isfinite(points).all(axis=1) & (points[:, 0] > 0)]
 
 
@@ -148,7 +164,9 @@ def _style(axes: Axes, values: Float[np.ndarray, " S"], floor: float, x: XAxis, 
     axes.yaxis.set_major_formatter(
         FuncFormatter(lambda y, _: "0" if y <= floor * 1.01 else f"$10^{{{round(math.log10(y))}}}$")
     )
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x_, _: format_seconds(x_) if x == "time_s" else f"{x_:g}"))
+    say = format_seconds if x == "time_s" else "{:g}".format
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: say(place)))
+    number_between(axes.xaxis, say)
     axes.set_ylim(10.0 ** (low - 0.4), 2 * max(heights, default=10.0**high))
     if floor:
         mark_zero(axes, floor)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -37,6 +39,7 @@ SOLVER_STYLES: dict[str, tuple[str, str]] = {
     "dense_newton": ("#117733", "H"),
 }
 OTHER_STYLE = ("#444444", ".")
+_TITLE_LETTER = 0.115  # inches: how wide a letter of a title is, about
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1, 1, 1, 1, 1)))
 
 
@@ -66,14 +69,27 @@ def style_axes(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
+def number_between(axis: Axis, say: Callable[[float], str]) -> None:
+    """On a logarithmic axis that has two powers of ten at most, number twice and five times these too, and no more."""
+
+    def shown(value: float, _: Any) -> str:
+        low, high = axis.get_view_interval()
+        return say(value) if high < 100 * low and f"{value:.0e}"[0] in "25" else ""
+
+    axis.set_minor_formatter(FuncFormatter(shown))
+    axis.set_tick_params(which="minor", labelsize=9, labelcolor=INK)
+
+
 def solver_style(solver: str) -> tuple[str, str]:
     """The colour and the marker of a solver, by its name in results.json."""
     return SOLVER_STYLES.get(solver, OTHER_STYLE)
 
 
 def set_title(figure: Figure, title: str) -> None:
-    """Put a title at the top left of a figure."""
-    figure.suptitle(title, fontsize=12.5, fontweight="bold", color=INK, x=0.01, ha="left")
+    """Put a title at the top left of a figure, in as many lines as it needs."""
+    width = int(figure.get_figwidth() / _TITLE_LETTER)
+    shown = title if len(title) <= width else textwrap.fill(title, width)
+    figure.suptitle(shown, fontsize=12.5, fontweight="bold", color=INK, x=0.01, ha="left")
 
 
 def png(figure: Figure) -> bytes:

@@ -15,6 +15,7 @@ from runners.measure.comparison import Comparison, comparison_table
 from runners.measure.job import FRAME_SAMPLES
 from runners.plotting.convergence import Rows, Traces, convergence_figure, to_files
 from runners.plotting.picture import Picture, sample_grid
+from runners.plotting.scales import drawn_times
 from runners.plotting.solving_gif import GifRow, solving_gif
 from runners.report.report import Artifact, Report
 from runners.sampling.figures import stopped_figure
@@ -126,6 +127,11 @@ def _frames(comparison: Comparison, samples: Samples) -> dict[str, dict[str, np.
     }
 
 
+def _gif_row(row: Mapping[str, Any], way: Mapping[str, np.ndarray]) -> GifRow:
+    seconds, solved = drawn_times(row, way["time_s"]), row["status"] == "converged"
+    return GifRow(row["label"], way["frames"], seconds, way["num_steps"], converged=solved)
+
+
 def _pictures(
     title: str, comparison: Comparison, samples: Samples, rows: Rows, traces: Traces, frames: Traces
 ) -> Iterator[Picture]:
@@ -140,9 +146,9 @@ def _pictures(
             exact = {f"exact, by {comparison.reference_label}": samples.to_images(comparison.reference)}
             yield Picture("stopped.png", partial(stopped_figure, {**exact, **rough}, title))
     if frames:
-        solved = {row["label"]: row["status"] == "converged" for row in rows}
+        measured = {row["label"]: row for row in rows}
 
         def animated() -> bytes:
-            return solving_gif([GifRow(label, **way, converged=solved[label]) for label, way in frames.items()], title)
+            return solving_gif([_gif_row(measured[label], way) for label, way in frames.items()], title)
 
         yield Picture("solving.gif", animated)

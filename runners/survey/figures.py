@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from runners.plotting.scales import drawn_steps
 from runners.plotting.style import FAINT, INK, draw_legend, new_figure, set_title, solver_style, style_axes
 
 System: TypeAlias = Mapping[str, Any]  # one of those of results.json
@@ -23,7 +24,7 @@ def survey_figure(systems: Sequence[System], title: str) -> Figure:
     shown = sorted(systems, key=exponent)
     figure = new_figure(max(8.0, 2.0 + 0.5 * len(shown)), 8.4)
     steps, times = figure.subplots(2, 1, sharex=True)
-    _draw(steps, shown, lambda each, row: row["num_steps"] / each["num_equations"])
+    _draw(steps, shown, lambda each, row: float(drawn_steps(row, row["num_steps"])) / each["num_equations"])
     _draw(times, shown, lambda each, row: row["run_s"]["median"] / _baseline_s(each))
     steps.set_ylabel("steps / T")
     times.set_ylabel("time / that of one compiled loop")

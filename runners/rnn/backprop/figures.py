@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from runners.plotting.convergence import Rows, Traces, mark_zero, zero_floor
-from runners.plotting.style import DASHES, FAINT, panel_figure, solver_style, style_axes
+from runners.plotting.scales import drawn_steps, said_steps
+from runners.plotting.style import DASHES, FAINT, number_between, panel_figure, solver_style, style_axes
 from runners.report.published import BACKPROP_SWEEPS
 from runners.report.units import format_seconds
 
@@ -44,7 +45,7 @@ def draw_gradient_error(axes: Axes, traces: Traces, rows: Rows, num_equations: i
 
     The band goes no further than the best and the worst sequence. Errors of exactly zero stand on a line of their own.
     """
-    points = {row["label"]: _error_points(traces[row["label"]]) for row in rows if row["label"] in traces}
+    points = {row["label"]: _error_points(row, traces[row["label"]]) for row in rows if row["label"] in traces}
     values = np.concatenate([found[:, 1:].ravel() for found in points.values()]) if points else np.zeros(0)
     floor = zero_floor(values)
     axes.set(xscale="log", yscale="log", xlabel="sequential steps", ylabel=r"max $|g - g^*|$ / max $|g^*|$")
@@ -78,11 +79,13 @@ def draw_loss(axes: Axes, traces: Traces, rows: Rows, x: LossAxis) -> None:
     style_axes(axes)
     say = format_seconds if x == "seconds" else "{:,.0f}".format
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: say(value)))
+    number_between(axes.xaxis, say)
     axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "25" else ""))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     for i, (row, (colour, marker, dashes)) in enumerate(_styled([row for row in rows if row["label"] in traces])):
         trace = traces[row["label"]]
         place = np.cumsum(np.median(trace[x], axis=0))
+        place = drawn_steps(row, place) if x == "num_steps" else place
         mean, deviation = trace["smoothed"].mean(axis=0), trace["smoothed"].std(axis=0)
         line: dict[str, Any] = {"color": colour, "ls": dashes, "lw": 1.6}
         axes.plot(place, mean, label=_loss_legend(row, place[-1], x), **line)
@@ -92,12 +95,12 @@ def draw_loss(axes: Axes, traces: Traces, rows: Rows, x: LossAxis) -> None:
             axes.fill_between(place, low, mean + deviation, color=colour, alpha=0.12, lw=0)
 
 
-def _error_points(trace: Mapping[str, np.ndarray]) -> Float[np.ndarray, "S 4"]:
+def _error_points(row: Mapping[str, Any], trace: Mapping[str, np.ndarray]) -> Float[np.ndarray, "S 4"]:
     """Steps, mean error, and the ends of the band."""
     error = np.asarray(trace["error"], float)
     mean, deviation = error.mean(axis=1), error.std(axis=1)
     low, high = np.maximum(mean - deviation, error.min(axis=1)), np.minimum(mean + deviation, error.max(axis=1))
-    points = np.stack([np.asarray(trace["num_steps"], float), mean, low, high], axis=1)
+    points = np.stack([drawn_steps(row, trace["num_steps"]), mean, low, high], axis=1)
     return points[np.isfinite(points).all(axis=1)]
 
 
@@ -114,8 +117,9 @@ def _styled(rows: Rows) -> list[tuple[Mapping[str, Any], tuple[Any, str, Any]]]:
 
 
 def _steps_legend(row: Mapping[str, Any]) -> str:
-    return f"{row['label']}: {row['num_steps']} steps, {format_seconds(row['run_s']['median'])}"
+    return f"{row['label']}: {said_steps(row)}, {format_seconds(row['run_s']['median'])}"
 
 
 def _loss_legend(row: Mapping[str, Any], end: float, x: LossAxis) -> str:
-    return f"{row['label']}: {format_seconds(end) if x == 'seconds' else f'{end:,.0f} steps'}"
+    steps = f"{end:,.0f} steps" + (", of its chains" if "chain_length" in row else "")
+    return f"{row['label']}: {format_seconds(end) if x == 'seconds' else steps}"

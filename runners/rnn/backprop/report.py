@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from models.rnn.model import RNNConfig
+from runners.measure.chain import chain_of
 from runners.measure.comparison import Skipped, comparison_table
 from runners.plotting.convergence import to_files
 from runners.plotting.picture import Picture
@@ -58,7 +59,9 @@ def backprop_report(
     subject = f"{config.cell}, {config.hidden_size} hidden units, T = {config.num_equations}"
     title, start = f"{name}: {subject}", phases["start"].comparison
     rows = {part: [phase.record(row) for row in phase.comparison.rows] for part, phase in phases.items()}
-    trained = [table.record(training) for training in table.trainings]
+    trained = [
+        table.record(training) | chain_of(training.entry.solver, config.num_equations) for training in table.trainings
+    ]
     errors = {
         part: {label: dataclasses.asdict(each) for label, each in phase.errors.items()}
         for part, phase in phases.items()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from runners.measure.chain import chain_of
 from runners.measure.comparison import REFERENCES, Comparison
 from runners.measure.job import Row
 from runners.measure.timing import Times
@@ -119,7 +120,8 @@ def findings(phases: Sequence[Phase], table: TrainingTable) -> list[str]:
         sentences.append("Published: an error of about zero after {} to {} sweeps.".format(*BACKPROP_SWEEPS))
     parallel = [training for training in trainings if training.entry.name not in REFERENCES]
     if parallel and table.reference.entry.name in REFERENCES:
-        sentences.append(_pays(min(parallel, key=lambda training: training.backward_s.median), table.reference))
+        best = min(parallel, key=lambda training: training.backward_s.median)
+        sentences.append(_pays(best, table.reference, phases[0].comparison.num_equations))
     return sentences + _chains(phases, trainings)
 
 
@@ -137,18 +139,20 @@ def _needs(phase: Phase, row: Row, errors: GradientErrors) -> str:
     )
 
 
-def _pays(best: SolverTraining, reference: SolverTraining) -> str:
+def _pays(best: SolverTraining, reference: SolverTraining, num_equations: int) -> str:
     ours, theirs = best.backward_s.median, reference.backward_s.median
-    depth = f"{np.mean(best.num_steps):g} sequential steps in place of {np.mean(reference.num_steps):g}"
+    chain = chain_of(best.entry.solver, num_equations).get("chain_length", 1)  # of one step, which is a whole scan
+    deep, deep_reference = chain * float(np.mean(best.num_steps)), float(np.mean(reference.num_steps))
+    depth = f"{deep:g} sequential steps in place of {deep_reference:g}"
     if ours < theirs:
         return (
             f"{best.label} does a backward pass in less time than {reference.label}, {format_seconds(ours)} against "
-            f"{format_seconds(theirs)}, and in {depth}."
+            f"{format_seconds(theirs)}, {'and' if deep < deep_reference else 'but'} in {depth}."
         )
+    saves = "What it saves is depth" if deep < deep_reference else "It saves no depth either"
     return (
         f"On this device no parallel backward pass is faster than {reference.label}, a compiled loop of "
-        f"{format_seconds(theirs)}; the fastest, {best.label}, takes {format_seconds(ours)}. What it saves is depth: "
-        f"{depth}."
+        f"{format_seconds(theirs)}; the fastest, {best.label}, takes {format_seconds(ours)}. {saves}: {depth}."
     )
 
 

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from runners.plotting.scales import drawn_steps
 from runners.plotting.style import (
     FAINT,
     INK,
@@ -46,7 +47,9 @@ class _Height(NamedTuple):
 
 _HEIGHTS = {
     "time": _Height("time to solve, median", lambda row: row["run_s"]["median"], format_seconds, 10.0),
-    "steps": _Height("steps, one after the other", lambda row: row["num_steps"], "{:,.0f}".format, 10.0),
+    "steps": _Height(
+        "steps, one after the other", lambda row: float(drawn_steps(row, row["num_steps"])), "{:,.0f}".format, 10.0
+    ),
     "memory": _Height("memory of the compiled program", lambda row: row["peak_memory_bytes"], format_bytes, 4.0),
 }
 

@@ -17,7 +17,11 @@ from PIL import Image
 from common.paths import CONFIGS
 from runners.cli.main import main
 from runners.config.files import read_config
-from solvers import Jacobi
+from runners.config.solvers import SolverEntry
+from runners.measure.timing import Times
+from runners.rnn.backprop.summary import _pays
+from runners.rnn.backprop.training import SolverTraining
+from solvers import CachedSequential, Jacobi, ParallelScan, Solver
 from solvers.linear.prefix_scan import chain_length
 from tests.kit.solvers import in_the_table
 
@@ -112,9 +116,12 @@ def test_results_have_every_key(record: dict[str, Any]) -> None:
     assert set(record) == shared | {"system", "error_reference", "fastest", "rows", "training", "skipped", "findings"}
     header = (record["kind"], record["name"], record["runner"], record["seed"])
     assert header == ("backprop", "tiny", "BackpropRunner", 3)
-    assert {frozenset(row) for row in record["rows"]} == {frozenset(ROW)}
+    assert {frozenset(row) for row in record["rows"]} == {frozenset(ROW), frozenset(ROW) | {"chain_length"}}
     assert set(record["training"]) == {"reference", "target_loss", "rows"}
-    assert {frozenset(row) for row in record["training"]["rows"]} == {frozenset(TRAINING_ROW)}
+    of_scans = frozenset(TRAINING_ROW) | {"chain_length"}
+    assert {frozenset(row) for row in record["training"]["rows"]} == {frozenset(TRAINING_ROW), of_scans}
+    scans = [row for row in (*record["rows"], *record["training"]["rows"]) if "chain_length" in row]
+    assert {(row["solver"], row["chain_length"]) for row in scans} == {("parallel_scan", chain_length(T))}
     assert (record["system"]["num_equations"], record["system"]["batch_size"]) == (T, SEQUENCES)
     assert record["config"]["model"]["cell"] == "elman"
     assert record["config"]["data"] == {"name": "mnist5k", "root": None, "download": False}
@@ -196,6 +203,32 @@ def test_findings_tell_how_many_sweeps_and_whether_they_pay(record: dict[str, An
     assert "cached_sequential" in pays
     assert f"in place of {T}" in pays
     assert chain == f"A step of parallel_scan is a prefix scan, in which {chain_length(T)} products follow one another."
+
+
+@pytest.mark.parametrize(
+    ("seconds", "steps", "words"),
+    [
+        (2.0, 107.0, "It saves no depth either: 107 sequential steps in place of 100."),
+        (2.0, 12.0, "What it saves is depth: 12 sequential steps in place of 100."),
+        (0.5, 12.0, "500 ms against 1 s, and in 12 sequential steps in place of 100."),
+        (0.5, 107.0, "500 ms against 1 s, but in 107 sequential steps in place of 100."),
+    ],
+)
+def test_depth_is_saved_where_there_is_less_of_it(seconds: float, steps: float, words: str) -> None:
+    def training(solver: Solver, took: float, depth: float) -> SolverTraining:
+        times = Times.of([took])
+        return SolverTraining("some", SolverEntry(solver), 0.0, 0.0, times, num_steps=[np.full(3, depth)])
+
+    assert _pays(training(Jacobi(), seconds, steps), training(CachedSequential(), 1.0, 100.0), 100).endswith(words)
+
+
+def test_a_scan_is_as_deep_as_its_chain() -> None:
+    times = Times.of([1.0])
+    scan, loop = (
+        SolverTraining("some", SolverEntry(solver), 0.0, 0.0, times, num_steps=[np.full(3, depth)])
+        for solver, depth in ((ParallelScan(), 1.0), (CachedSequential(), 100.0))
+    )
+    assert f"depth: {chain_length(100)} sequential steps in place of 100" in _pays(scan, loop, 100)
 
 
 def test_weights_and_images_follow_from_the_seed_which_counts_up(finished: Path, tmp_path: Path) -> None:
