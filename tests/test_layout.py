@@ -73,6 +73,7 @@ PARTS: dict[str, set[str]] = {
     "solvers.table": METHODS,
     "solvers.solve": {*CONTRACTS, TREES, "solvers.iterate", "solvers.implicit", "solvers.table"},
     "solvers.check": {*METHODS, "solvers.solve"},
+    "solvers.choosing": {*METHODS, "solvers.iterate", "solvers.table"},
     "solvers.lyapunov": {*CONTRACTS, TREES, "solvers.linear", "solvers.systems.recurrence"},
     "solvers": {
         *METHODS,
