@@ -119,16 +119,16 @@ class Sweeps:
         if self.facts.settled:
             return
         half = limit_s / 2
-        self.facts = dataclasses.replace(
-            self.facts, cold=self._spread(exact, self._guess, half), warm=self._spread(exact, self._x, half)
-        )
+        reached = min(int(self.facts.frontier), self.facts.num_equations - 1)
+        cold, warm = self._spread(exact, self._guess, half, 0), self._spread(exact, self._x, half, reached)
+        self.facts = dataclasses.replace(self.facts, cold=cold, warm=warm)
 
-    def _spread(self, exact: Any, behind: Any, limit_s: float) -> Spread:
-        """Sweeps of states that are exact up to places all over the system, different ones in each sample."""
+    def _spread(self, exact: Any, behind: Any, limit_s: float, first: int) -> Spread:
+        """Sweeps of states that are exact up to places from ``first`` on, different ones in each sample."""
         total, batch = self.facts.num_equations, self.facts.batch_size
         rounds = max(1, math.ceil(_PLACES / batch))
         sweeps = max(2, min(_SWEEPS, int(limit_s / rounds / max(self.facts.sweep_s, 1e-6))))
-        places = (np.arange(rounds * batch) * total // (rounds * batch)).astype(np.int32)
+        places = (first + np.arange(rounds * batch) * (total - first) // (rounds * batch)).astype(np.int32)
         columns = []
         for starts in places.reshape(batch, rounds).T:
             z = select(prefix_mask(jnp.asarray(starts), total), exact, behind)

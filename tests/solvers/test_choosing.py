@@ -145,7 +145,7 @@ def test_spreading_tells_steps_of_blocks_and_of_the_whole() -> None:
     assert spread.steps_through(4).tolist() == [2.0, 5 - 1]
     assert spread.steps_through(50).tolist() == [25.0, 25.0]  # the second has 25 equations left
     facts = replace(FACTS, warm=spread, cold=spread)
-    assert facts.jacobi_steps == pytest.approx(1 + 2 * 25)
+    assert facts.jacobi_steps == pytest.approx(1 + 100 * (25 / 50 + 25 / 25) / 2)
     assert facts.steps_through(4) == pytest.approx(3.0)
     assert replace(facts, settled=True).jacobi_steps == 3
 
