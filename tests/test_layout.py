@@ -77,7 +77,7 @@ PARTS: dict[str, set[str]] = {
     "solvers.lyapunov": {*CONTRACTS, TREES, "solvers.linear", "solvers.systems.recurrence"},
     "solvers": {
         *METHODS,
-        *(f"solvers.{name}" for name in ("iterate", "table", "solve", "check", "systems", "heads")),
+        *(f"solvers.{name}" for name in ("iterate", "table", "solve", "check", "choosing", "systems", "heads")),
         *(f"solvers.systems.{name}" for name in ("autoregressive", "decoder", "guesses", "recurrence")),
     },
     "models": set(),

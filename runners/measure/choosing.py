@@ -64,7 +64,7 @@ def _decided(entry: SolverEntry, label: str, system: Any, console: Console) -> S
 
 
 def _how(choice: Choice) -> str:
-    flown = sum(each.basis != "modelled" for each in choice.predictions)
+    flown = sum(each.basis not in ("modelled", "swept") for each in choice.predictions)
     when = "an earlier run" if choice.pilot_s == 0 else f"{choice.pilot_s:.1f} s"
     return f"{flown} pilots of {len(choice.predictions)} candidates, in {when}"
 
@@ -136,8 +136,9 @@ def _table(chosen: Row, rows: Sequence[Row]) -> ResultTable:
         found,
         best=next(i for i, each in enumerate(choice.predictions) if each.label == choice.label),
         note=(
-            f"* chosen for the least {choice.objective}; measured: run to its end in the pilot; extrapolated: from a "
-            "part of it; modelled: there was no time to try it, and it may be off by a factor of 3."
+            f"* chosen for the least {choice.objective}; measured: run to its end in a pilot; swept: nothing but "
+            "sweeps, which were counted and timed; extrapolated: from a part of its run; modelled: there was no time "
+            "to try it, and it may be off by a factor of 3."
         ),
     )
 

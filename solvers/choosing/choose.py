@@ -17,7 +17,7 @@ from .candidates import MEMORY_BYTES, candidates, is_forward
 from .facts import Facts, Sweeps
 from .model import modelled
 from .pilot import Pilot
-from .prediction import EXTRAPOLATED, FAILED, MEASURED, OBJECTIVES, Prediction, as_record, from_record, measured
+from .prediction import EXTRAPOLATED, FAILED, MEASURED, OBJECTIVES, SWEPT, Prediction, as_record, from_record, measured
 
 BUDGET_S = 20.0
 _LOOKING = 0.05  # share of the budget in which sweeps are looked at, before forward substitution and after it
@@ -147,9 +147,9 @@ class _Search:
 
     @property
     def best(self) -> Prediction:
-        """The best that is known by a pilot, or where none was flown by the model."""
-        flown = [each for each in self.expected.values() if each.basis in (MEASURED, EXTRAPOLATED)]
-        return min(flown or self.expected.values(), key=self._rank)
+        """The best of those that are known by more than the model, if there are any."""
+        known = [each for each in self.expected.values() if each.basis in (MEASURED, SWEPT, EXTRAPOLATED)]
+        return min(known or self.expected.values(), key=self._rank)
 
     def fly(self, tell: Callable[[str], None]) -> None:
         """Fly pilots, the most promising first, until the budget is spent."""

@@ -25,7 +25,7 @@ from ..methods.windowed import Windowed
 from ..solver import Solver
 from .candidates import is_forward
 from .facts import Facts
-from .prediction import MODELLED, Prediction
+from .prediction import MODELLED, SWEPT, Prediction
 
 _FACTOR = 3.0  # by which such a prediction may err on either side
 _SWEPT = 1.3  # and one of a number of sweeps that is known
@@ -41,7 +41,7 @@ def modelled(label: str, solver: Solver, system: Any, facts: Facts) -> Predictio
     spread = _SWEPT if swept else _FACTOR
     return Prediction(
         label,
-        MODELLED,
+        SWEPT if swept else MODELLED,
         max(1, round(steps)),
         (max(1, math.floor(steps / wide)), math.ceil(steps * wide)),
         seconds,

@@ -9,7 +9,7 @@ from typing import Any
 
 from .pilot import Flight, Point
 
-MEASURED, EXTRAPOLATED, MODELLED, FAILED = "measured", "extrapolated", "modelled", "failed"
+MEASURED, SWEPT, EXTRAPOLATED, MODELLED, FAILED = "measured", "swept", "extrapolated", "modelled", "failed"
 OBJECTIVES = ("time", "steps", "memory")
 # Where a solve ends that is to reproduce bits: below this nothing of float32 changes any more, or little.
 _FLOAT_EPS = 1e-7
@@ -21,7 +21,9 @@ class Prediction:
     """What a solver is expected to take on a system, with the range in which it is expected to lie."""
 
     label: str
-    basis: str  # measured: flown to its end; extrapolated from a part; modelled without a pilot; failed
+    # measured: flown to its end; swept: nothing but sweeps, which were counted; extrapolated from a part of a flight;
+    # modelled, as no pilot was flown; failed
+    basis: str
     num_steps: int
     steps_range: tuple[int, int]
     time_s: float
