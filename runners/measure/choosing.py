@@ -23,7 +23,7 @@ from runners.measure.job import Row
 from runners.measure.processes import several
 from runners.report.table import Cells, Column, ResultTable
 from runners.report.units import format_seconds
-from solvers import Choice, choose, kept_choice
+from solvers import Choice, Solver, choose, kept_choice
 
 FOLDER = "choices"  # in the folder that downloads go to
 
@@ -33,28 +33,32 @@ def decided(entries: Mapping[str, SolverEntry], system: Any, console: Console) -
 
     Raises UsageError where several processes run, which would each choose for themselves.
     """
+    others = [entry.solver for entry in entries.values() if entry.stop is None and not isinstance(entry.solver, Auto)]
     return {
-        label: _decided(entry, label, system, console) if isinstance(entry.solver, Auto) else entry
+        label: _decided(entry, label, others, system, console) if isinstance(entry.solver, Auto) else entry
         for label, entry in entries.items()
     }
 
 
-def _decided(entry: SolverEntry, label: str, system: Any, console: Console) -> SolverEntry:
+def _decided(entry: SolverEntry, label: str, others: Sequence[Solver], system: Any, console: Console) -> SolverEntry:
+    """The entry with the solver that is best on ``system`` by what it asks for; those of ``others`` are tried too."""
     if several():
         raise UsageError(
-            "solver auto runs in one process, which it measures; name a solver, or leave --coordinator out"
+            "solver auto runs in one process, which it measures: name a solver, or leave out --coordinator"
         )
     auto = entry.solver
     assert isinstance(auto, Auto)
-    place = _place(auto, system)
-    choice = _kept(place, auto, system)
+    tol = auto.tol or None
+    place = _place(auto, others, system)
+    choice = _kept(place, system, tol, others)
     if choice is None:
         with console.status(f"{label}: trying solvers") as status:
             choice = choose(
                 system,
                 objective=auto.objective,
-                tol=auto.tol or None,
+                tol=tol,
                 without=auto.without,
+                also=others,
                 budget_s=auto.budget_s,
                 tell=lambda candidate: status.update(f"{label}: trying {candidate}"),
             )
@@ -69,8 +73,8 @@ def _how(choice: Choice) -> str:
     return f"{flown} pilots of {len(choice.predictions)} candidates, in {when}"
 
 
-def _place(auto: Auto, system: Any) -> Path | None:
-    """The file of a decision: of the system, its shapes, the options, the device and the versions."""
+def _place(auto: Auto, others: Sequence[Solver], system: Any) -> Path | None:
+    """The file of a decision: of the system, its shapes, the candidates, the device and the versions."""
     folder = user_cache()
     if folder is None:
         return None
@@ -80,20 +84,20 @@ def _place(auto: Auto, system: Any) -> Path | None:
         type(system).__qualname__,
         str(structure),
         [(str(leaf.shape), str(leaf.dtype)) for leaf in leaves],
-        dataclasses.asdict(auto),
+        (auto, *others),
         (device.platform, device.device_kind, jax.local_device_count()),
         (solvers.__version__, jax.__version__, jaxlib_version),
     ]
     return folder / FOLDER / f"{hashlib.sha256(repr(what).encode()).hexdigest()[:32]}.json"
 
 
-def _kept(place: Path | None, auto: Auto, system: Any) -> Choice | None:
+def _kept(place: Path | None, system: Any, tol: float | None, others: Sequence[Solver]) -> Choice | None:
     """What an earlier run decided; None where there is nothing that can be read."""
     if place is None:
         return None
     try:
         record = json.loads(place.read_text(encoding="utf-8"))
-        return kept_choice(record, system, tol=auto.tol or None)
+        return kept_choice(record, system, tol=tol, also=others)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

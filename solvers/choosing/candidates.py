@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -32,20 +32,25 @@ _BLOCKS = (0.5, 1, 2, 4)  # block lengths that are tried, in units of the system
 
 
 def candidates(
-    system: Any, *, tol: float | None = None, without: Collection[str] = (), memory_bytes: int = MEMORY_BYTES
+    system: Any,
+    *,
+    tol: float | None = None,
+    without: Collection[str] = (),
+    also: Iterable[Solver] = (),
+    memory_bytes: int = MEMORY_BYTES,
 ) -> dict[str, Solver]:
     """Every solver that goes with ``system``, by a label that tells it apart, resolved for the system.
 
     A solver has its default options; one with blocks comes with several lengths, one with an inner solver with those
-    that suit the system. ``tol`` stands in the place of each solver's own tolerance. ``without`` names solvers, those
-    inside others too, that are left out; so is what would hold more than ``memory_bytes`` by its own word.
+    that suit the system. ``tol`` stands in the place of each solver's own tolerance. ``also`` are further ones, as they
+    are. ``without`` names solvers, those inside others too, that are left out; so is what would hold more than
+    ``memory_bytes`` by its own word.
     """
     found: dict[str, Solver] = {}
-    for solver in _variants(system):
-        meant = solver.with_tol(tol)
-        if _names(meant).isdisjoint(without) and _goes(system, meant, memory_bytes):
-            resolved = meant.resolved(system)
-            found.setdefault(_label(resolved), resolved)
+    for solver in (*(solver.with_tol(tol) for solver in _variants(system)), *also):
+        if _names(solver).isdisjoint(without) and _goes(system, solver, memory_bytes):
+            resolved = solver.resolved(system)
+            found.setdefault(label_of(resolved), resolved)
     return found
 
 
@@ -97,12 +102,12 @@ def _names(solver: Solver) -> set[str]:
     return {solver_name(solver)} | inner
 
 
-def _label(solver: Solver) -> str:
+def label_of(solver: Solver) -> str:
     """The solver's name with the options that are not its default: ``gs_jacobi(block_size=28)``."""
     usual = type(solver)()
     told = [
-        f"{field.name}={_label(value) if isinstance(value, Solver) else value}"
+        f"{field.name}={label_of(value) if isinstance(value, Solver) else value}"
         for field in dataclasses.fields(solver)
-        if (value := getattr(solver, field.name)) != getattr(usual, field.name) and field.name != "tol"
+        if (value := getattr(solver, field.name)) != getattr(usual, field.name)
     ]
     return f"{solver_name(solver)}({', '.join(told)})" if told else solver_name(solver)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,7 +34,7 @@ class Choice:
     label: str
     solver: Solver
     objective: str
-    predictions: tuple[Prediction, ...]  # the best first
+    predictions: tuple[Prediction, ...]  # the least cost first; what was chosen is the first that is not modelled
     pilot_s: float  # seconds that choosing took, compiling included; 0 where it was kept from an earlier run
     candidates: Mapping[str, Solver] = field(repr=False)  # by label
 
@@ -70,6 +70,7 @@ def choose(
     objective: str = "time",
     tol: float | None = None,
     without: Collection[str] = (),
+    also: Iterable[Solver] = (),
     budget_s: float = BUDGET_S,
     memory_bytes: int = MEMORY_BYTES,
     tell: Callable[[str], None] = lambda label: None,
@@ -90,6 +91,7 @@ def choose(
         objective: ``time``, ``steps`` (sequential network evaluations: what an accelerator waits for) or ``memory``.
         tol: a tolerance in the place of each solver's own.
         without: names of solvers that are not to be chosen.
+        also: further candidates with options of their own.
         budget_s: seconds in which no further pilot is begun, compiling included; one pilot may go beyond.
         memory_bytes: what a candidate may hold at once, by its own word.
         tell: called with the label of each candidate before its pilot.
@@ -102,7 +104,7 @@ def choose(
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, not {objective!r}")
     if not budget_s > 0.0:
         raise ValueError(f"budget_s must be positive, not {budget_s}")
-    found = candidates(system, tol=tol, without=without, memory_bytes=memory_bytes)
+    found = candidates(system, tol=tol, without=without, also=also, memory_bytes=memory_bytes)
     if not found:
         raise PairingError(f"no solver is left for {type(system).__name__} without {', '.join(sorted(without))}")
     search = _Search(system, found, objective, budget_s)
@@ -111,13 +113,15 @@ def choose(
     return search.choice()
 
 
-def kept_choice(record: Mapping[str, Any], system: Any, *, tol: float | None = None) -> Choice:
+def kept_choice(
+    record: Mapping[str, Any], system: Any, *, tol: float | None = None, also: Iterable[Solver] = ()
+) -> Choice:
     """The choice whose ``record`` was kept, for a system of the same kind and shapes.
 
     Device and versions should be those of then, too: whoever keeps records sees to it. Raises KeyError, TypeError or
     ValueError where it is not such a record, or the solver is no candidate any more.
     """
-    found = candidates(system, tol=tol)
+    found = candidates(system, tol=tol, also=also)
     label = record["solver"]
     predictions = tuple(from_record(each) for each in record["predictions"])
     known = {each.label: found[each.label] for each in predictions}

@@ -45,18 +45,19 @@ def test_candidates_are_those_that_are_wanted_and_have_room() -> None:
     assert "jacobi" in small
     assert "newton" not in small
     loose = candidates(gru, tol=1e-3)
-    assert {solver.tol for label, solver in loose.items() if label != "sequential"} == {1e-3}
+    assert {solver.tol for solver in loose.values()} == {1e-3}
+    assert "jacobi(tol=0.1)" in candidates(gru, tol=1e-3, also=[Jacobi(tol=0.1)])
 
 
 def test_what_is_chosen_for_the_fewest_steps_takes_the_fewest() -> None:
     system = tiny_made(12, 2, 0)
-    chosen = choose(
-        system, objective="steps", without=["dense_newton", "anderson", "triangular_anderson"], budget_s=3.0
-    )
+    others = ["dense_newton", "anderson", "triangular_anderson", "jacobi_gs", "sliding_gs_jacobi"]
+    chosen = choose(system, objective="steps", without=others, also=[GSJacobi(block_size=5)], budget_s=60.0)
     steps = int(solve(system, chosen.solver).stats.num_steps)
     assert chosen.prediction.num_steps == steps
     assert steps <= int(solve(system, Jacobi()).stats.num_steps)
     assert chosen.predictions[0].label == chosen.label
+    assert "gs_jacobi(block_size=5)" in chosen.candidates
     assert chosen.label in str(chosen)
     assert {each.label for each in chosen.predictions} == set(chosen.candidates)
 

@@ -49,7 +49,7 @@ def test_a_decision_is_kept_and_read_again(own_cache, monkeypatch) -> None:
     assert "in an earlier run" not in decide([AUTO], system)[1]
     decide([AUTO], tiny_made(9, 2, 0))
     decide([{**AUTO, "without": ["jacobi"]}], system)
-    assert len(list(own_cache.iterdir())) == 3
+    assert len(list(own_cache.iterdir())) == 4
 
 
 def test_a_comparison_has_what_was_predicted_beside_what_it_took(own_cache) -> None:
