@@ -72,13 +72,8 @@ class Told:
 
 
 def shipped() -> list[str]:
-    """The configs that compare solvers by their times."""
-    found = []
-    for path in sorted(CONFIGS.glob("*.yml")):
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if "solvers" in config and "epochs" not in config and "model_from" not in config:
-            found.append(path.stem)
-    return found
+    """The configs that compare solvers by their times, and whose results are shipped."""
+    return [path.parent.name for path in sorted(REFERENCE.glob("*/results.json")) if list(rows_of(_record(path)))]
 
 
 def best_of(entries: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -112,7 +107,11 @@ def run(name: str, entries: Sequence[Any], folder: Path) -> dict[str, Any]:
     )
     if not (out / "results.json").exists():
         raise RuntimeError(f"{name}: {done.stderr or done.stdout}")
-    record: dict[str, Any] = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    return _record(out / "results.json")
+
+
+def _record(path: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return record
 
 
@@ -181,7 +180,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for name in options.configs or shipped():
             entries = yaml.safe_load((CONFIGS / f"{name}.yml").read_text(encoding="utf-8"))["solvers"]
-            earlier = list(rows_of(json.loads((REFERENCE / name / "results.json").read_text(encoding="utf-8"))))
+            earlier = list(rows_of(_record(REFERENCE / name / "results.json")))
             listed = best_of(entries, earlier[0]) if len(earlier) == 1 else entries
             for i, rows in enumerate(rows_of(run(name, listed, Path(folder)))):
                 found += found_in(name, rows)

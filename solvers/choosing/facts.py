@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from ..equations import batch_size, compare, isolated, prefix_mask, select
 from ..trees.precision import full_products
+from .prediction import ROUNDING
 
 _SWEEPS = 64  # of one state, at the most
 _PLACES = 6  # at which exact values are seen to spread, at the least
@@ -51,6 +52,7 @@ class Facts:
     num_sweeps: int  # from the first guess
     settled: bool  # whether the last of them changed nothing
     frontier: float  # exact equations after them, the mean of the batch
+    fading: float  # further sweeps until differences between two are lost in rounding; infinite where they do not fade
     compile_s: float
     cached_s: float | None = None  # of forward substitution, once that is known
     cold: Spread | None = None  # behind exact prefixes, into the first guess
@@ -68,11 +70,12 @@ class Facts:
         total = float(self.num_equations)
         if self.settled:
             return float(self.num_sweeps)
+        fading = min(total, self.num_sweeps + self.fading)
         if self.warm is not None:
             stretch = max(1, round(total / len(self.warm.room)))
             pace = self.warm.steps_through(stretch) / np.minimum(stretch, self.warm.room)
-            return min(total, float(np.mean(pace)) * total) + 1
-        return min(total, self.num_sweeps * total / max(self.frontier, 1.0)) + 1
+            return min(fading, float(np.mean(pace)) * total) + 1
+        return min(fading, self.num_sweeps * total / max(self.frontier, 1.0)) + 1
 
     def steps_through(self, length: int) -> float:
         """Steps of Jacobi's iteration inside a block of ``length`` equations behind a prefix that is exact.
@@ -95,11 +98,13 @@ class Sweeps:
         self._swept = jax.jit(_swept).lower(system, self._guess, self._guess, np.float32(0)).compile()
         compile_s = time.perf_counter() - begin
         seconds: list[float] = []
+        gaps: list[float] = []  # between each state and the next
         self._x, settled, reached = self._guess, False, np.zeros(1)
         while len(seconds) < 3 or (sum(seconds) < limit_s and len(seconds) < _SWEEPS):
             begin = time.perf_counter()
-            self._x, same = jax.block_until_ready(self._swept(system, self._x, self._x, np.float32(0)))
+            self._x, same, gap = jax.block_until_ready(self._swept(system, self._x, self._x, np.float32(0)))
             seconds.append(time.perf_counter() - begin)
+            gaps.append(float(np.asarray(gap).max()))
             settled = bool(np.asarray(same).min(initial=system.num_equations) >= system.num_equations)
             reached = np.minimum(np.asarray(same) + 1, system.num_equations)
             if settled and len(seconds) > 1:
@@ -111,6 +116,7 @@ class Sweeps:
             num_sweeps=len(seconds),
             settled=settled,
             frontier=float(reached.mean()),
+            fading=_fading(gaps),
             compile_s=compile_s,
         )
 
@@ -138,13 +144,28 @@ class Sweeps:
 
     def _grown(self, z: Any, exact: Any, starts: Int[np.ndarray, " B"], sweeps: int) -> Iterator[np.ndarray]:
         for _ in range(sweeps):
-            z, same = self._swept(self._system, z, exact, np.float32(_SAME))
+            z, same, _ = self._swept(self._system, z, exact, np.float32(_SAME))
             yield (np.asarray(same) - starts).astype(float)
 
 
+def _fading(gaps: Sequence[float]) -> float:
+    """Sweeps until the last of some differences is lost in rounding, as it fell in the second half of them."""
+    first, last = gaps[len(gaps) // 2], gaps[-1]
+    if not 0.0 < last < first < math.inf:
+        return 0.0 if last == 0.0 else math.inf
+    steps = len(gaps) - 1 - len(gaps) // 2
+    return max(0.0, math.log(last / ROUNDING) * steps / math.log(first / last))
+
+
 @full_products
-def _swept(system: Any, x: Any, other: Any, within: Float[Array, ""]) -> tuple[Any, Int[Array, " B"]]:
-    """F(x), and how many of its first equations are those of another state, ``within`` a relative difference."""
+def _swept(
+    system: Any, x: Any, other: Any, within: Float[Array, ""]
+) -> tuple[Any, Int[Array, " B"], Float[Array, " B"]]:
+    """F(x), how many of its first equations are those of another state, and how far the farthest of all is from that.
+
+    They are the same where they differ by no more than ``within`` of their size.
+    """
     y, total = isolated(lambda system, x: system.sweep(x), x, system, x), system.num_equations
-    apart = ~(compare(y, other, total).relative <= within)
-    return y, jnp.min(jnp.where(apart, jnp.arange(total, dtype=jnp.int32)[:, None], total), axis=0)
+    gap = compare(y, other, total)
+    apart = jnp.where(gap.relative <= within, total, jnp.arange(total, dtype=jnp.int32)[:, None])
+    return y, jnp.min(apart, axis=0), gap.residual

@@ -11,8 +11,7 @@ from .pilot import Flight, Point
 
 MEASURED, SWEPT, EXTRAPOLATED, MODELLED, FAILED = "measured", "swept", "extrapolated", "modelled", "failed"
 OBJECTIVES = ("time", "steps", "memory")
-# Where a solve ends that is to reproduce bits: below this nothing of float32 changes any more, or little.
-_FLOAT_EPS = 1e-7
+ROUNDING = 1e-7  # relative differences of float32 numbers below this are lost, so that a solve for equal bits ends
 _RETOLD = 1.1  # by how much a time differs from the same solve's next one, on a quiet machine
 
 
@@ -100,7 +99,7 @@ def _by_residual(earlier: Point, last: Point, tol: float) -> float:
     if not usable or last.residual >= earlier.residual:
         return math.inf
     rate = math.log(earlier.residual / last.residual) / max(1, last.num_steps - earlier.num_steps)
-    return max(1.0, math.log(last.residual / (tol or _FLOAT_EPS)) / rate)
+    return max(1.0, math.log(last.residual / (tol or ROUNDING)) / rate)
 
 
 def as_record(prediction: Prediction) -> dict[str, Any]:

@@ -13,13 +13,13 @@ import pytest
 from solvers import GSJacobi, Jacobi, PairingError, choose, from_function, kept_choice, solve
 from solvers.choosing import choose as choosing
 from solvers.choosing.candidates import candidates
-from solvers.choosing.facts import Facts, Spread, Sweeps
+from solvers.choosing.facts import Facts, Spread, Sweeps, _fading
 from solvers.choosing.model import modelled
 from solvers.choosing.pilot import Flight, Pilot, Point
 from solvers.choosing.prediction import EXTRAPOLATED, FAILED, MEASURED, MODELLED, SWEPT, measured
 from tests.kit.bank import chain, contractive_link, tiny_flow_block, tiny_gru, tiny_made
 
-FACTS = Facts(100, 1, 0.01, 3, False, 6.0, 0.0)
+FACTS = Facts(100, 1, 0.01, 3, False, 6.0, math.inf, 0.0)
 
 
 def unfinished(*points: Point) -> Flight:
@@ -149,6 +149,14 @@ def test_spreading_tells_steps_of_blocks_and_of_the_whole() -> None:
     assert facts.jacobi_steps == pytest.approx(1 + 100 * (25 / 50 + 25 / 25) / 2)
     assert facts.steps_through(4) == pytest.approx(3.0)
     assert replace(facts, settled=True).jacobi_steps == 3
+    assert replace(facts, fading=20.0).jacobi_steps == 24
+
+
+def test_differences_that_fade_end_in_rounding() -> None:
+    assert _fading([8.0, 4.0, 2.0, 1.0, 1e-1, 1e-2, 1e-3]) == pytest.approx(4.0)  # ten times less in each
+    assert _fading([1.0, 1.0, 1.0]) == math.inf
+    assert _fading([1.0, 0.5, 0.0]) == 0.0
+    assert _fading([1.0, math.nan, math.nan]) == math.inf
 
 
 def test_sweeps_see_what_the_system_does() -> None:
