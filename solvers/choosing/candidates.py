@@ -59,6 +59,11 @@ def is_forward(solver: Solver) -> bool:
     return isinstance(solver.inner if isinstance(solver, CompositeSolver) else solver, CachedSequential)
 
 
+def kind(solver: Solver) -> tuple[type[Solver], ...]:
+    """The class of a solver, and of those inside it."""
+    return (type(solver), *(kind(solver.solver) if isinstance(solver, CompositeSolver) else ()))
+
+
 def _variants(system: Any) -> Iterator[Solver]:
     """Default instances of all solvers, and options that are worth trying on such a system."""
     yield from (kind() for kind in SOLVERS.values())

@@ -13,7 +13,7 @@ import numpy as np
 from ..methods.sequential import Sequential
 from ..pairing import PairingError
 from ..solver import Solver
-from .candidates import MEMORY_BYTES, candidates, is_forward
+from .candidates import MEMORY_BYTES, candidates, is_forward, kind
 from .facts import Facts, Sweeps
 from .model import modelled
 from .pilot import Pilot
@@ -99,6 +99,7 @@ def choose(
     Raises:
         ValueError: an unknown objective, or a budget that is not positive.
         PairingError: no solver is left that goes with the system.
+        RuntimeError: none of them could be compiled and run to a solution.
     """
     if objective not in OBJECTIVES:
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, not {objective!r}")
@@ -176,16 +177,21 @@ class _Search:
         """The best, and all predictions in order."""
         ranked = sorted(self.expected.values(), key=self._rank)
         best = self.best.label
+        if self.best.basis == FAILED:
+            raise RuntimeError(f"no solver could be run on {type(self.system).__name__}")
         return Choice(best, self.found[best], self.objective, tuple(ranked), self.spent_s, self.found)
 
     def _rank(self, prediction: Prediction) -> tuple[float, float]:
         return prediction.cost(self.objective), prediction.cost("time")
 
     def _model(self) -> None:
-        """Expect by the model whatever has not been flown."""
+        """Expect of what has not been flown what the model says, as far as it was right about solvers of the kind."""
+        said = {label: modelled(label, solver, self.system, self.facts) for label, solver in self.found.items()}
         for label, solver in self.found.items():
-            if label not in self.pilots and self.expected.get(label, _UNKNOWN).basis != FAILED:
-                self.expected[label] = modelled(label, solver, self.system, self.facts)
+            if label in self.pilots or self.expected.get(label, said[label]).basis == FAILED:
+                continue
+            kin = [other for other in self.pilots if kind(self.found[other]) == kind(solver)]
+            self.expected[label] = said[label].corrected([(said[other], self.expected[other]) for other in kin])
 
     def _next(self) -> str | None:
         """The candidate to try now: forward substitution first, as it tells what a small step costs."""
@@ -217,7 +223,7 @@ class _Search:
         if is_forward(solver) and flight.converged:
             self.sweeps.facts = dataclasses.replace(self.facts, cached_s=self.expected[label].time_s)
             self.sweeps.look(flight.x, self.budget_s * _LOOKING)
-            self._model()
+        self._model()
 
     def _retime(self, label: str) -> None:
         """A further time of one that came to its end; the least counts, as disturbances only ever add."""
@@ -225,6 +231,3 @@ class _Search:
         if seconds < old.time_s:
             low, high = (bound * seconds / old.time_s for bound in old.time_range)
             self.expected[label] = dataclasses.replace(old, time_s=seconds, time_range=(low, high))
-
-
-_UNKNOWN = Prediction("", "", 0, (0, 0), 0.0, (0.0, 0.0))

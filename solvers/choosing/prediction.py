@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .pilot import Flight, Point
@@ -28,6 +28,25 @@ class Prediction:
     time_s: float
     time_range: tuple[float, float]
     memory_bytes: int | None = None  # that its program holds at once; None where it was not compiled
+
+    def corrected(self, others: Sequence[tuple[Prediction, Prediction]]) -> Prediction:
+        """The prediction times the factors, in the mean, by which others of the kind differed from what was modelled.
+
+        ``others`` are pairs of a modelled prediction and what was found. What is certain stays as it is.
+        """
+        known = [(told, found) for told, found in others if found.basis in (MEASURED, EXTRAPOLATED)]
+        if not known or self.basis != MODELLED:
+            return self
+        steps = math.exp(math.fsum(math.log(b.num_steps / a.num_steps) for a, b in known) / len(known))
+        seconds = math.exp(math.fsum(math.log(b.time_s / a.time_s) for a, b in known) / len(known))
+        low, high = self.steps_range
+        return replace(
+            self,
+            num_steps=max(1, round(self.num_steps * steps)),
+            steps_range=(math.floor(low * steps), math.ceil(high * steps)),
+            time_s=self.time_s * seconds,
+            time_range=(self.time_range[0] * seconds, self.time_range[1] * seconds),
+        )
 
     def cost(self, objective: str) -> float:
         """What is to be small: seconds, steps or bytes; infinite where it is not known or no solution was found."""

@@ -16,7 +16,7 @@ from solvers.choosing.candidates import candidates
 from solvers.choosing.facts import Facts, Spread, Sweeps, _fading
 from solvers.choosing.model import modelled
 from solvers.choosing.pilot import Flight, Pilot, Point
-from solvers.choosing.prediction import EXTRAPOLATED, FAILED, MEASURED, MODELLED, SWEPT, measured
+from solvers.choosing.prediction import EXTRAPOLATED, FAILED, MEASURED, MODELLED, SWEPT, Prediction, measured
 from tests.kit.bank import chain, contractive_link, tiny_flow_block, tiny_gru, tiny_made
 
 FACTS = Facts(100, 1, 0.01, 3, False, 6.0, math.inf, 0.0)
@@ -173,10 +173,21 @@ def test_sweeps_see_what_the_system_does() -> None:
     assert seen.facts.steps_through(10) == pytest.approx(10, abs=1)
 
 
-@pytest.mark.parametrize(
-    "system", [tiny_made(12, 2, 0), tiny_gru(12, 2, 0), tiny_flow_block(4, 2, 0)], ids=["made", "gru", "flow"]
-)
-def test_a_model_stands_for_every_candidate(system) -> None:
+def test_what_was_found_of_one_corrects_what_is_expected_of_its_kind() -> None:
+    told = Prediction("a", MODELLED, 10, (5, 20), 1.0, (0.5, 2.0))
+    found = replace(told, basis=MEASURED, num_steps=40, time_s=2.0)
+    failed = replace(told, basis=FAILED, num_steps=1)
+    other = replace(told, num_steps=100, time_s=3.0)
+    better = other.corrected([(told, found), (told, failed)])
+    assert (better.num_steps, better.time_s) == (pytest.approx(400), pytest.approx(6.0))
+    assert better.basis == MODELLED
+    assert other.corrected([]) == other
+    assert replace(other, basis=SWEPT).corrected([(told, found)]).num_steps == 100
+
+
+@pytest.mark.parametrize("make", [tiny_made, tiny_gru, tiny_flow_block])
+def test_a_model_stands_for_every_candidate(make) -> None:
+    system = make(8, 2, 0)
     facts = replace(FACTS, num_equations=system.num_equations)
     for label, solver in candidates(system).items():
         told = modelled(label, solver, system, facts)
