@@ -63,6 +63,11 @@ def report(title: str, times: Mapping[str, Times], steps: Mapping[str, int], uni
         multiple = f"{t.median / times[unit].median:.2f}"
         table.add_row(name, str(steps.get(name, "")), f"{1e3 * t.median:.3f}", quartiles, multiple)
     console.print(table)
+    print_limits(console, held)
+
+
+def print_limits(console: Console, held: Sequence[Limit]) -> None:
+    """A line for each limit, and whether it was met."""
     for limit in held:
         sign = ">=" if limit.at_least else "<="
         verdict = "met" if limit.met else "MISSED"

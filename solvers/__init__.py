@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from .blocks import BlockSolver
 from .check import BrokenSystemError, SystemReport, check_system
+from .choosing.choose import Choice, choose, kept_choice
 from .composite import CompositeSolver
 from .heads.categorical import Argmax, Gumbel
 from .heads.logistic import Logistic
@@ -75,6 +76,7 @@ __all__ = [
     "BrokenSystemError",
     "CachedSequential",
     "CausalNetwork",
+    "Choice",
     "ClosureError",
     "CoarseMarkovSystem",
     "CompositeSolver",
@@ -137,9 +139,11 @@ __all__ = [
     "advance",
     "check_pairing",
     "check_system",
+    "choose",
     "finish",
     "fits",
     "from_function",
+    "kept_choice",
     "log_likelihood",
     "put_block",
     "pytree",

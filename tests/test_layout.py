@@ -73,10 +73,11 @@ PARTS: dict[str, set[str]] = {
     "solvers.table": METHODS,
     "solvers.solve": {*CONTRACTS, TREES, "solvers.iterate", "solvers.implicit", "solvers.table"},
     "solvers.check": {*METHODS, "solvers.solve"},
+    "solvers.choosing": {*METHODS, "solvers.iterate", "solvers.table"},
     "solvers.lyapunov": {*CONTRACTS, TREES, "solvers.linear", "solvers.systems.recurrence"},
     "solvers": {
         *METHODS,
-        *(f"solvers.{name}" for name in ("iterate", "table", "solve", "check", "systems", "heads")),
+        *(f"solvers.{name}" for name in ("iterate", "table", "solve", "check", "choosing", "systems", "heads")),
         *(f"solvers.systems.{name}" for name in ("autoregressive", "decoder", "guesses", "recurrence")),
     },
     "models": set(),

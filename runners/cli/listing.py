@@ -53,6 +53,7 @@ def print_listing() -> None:
     print("\nsolvers (solvers: in a config), what they need, and what has it")
     for name, needed, systems in solvable():
         print(f"  {name:<{_WIDTH}} {needed + ':':<20} {', '.join(systems)}")
+    print(f"  {'auto':<{_WIDTH}} {first_sentence(Place('runners.config.auto', 'Auto'))}")
 
 
 def solvable() -> Iterator[tuple[str, str, list[str]]]:

@@ -14,13 +14,16 @@ from common.code import file_of, load_object
 from common.names import lacks, unknown
 from common.options import build_options
 from common.table import Table
+from runners.config.auto import Auto
 from runners.config.schema import UsageError
 from runners.config.stop import Stop, parse_stop
 from solvers import SOLVERS as METHODS
-from solvers import CompositeSolver, Solver, Status, check_pairing, solver_name
+from solvers import Choice, CompositeSolver, Solver, Status, check_pairing, solver_name
 
+AUTO = "auto"  # the name of a solver that is still to be chosen
+_NAMED: dict[str, type[Solver]] = {**METHODS, AUTO: Auto}
 SOLVERS: Table[type[Solver]] = Table(
-    "solver", {name: f"{kind.__module__}:{kind.__qualname__}" for name, kind in METHODS.items()}
+    "solver", {name: f"{kind.__module__}:{kind.__qualname__}" for name, kind in _NAMED.items()}
 )
 _OF_ALL = ("max_steps", "repeats", "trace", "stop")  # what every entry may have beside its solver's options
 # Options of the two published code bases, and what took their place.
@@ -36,11 +39,12 @@ class SolverEntry:
     repeats: int | None = None  # None: the run's
     trace: bool | None = None  # None: the run's
     stop: Stop | None = None  # where it stops on purpose, which max_steps and the solver's tol say too
+    choice: Choice | None = None  # how the solver was chosen, where the config says auto
 
     @property
     def name(self) -> str:
         """The solver's name in configs and results."""
-        return solver_name(self.solver)
+        return _name(self.solver)
 
     @property
     def inner_name(self) -> str:
@@ -48,7 +52,7 @@ class SolverEntry:
         solver = self.solver
         while isinstance(solver, CompositeSolver):
             solver = solver.inner
-        return solver_name(solver)
+        return _name(solver)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -56,8 +60,9 @@ class SolverEntry:
         return {**solver_options(self.solver), "max_steps": self.max_steps}
 
     def named(self, label: str) -> dict[str, Any]:
-        """The keys with which a row of results.json begins: which solver it is about."""
-        return {"solver": self.name, "label": label, "options": self.options}
+        """The keys with which a row of results.json begins: which solver it is about, and how it was chosen."""
+        chosen = {} if self.choice is None else {"choice": self.choice.record}
+        return {"solver": self.name, "label": label, "options": self.options, **chosen}
 
     @property
     def record(self) -> dict[str, Any]:
@@ -90,7 +95,11 @@ def solver_options(solver: Solver) -> dict[str, Any]:
 def _reference(solver: Solver) -> dict[str, str]:
     """What says which solver it is: its name, and where it is a user's own its file."""
     path = file_of(type(solver))
-    return {**({} if path is None else {"path": path}), "name": solver_name(solver)}
+    return {**({} if path is None else {"path": path}), "name": _name(solver)}
+
+
+def _name(solver: Solver) -> str:
+    return AUTO if isinstance(solver, Auto) else solver_name(solver)
 
 
 def fit_entries(entries: Sequence[SolverEntry], system: Any, where: str = "") -> list[SolverEntry]:
@@ -175,7 +184,7 @@ def _build_composite(kind: type[CompositeSolver], options: Mapping[str, Any]) ->
         return build_options(kind, options)
     name, inner_options = _name_and_options(options["solver"])
     path = inner_options.pop("path", None)
-    admitted = [other for other, inner in SOLVERS.items() if kind.admits(inner())]
+    admitted = [other for other, inner in METHODS.items() if kind.admits(inner())]
     if path is None and name not in admitted:
         raise ValueError(unknown("inner solver", name, admitted))
     inner = _build_solver(name, _solver_class(name, path), inner_options)

@@ -13,6 +13,7 @@ from data.images.dataset import LabelledImages
 from runners.densenet.answers import Answers, Followed, top_classes
 from runners.densenet.config import LoadedClassifier
 from runners.densenet.layers import SEQUENTIAL, CriticalPath
+from runners.measure.choosing import prediction_sentences
 from runners.measure.comparison import Comparison
 from runners.measure.job import Row
 from runners.measure.timing import Times
@@ -74,6 +75,7 @@ def find(measured: Measured, classifier: LoadedClassifier, pictures: LabelledIma
         *_times(measured),
         *(_settled(solver, comparison.num_equations, len(exact)) for solver in solvers.values() if solver.parallel),
         *_published(comparison.num_equations, checkpoint.trained),
+        *prediction_sentences(comparison.rows),
     ]
     if accuracy is not None:
         sentences.append(f"Accuracy of the exact output: {accuracy:.1%} of {len(exact)} {pictures.source}.")

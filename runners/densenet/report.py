@@ -12,6 +12,7 @@ import numpy as np
 from runners.densenet.answers import quartiles
 from runners.densenet.figures import by_step_figure, by_time_figure, predictions_figure
 from runners.densenet.findings import Findings, SolverFindings
+from runners.measure.choosing import prediction_tables
 from runners.measure.comparison import comparison_table
 from runners.measure.job import MISMATCH
 from runners.plotting.convergence import to_files
@@ -52,6 +53,7 @@ def densenet_report(name: str, config: Mapping[str, Any], findings: Findings) ->
     layers = f"{findings.measured.comparison.num_equations} dense layers"
     title = f"{name}: {classifier.checkpoint.name}, {layers}, {classifier.origin}, {num_images} images"
     record = _record(str(config["model"]["name"]), findings)
+    comparison = findings.measured.comparison
     curves = {label: solver.curves for label, solver in findings.solvers.items()}
     layer_s = np.array([layer.median for layer in findings.measured.path.layers], np.float32)
     return Report(
@@ -65,7 +67,7 @@ def densenet_report(name: str, config: Mapping[str, Any], findings: Findings) ->
             Picture("predictions_by_step.png", partial(predictions_figure, curves, record, title)),
             Picture("by_time.png", partial(by_time_figure, curves, record, title)),
         ],
-        tables=[comparison_table(findings.measured.comparison, title), *_tables(findings)],
+        tables=[comparison_table(comparison, title), *prediction_tables(comparison.rows), *_tables(findings)],
         sentences=findings.sentences,
         failure=_failure(findings),
     )

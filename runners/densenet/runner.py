@@ -105,13 +105,12 @@ class DenseNetRunner:
 
     def _follow(self, comparison: Comparison, followed: dict[str, Followed]) -> None:
         """Add every solver whose way is followed, on all images; not one that ran into its time limit."""
-        done = {row.label for row in comparison.rows if row.status is not Status.TIME_LIMIT_REACHED}
-        for label, entry in self.entries.items():
-            if entry.trace is False or label not in done:
+        for row in comparison.rows:
+            if row.entry.trace is False or row.status is Status.TIME_LIMIT_REACHED:
                 continue
-            self.context.say(f"following {label} on {self.config.num_images} images ...")
+            self.context.say(f"following {row.label} on {self.config.num_images} images ...")
             systems = (self._system(batch) for batch in self.batches)
-            followed[label] = follow_answers(entry, systems, self.config.num_images)
+            followed[row.label] = follow_answers(row.entry, systems, self.config.num_images)
 
     def _system(self, batch: Float[Array, "B H W C"] | Float[np.ndarray, "B H W C"]) -> DenseNetSystem:
         return self.devices.divide(DenseNetSystem(self.network, self._begin(self.network, batch)))

@@ -14,6 +14,7 @@ from rich.console import Console
 from common.errors import UserError
 from runners.config.solvers import SolverEntry
 from runners.measure.chain import chain_of
+from runners.measure.choosing import decided, prediction_sentences
 from runners.measure.interrupt import KeepingDone
 from runners.measure.job import MISMATCH, Job, Plan, Row
 from runners.measure.layout import Layout
@@ -99,13 +100,13 @@ class Comparison:
 
     @property
     def sentences(self) -> list[str]:
-        """What was left out, and what solvers lack that stopped on purpose."""
+        """What was left out, what solvers lack that stopped on purpose, and what was chosen."""
         stopped = [
             f"{row.label}: {row.status.sentence} {row.roughness.sentence}"
             for row in self.rows
             if row.roughness is not None and row.status is Status.STOPPED
         ]
-        return [*(skipped.sentence for skipped in self.skipped), *stopped]
+        return [*(skipped.sentence for skipped in self.skipped), *stopped, *prediction_sentences(self.rows)]
 
     def record(self, row: Row) -> dict[str, Any]:
         """A row as results.json holds it.
@@ -169,7 +170,7 @@ def compare_solvers(
             not matter, are run on them, and the steps of all others are counted on them too.
     """
     chosen, skipped = split_entries(system, entries, skip)
-    chosen = {label: entry.resolved(system) for label, entry in chosen.items()}
+    chosen = {label: entry.resolved(system) for label, entry in decided(chosen, system, console).items()}
     plain = system if without_guesses is None else without_guesses
     guess = Layout.of(plain).guess(plain)
     sweep = jax.jit(lambda system, x: system.sweep(x)).lower(plain, guess).compile()

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
+from runners.measure.choosing import prediction_tables
 from runners.measure.comparison import Comparison, comparison_table
 from runners.measure.job import FRAME_SAMPLES
 from runners.plotting.convergence import Rows, Traces, convergence_figure, to_files
@@ -67,7 +68,7 @@ def sampling_report(title: str, config: Mapping[str, Any], comparison: Compariso
             "frames.npz": to_files(frames),
         },
         artifacts=[*_pictures(title, comparison, samples, rows, traces, frames), *samples.artifacts],
-        tables=[comparison_table(comparison, title)],
+        tables=[comparison_table(comparison, title), *prediction_tables(comparison.rows)],
         sentences=[*comparison.sentences, *samples.sentences, *_likelihoods(bits)],
         failure=comparison.complaint or unjudged,
         interrupted=comparison.interrupted,

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Int, Shaped
 
+from runners.measure.choosing import prediction_tables
 from runners.measure.comparison import Comparison, comparison_table
 from runners.measure.job import Frames
 from runners.plotting.convergence import convergence_figure, to_files
@@ -53,7 +54,7 @@ def system_report(title: str, config: Mapping[str, Any], comparison: Comparison)
             *(Picture(f"convergence_by_{name}.png", partial(draw, x)) for name, x in by.items()),
             *([Picture("forming.png", form)] if ways else []),
         ],
-        tables=[comparison_table(comparison, title)],
+        tables=[comparison_table(comparison, title), *prediction_tables(comparison.rows)],
         sentences=comparison.sentences,
         failure=comparison.complaint,
         interrupted=comparison.interrupted,

@@ -9,6 +9,7 @@ from typing import Any
 
 from models.rnn.model import RNNConfig
 from runners.measure.chain import chain_of
+from runners.measure.choosing import prediction_sentences, prediction_tables
 from runners.measure.comparison import Skipped, comparison_table
 from runners.plotting.convergence import to_files
 from runners.plotting.picture import Picture
@@ -104,9 +105,14 @@ def backprop_report(
                 comparison_table(phase.comparison, f"{name}: gradients {phase.when}, {subject}")
                 for phase in phases.values()
             ),
+            *(table for phase in phases.values() for table in prediction_tables(phase.comparison.rows)),
             *([_training_table(name, config, table.reference.label, trained)] if trained else []),
         ],
-        sentences=[*(f"{key}: {each.sentence}" for key, each in left_out), *said],
+        sentences=[
+            *(f"{key}: {each.sentence}" for key, each in left_out),
+            *said,
+            *prediction_sentences(phases["start"].comparison.rows),
+        ],
         failure=_failure(phases, table),
     )
 

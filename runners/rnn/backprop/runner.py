@@ -19,6 +19,7 @@ from models.rnn.network import RNNNetwork
 from runners.config.schema import RunConfig, UsageError
 from runners.config.solvers import SolverEntry, fit_entries, labels
 from runners.experiment import RunContext, RunFailure
+from runners.measure.choosing import decided
 from runners.measure.comparison import Skipped, compare_solvers, split_entries, too_long
 from runners.measure.devices import Devices
 from runners.measure.interrupt import KeepingDone
@@ -136,9 +137,10 @@ class BackpropRunner:
         config, console = self.config, self.context.console
         steps = f"{config.trainings} x {config.train_steps} steps"
         console.print(f"training, {steps} with each of {len(self.methods)} methods", highlight=False)
-        methods = []
-        with counting_bar(console, "compiling", len(self.methods)) as bar:
-            for label, entry in self.methods.items():
+        methods, system = [], jax.jit(backward_pass)(first.model, first.sequences[0]).system
+        entries = decided(self.methods, system, console)
+        with counting_bar(console, "compiling", len(entries)) as bar:
+            for label, entry in entries.items():
                 methods.append(Method(label, entry, config.learning_rate, first))
                 bar.advance(bar.task_ids[0])
         trainings += [method.measure() for method in methods]

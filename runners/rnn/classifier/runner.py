@@ -13,6 +13,7 @@ from models.rnn.systems import ForwardRNN
 from runners.config.schema import RunConfig, UsageError
 from runners.config.solvers import fit_entries, labels
 from runners.experiment import RunContext, RunFailure
+from runners.measure.choosing import decided
 from runners.measure.devices import Devices
 from runners.measure.interrupt import KeepingDone
 from runners.report.report import Report
@@ -44,8 +45,10 @@ class RNNClassifierRunner:
         """
         trainings: list[ClassifierTraining] = []
         failures: list[str] = []
+        entries = dict(zip(labels(self.config.solvers), self.config.solvers, strict=True))
+        system = ForwardRNN.of(self.task.first.cell, self.task.train.rows[:, : self.config.batch_size])
         with KeepingDone(trainings) as run:
-            for label, entry in zip(labels(self.config.solvers), self.config.solvers, strict=True):
+            for label, entry in decided(entries, system, self.context.console).items():
                 try:
                     trainings.append(train_classifier(self.task, entry, label, self.context.say))
                 except RunFailure as error:

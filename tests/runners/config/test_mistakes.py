@@ -161,7 +161,7 @@ SOLVERS = [
         near(
             "c.yml: solvers: unknown solver 'jacoby'; did you mean 'jacobi'?",
             "jacobi",
-            *(name for name in solvers.SOLVERS if name != "jacobi"),
+            *(name for name in [*solvers.SOLVERS, "auto"] if name != "jacobi"),
         ),
         solvers=[{"name": "jacoby"}],
     ),

@@ -1,0 +1,118 @@
+"""The solvers, with options, that go with a system: among these one is chosen."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+import jax
+
+from ..blocks import default_block_size
+from ..composite import CompositeSolver
+from ..equations import batch_size
+from ..linear.linearize import ravel
+from ..methods.gs_jacobi import GSJacobi
+from ..methods.jacobi import Jacobi
+from ..methods.jacobi_gs import JacobiGS
+from ..methods.newton import Newton, Picard
+from ..methods.segmented import Segmented
+from ..methods.sequential import CachedSequential
+from ..methods.sliding_gs_jacobi import SlidingGSJacobi
+from ..methods.triangular_anderson import TriangularAnderson
+from ..methods.windowed import Windowed
+from ..pairing import require_fit
+from ..solver import Solver
+from ..system import BlockSystem, MarkovSystem, SegmentedSystem, StructuredMarkovSystem
+from ..table import SOLVERS, solver_name
+
+MEMORY_BYTES = 2**31  # what a candidate may hold at once, by its own word
+_FLOAT_BYTES = 4
+_BLOCKS = (0.5, 1, 2, 4)  # block lengths that are tried, in units of the system's own default
+
+
+def candidates(
+    system: Any,
+    *,
+    tol: float | None = None,
+    without: Collection[str] = (),
+    also: Iterable[Solver] = (),
+    memory_bytes: int = MEMORY_BYTES,
+) -> dict[str, Solver]:
+    """Every solver that goes with ``system``, by a label that tells it apart, resolved for the system.
+
+    A solver has its default options; one with blocks comes with several lengths, one with an inner solver with those
+    that suit the system. ``tol`` stands in the place of each solver's own tolerance. ``also`` are further ones, as they
+    are. ``without`` names solvers, those inside others too, that are left out; so is what would hold more than
+    ``memory_bytes`` by its own word.
+    """
+    found: dict[str, Solver] = {}
+    for solver in (*(solver.with_tol(tol) for solver in _variants(system)), *also):
+        if _names(solver).isdisjoint(without) and _goes(system, solver, memory_bytes):
+            resolved = solver.resolved(system)
+            found.setdefault(label_of(resolved), resolved)
+    return found
+
+
+def is_forward(solver: Solver) -> bool:
+    """Whether a solver is forward substitution with caches, also where segments are each solved by it."""
+    return isinstance(solver.inner if isinstance(solver, CompositeSolver) else solver, CachedSequential)
+
+
+def kind(solver: Solver) -> tuple[type[Solver], ...]:
+    """The class of a solver, and of those inside it."""
+    return (type(solver), *(kind(solver.solver) if isinstance(solver, CompositeSolver) else ()))
+
+
+def _variants(system: Any) -> Iterator[Solver]:
+    """Default instances of all solvers, and options that are worth trying on such a system."""
+    yield from (kind() for kind in SOLVERS.values())
+    if isinstance(system, BlockSystem):
+        for size in _lengths(system):
+            yield from (kind(block_size=size) for kind in (GSJacobi, SlidingGSJacobi, JacobiGS))
+    if isinstance(system, SegmentedSystem):
+        yield from (Segmented(solver=inner) for inner in (CachedSequential(), Jacobi(), GSJacobi()))
+    if isinstance(system, MarkovSystem):
+        yield from (Windowed(solver=inner, slide=slide) for inner in (Newton(), Picard()) for slide in (False, True))
+        yield TriangularAnderson(solver=Picard(), unexplained=0.3)  # smooth maps gain, says its class
+    if isinstance(system, StructuredMarkovSystem):
+        told = Newton(jacobian="system")
+        yield from (told, Windowed(solver=told), TriangularAnderson(solver=told, unexplained=0.3))
+
+
+def _lengths(system: Any) -> list[int]:
+    """Block lengths around the system's default, multiples of its unit that leave two blocks at the least."""
+    unit, usual = int(system.block_unit), default_block_size(system)
+    near = {max(1, round(factor * usual / unit)) * unit for factor in _BLOCKS}
+    return sorted(size for size in near if 1 < size <= system.num_equations // 2)
+
+
+def _goes(system: Any, solver: Solver, memory_bytes: int) -> bool:
+    """Whether a solver goes with a system, which everything that compiles nothing is asked about."""
+    try:
+        require_fit(system, solver)
+        solver.max_steps(system)  # refuses block sizes
+        guess = jax.eval_shape(lambda system: system.initial_guess(), system)
+        jax.eval_shape(lambda system: solver.init(system, system.initial_guess()), system)  # refuses large systems
+    except ValueError:
+        return False
+    features = jax.eval_shape(ravel, guess).shape[-1] if isinstance(system, MarkovSystem) else 0
+    floats = solver.floats_per_equation(features) or 0
+    return _FLOAT_BYTES * floats * int(system.num_equations) * batch_size(guess) <= memory_bytes
+
+
+def _names(solver: Solver) -> set[str]:
+    """The names of a solver and of those inside it."""
+    inner = _names(solver.solver) if isinstance(solver, CompositeSolver) else set()
+    return {solver_name(solver)} | inner
+
+
+def label_of(solver: Solver) -> str:
+    """The solver's name with the options that are not its default: ``gs_jacobi(block_size=28)``."""
+    usual = type(solver)()
+    told = [
+        f"{field.name}={label_of(value) if isinstance(value, Solver) else value}"
+        for field in dataclasses.fields(solver)
+        if (value := getattr(solver, field.name)) != getattr(usual, field.name)
+    ]
+    return f"{solver_name(solver)}({', '.join(told)})" if told else solver_name(solver)

@@ -1,0 +1,93 @@
+"""What solvers may be expected to take before any of them was run: a model, from a few sweeps of the system.
+
+It decides which solvers are tried first, and stands for those that there was no time to try. Where it errs it errs by
+a factor, not by a little: a prediction that is modelled has a wide range, and says that it is.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..blocks import BlockSolver
+from ..linear.choices import sweeps_beside
+from ..methods.anderson import Anderson
+from ..methods.elk import ELK
+from ..methods.gs_jacobi import GSJacobi
+from ..methods.jacobi import Jacobi
+from ..methods.jacobi_gs import JacobiGS
+from ..methods.newton import Newton
+from ..methods.parareal import Parareal
+from ..methods.segmented import Segmented
+from ..methods.sequential import Sequential
+from ..methods.triangular_anderson import TriangularAnderson
+from ..methods.windowed import Windowed
+from ..solver import Solver
+from .candidates import is_forward
+from .facts import Facts
+from .prediction import MODELLED, SWEPT, Prediction
+
+_FACTOR = 3.0  # by which such a prediction may err on either side
+_SWEPT = 1.3  # and one of a number of sweeps that is known
+_NEWTON_STEPS = 10.0  # where nothing is known of them: on systems that forget, a few are enough
+_SCAN_SWEEPS = 1.0  # what a prefix scan costs beside the sweeps of a step
+
+
+def modelled(label: str, solver: Solver, system: Any, facts: Facts) -> Prediction:
+    """Steps and time of a solver by the model. Of sequential ones the steps are certain."""
+    steps, seconds = _expected(solver, system, facts)
+    swept = isinstance(solver, Sequential) or (isinstance(solver, Jacobi) and facts.settled)  # nothing but sweeps
+    wide = 1.0 if swept or is_forward(solver) else _FACTOR
+    spread = _SWEPT if swept else _FACTOR
+    return Prediction(
+        label,
+        SWEPT if swept else MODELLED,
+        max(1, round(steps)),
+        (max(1, math.floor(steps / wide)), math.ceil(steps * wide)),
+        seconds,
+        (seconds / spread, seconds * spread),
+    )
+
+
+def _expected(solver: Solver, system: Any, facts: Facts) -> tuple[float, float]:
+    """Steps and seconds."""
+    total, sweep, step = float(facts.num_equations), facts.sweep_s, facts.step_s
+    jacobi = facts.jacobi_steps
+    if isinstance(solver, Sequential):
+        return total, total * sweep
+    if is_forward(solver):
+        return total, total * step
+    if isinstance(solver, JacobiGS):
+        length = solver.block_length(system)
+        rounds = min(total / length, 1 + jacobi * 2 / max(2.0, math.sqrt(length)))
+        return rounds * (1 + length), rounds * (2 * sweep + length * step)
+    if isinstance(solver, BlockSolver):
+        return _blocks(solver, system, facts, jacobi)
+    if isinstance(solver, Segmented):
+        return 1.2 * jacobi, jacobi * (sweep / 4 + step)
+    if isinstance(solver, Windowed):
+        steps, seconds = _expected(solver.inner, system, facts)
+        return 3 * steps, 1.5 * seconds
+    if isinstance(solver, TriangularAnderson):
+        steps, seconds = _expected(solver.inner, system, facts)
+        return steps, 2 * seconds
+    if isinstance(solver, Parareal):
+        length = solver.block_length(system)
+        rounds = max(2.0, math.sqrt(total / length))
+        return rounds * (length + total / length), rounds * (sweep + (length + total / length) * step)
+    if isinstance(solver, ELK):
+        return 2 * _NEWTON_STEPS, 2 * _NEWTON_STEPS * sweep * (4 + _SCAN_SWEEPS)
+    if isinstance(solver, Newton):
+        steps = min(jacobi, _NEWTON_STEPS)
+        return steps, steps * sweep * (1 + _SCAN_SWEEPS + sweeps_beside(solver.jacobian, solver.probes, system))
+    return jacobi, jacobi * sweep * (1.5 if isinstance(solver, Anderson) else 1.0)
+
+
+def _blocks(solver: BlockSolver, system: Any, facts: Facts, jacobi: float) -> tuple[float, float]:
+    """Blocks in order, each as many steps as Jacobi's iteration needs for so many equations, and one to see it."""
+    length = solver.block_length(system)
+    each = facts.sweep_s * length / facts.num_equations + facts.step_s
+    inside = facts.steps_through(length) + 1
+    in_order = inside * facts.num_equations / length
+    steps = in_order if isinstance(solver, GSJacobi) else max(jacobi, in_order / 1.5)
+    return steps, steps * each

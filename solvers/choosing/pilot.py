@@ -1,0 +1,108 @@
+"""A pilot: one solver's own program on one system, run for a while, and what it tells of the whole solve."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ..iterate import advance, start
+from ..progress import Progress
+from ..solution import Status
+from ..solver import Solver
+
+
+class Point(NamedTuple):
+    """How far a solve has come."""
+
+    num_iterations: int
+    num_steps: int
+    sweeps: float
+    frontier: float  # mean over the batch of the equations known to be exact
+    slowest: int  # the least of the batch
+    residual: float  # the largest of the batch
+    seconds: float  # of solving
+
+
+@dataclass(frozen=True)
+class Flight:
+    """What a pilot saw: points on the way, the last of which is the end of the solve where it converged."""
+
+    points: list[Point]
+    converged: bool
+    failed: bool  # it ended, and not at a solution
+    seconds: float | None  # of a whole solve, where it converged
+    x: Any  # the state as it stands
+
+
+class Pilot:
+    """One solver on one system, compiled."""
+
+    def __init__(self, system: Any, solver: Solver) -> None:
+        """Compile; ``compile_s`` is how long that took, ``memory_bytes`` what the program holds at once."""
+        begin = time.perf_counter()
+        self._system = system
+        self._start = jax.jit(lambda system: start(system, solver)).lower(system).compile()
+        self._first: Progress = jax.block_until_ready(self._start(system))
+        self._advance = advance.lower(system, solver, self._first, np.int32(1)).compile()
+        self.compile_s = time.perf_counter() - begin
+        self.memory_bytes = _bytes(self._advance)
+
+    def fly(self, limit_s: float) -> Flight:
+        """Solve until it is done or ``limit_s`` seconds are over, one step at the least, then once more if it is done.
+
+        Slices double, so that looking at them costs little. The second solve is without them, and warm.
+        """
+        progress, points, size = self._first, [_point(self._first, 0.0)], 1
+        while progress_goes_on(progress) and points[-1].seconds < limit_s:
+            begin = time.perf_counter()
+            until = np.int32(points[-1].num_iterations + size)
+            progress = jax.block_until_ready(self._advance(self._system, progress, until))
+            took = time.perf_counter() - begin
+            points.append(_point(progress, points[-1].seconds + took))
+            # As far as is left by the time, and no more than doubles what is known.
+            size = 2 * size if 3 * took < limit_s - points[-1].seconds else max(1, size // 2)
+        status = int(np.max(np.asarray(progress.status), initial=0))
+        ended = not progress_goes_on(progress)
+        converged = ended and status == Status.CONVERGED
+        seconds = points[-1].seconds
+        if converged and seconds < limit_s:
+            seconds = min(seconds, self.time())
+        return Flight(points, converged, ended and not converged, seconds if converged else None, progress.x)
+
+    def time(self) -> float:
+        """Seconds of one whole solve."""
+        begin = time.perf_counter()
+        progress = self._start(self._system)
+        jax.block_until_ready(self._advance(self._system, progress, np.int32(np.iinfo(np.int32).max)))
+        return time.perf_counter() - begin
+
+
+def progress_goes_on(progress: Progress) -> bool:
+    """``progress.unfinished`` without waking the device for it."""
+    active = np.asarray(progress.status) == Status.MAX_STEPS_REACHED
+    return bool(active.any()) and int(np.max(np.asarray(progress.iterations), initial=0)) < int(progress.limit)
+
+
+def _point(progress: Progress, seconds: float) -> Point:
+    frontier, residual = np.asarray(progress.frontier), np.asarray(progress.residual)
+    return Point(
+        num_iterations=int(np.max(np.asarray(progress.iterations), initial=0)),
+        num_steps=int(np.max(np.asarray(progress.steps), initial=0)),
+        sweeps=float(np.max(np.asarray(progress.sweeps), initial=0.0)),
+        frontier=float(frontier.mean()) if frontier.size else 0.0,
+        slowest=int(frontier.min(initial=np.iinfo(np.int32).max)),
+        residual=float(residual.max(initial=0.0)),
+        seconds=seconds,
+    )
+
+
+def _bytes(compiled: Any) -> int | None:
+    analysis = compiled.memory_analysis()
+    if analysis is None:
+        return None
+    new = analysis.output_size_in_bytes + analysis.temp_size_in_bytes - analysis.alias_size_in_bytes
+    return int(new + analysis.argument_size_in_bytes)

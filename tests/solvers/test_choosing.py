@@ -1,0 +1,198 @@
+"""The choice of a solver: candidates, pilots, and what is told from a part of a solve."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from solvers import GSJacobi, Jacobi, PairingError, choose, from_function, kept_choice, solve
+from solvers.choosing import choose as choosing
+from solvers.choosing.candidates import candidates
+from solvers.choosing.facts import Facts, Spread, Sweeps, _fading
+from solvers.choosing.model import modelled
+from solvers.choosing.pilot import Flight, Pilot, Point
+from solvers.choosing.prediction import EXTRAPOLATED, FAILED, MEASURED, MODELLED, SWEPT, Prediction, measured
+from tests.kit.bank import chain, contractive_link, tiny_flow_block, tiny_gru, tiny_made
+
+FACTS = Facts(100, 1, 0.01, 3, False, 6.0, math.inf, 0.0)
+
+
+def unfinished(*points: Point) -> Flight:
+    return Flight(list(points), converged=False, failed=False, seconds=None, x=None)
+
+
+def test_candidates_are_told_apart_and_fit() -> None:
+    found = candidates(tiny_made(12, 2, 0))
+    assert {"sequential", "cached_sequential", "jacobi", "anderson", "dense_newton"} <= set(found)
+    sizes = [solver.block_size for solver in found.values() if isinstance(solver, GSJacobi)]
+    assert len(sizes) == len(set(sizes)) > 1
+    assert all(1 < size <= 6 for size in sizes)
+    assert not {"newton", "segmented", "parallel_scan"} & set(found)
+    assert "windowed(solver=picard, slide=True)" in candidates(tiny_gru(12, 2, 0))
+
+
+def test_candidates_are_those_that_are_wanted_and_have_room() -> None:
+    gru = tiny_gru(12, 2, 0)
+    without = candidates(gru, without=["picard", "sequential"])
+    assert "sequential" not in without
+    assert not [label for label in without if "picard" in label]  # inside others neither
+    small = candidates(gru, memory_bytes=1000)
+    assert "jacobi" in small
+    assert "newton" not in small
+    loose = candidates(gru, tol=1e-3)
+    assert {solver.tol for solver in loose.values()} == {1e-3}
+    assert "jacobi(tol=0.1)" in candidates(gru, tol=1e-3, also=[Jacobi(tol=0.1)])
+
+
+def test_what_is_chosen_for_the_fewest_steps_takes_the_fewest() -> None:
+    system = tiny_made(12, 2, 0)
+    others = ["dense_newton", "anderson", "triangular_anderson", "jacobi_gs", "sliding_gs_jacobi"]
+    chosen = choose(system, objective="steps", without=others, also=[GSJacobi(block_size=5)], budget_s=60.0)
+    steps = int(solve(system, chosen.solver).stats.num_steps)
+    assert chosen.prediction.num_steps == steps
+    assert steps <= int(solve(system, Jacobi()).stats.num_steps)
+    assert chosen.predictions[0].label == chosen.label
+    assert "gs_jacobi(block_size=5)" in chosen.candidates
+    assert chosen.label in str(chosen)
+    assert {each.label for each in chosen.predictions} == set(chosen.candidates)
+
+
+def test_a_choice_is_kept_as_plain_values() -> None:
+    system = tiny_made(8, 2, 0)
+    chosen = choose(system, budget_s=0.01)
+    again = kept_choice(json.loads(json.dumps(chosen.record)), system)
+    assert replace(again, pilot_s=chosen.pilot_s) == replace(chosen, candidates=again.candidates)
+    with pytest.raises(KeyError):
+        kept_choice({**chosen.record, "solver": "jacoby"}, system)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"objective": "speed"}, ValueError, "objective must be one of time, steps, memory, not 'speed'"),
+        ({"budget_s": 0.0}, ValueError, "budget_s must be positive, not 0.0"),
+        (
+            {"without": ["jacobi", "sequential", "anderson", "triangular_anderson", "dense_newton"]},
+            PairingError,
+            "no solver is left for FunctionSystem without anderson, dense_newton, jacobi",
+        ),
+    ],
+)
+def test_mistakes_are_told(options, error, message) -> None:
+    system = from_function(lambda x: jnp.zeros_like(x), jnp.zeros((4, 1)))
+    with pytest.raises(error, match=message):
+        choose(system, **options)
+
+
+def test_a_program_that_fails_is_no_candidate(monkeypatch) -> None:
+    class Broken(Pilot):
+        def __init__(self, system, solver):
+            if isinstance(solver, Jacobi):
+                raise RuntimeError("no room")
+            super().__init__(system, solver)
+
+    monkeypatch.setattr(choosing, "Pilot", Broken)
+    system = from_function(lambda x: jnp.zeros_like(x), jnp.zeros((4, 1)))
+    chosen = choose(system, objective="steps", without=["anderson", "triangular_anderson"], budget_s=2.0)
+    basis = {each.label: each.basis for each in chosen.predictions}
+    assert basis["jacobi"] == FAILED
+    assert chosen.label != "jacobi"
+
+
+def test_a_pilot_stops_in_time_and_at_the_end() -> None:
+    system = chain(lambda x, b: x + b + 1.0, 40, 2, 0)
+    pilot = Pilot(system, Jacobi())
+    begun, done = pilot.fly(1e-9), pilot.fly(60.0)
+    assert not begun.converged
+    assert begun.points[-1].num_steps == 1
+    assert done.converged
+    assert done.points[-1].num_steps == 41
+    assert (done.points[-1].frontier, done.points[-1].slowest) == (40, 40)
+    np.testing.assert_array_equal(done.x, solve(system, Jacobi()).value)
+    told = measured("jacobi", begun, 40, 0.0, 41, pilot.memory_bytes)
+    assert told.basis == EXTRAPOLATED
+    assert told.num_steps == pytest.approx(41, abs=1)
+    assert measured("jacobi", done, 40, 0.0, 41, None).basis == MEASURED
+
+
+def test_steps_go_on_as_the_prefix_grew_or_as_the_residual_fell() -> None:
+    nothing = Point(0, 0, 0.0, 0.0, 0, math.inf, 0.0)
+    half, last = Point(5, 5, 5.0, 8.0, 6, 1.0, 0.5), Point(10, 10, 10.0, 18.0, 16, 1.0, 1.0)
+    by_prefix = measured("a", unfinished(nothing, half, last), 100, 0.0, 101, None)
+    assert by_prefix.num_steps == 10 + 42  # 84 are left of the slowest sample, and 2 come with each step
+    assert by_prefix.time_s == pytest.approx(5.2)
+    assert by_prefix.steps_range[0] <= 52 <= by_prefix.steps_range[1]
+    falling = unfinished(nothing, half, last._replace(residual=0.1))
+    assert measured("a", falling, 1000, 1e-3, 1001, None).num_steps == 20  # ten times less in five steps
+    stuck = unfinished(nothing, half, last._replace(frontier=8.0, residual=2.0))
+    assert measured("a", stuck, 100, 0.0, 50, None).num_steps == 50  # 8 in 10 steps would be more than its bound
+
+
+def test_a_solve_that_ends_without_a_solution_is_none() -> None:
+    flight = Flight([Point(3, 3, 3.0, 1.0, 1, math.inf, 0.1)], converged=False, failed=True, seconds=None, x=None)
+    told = measured("a", flight, 10, 0.0, 11, 5)
+    assert told.basis == FAILED
+    assert told.cost("time") == told.cost("memory") == math.inf
+
+
+def test_spreading_tells_steps_of_blocks_and_of_the_whole() -> None:
+    grown = np.array([[2.0, 1.0], [4.0, 2.0], [6.0, 3.0]])
+    spread = Spread(grown, np.array([75.0, 25.0]))
+    assert spread.steps_through(4).tolist() == [2.0, 5 - 1]
+    assert spread.steps_through(50).tolist() == [25.0, 25.0]  # the second has 25 equations left
+    facts = replace(FACTS, warm=spread, cold=spread)
+    assert facts.jacobi_steps == pytest.approx(1 + 100 * (25 / 50 + 25 / 25) / 2)
+    assert facts.steps_through(4) == pytest.approx(3.0)
+    assert replace(facts, settled=True).jacobi_steps == 3
+    assert replace(facts, fading=20.0).jacobi_steps == 24
+
+
+def test_differences_that_fade_end_in_rounding() -> None:
+    assert _fading([8.0, 4.0, 2.0, 1.0, 1e-1, 1e-2, 1e-3]) == pytest.approx(4.0)  # ten times less in each
+    assert _fading([1.0, 1.0, 1.0]) == math.inf
+    assert _fading([1.0, 0.5, 0.0]) == 0.0
+    assert _fading([1.0, math.nan, math.nan]) == math.inf
+
+
+def test_sweeps_see_what_the_system_does() -> None:
+    system = chain(contractive_link, 60, 2, 0)
+    sweeps = Sweeps(system, 60.0)
+    assert sweeps.facts.settled
+    assert sweeps.facts.jacobi_steps == int(solve(system, Jacobi()).stats.num_steps)
+    steady = chain(lambda x, b: x + b + 1.0, 90, 2, 0)
+    seen = Sweeps(steady, 1e-9)
+    assert not seen.facts.settled
+    seen.look(solve(steady, Jacobi()).value, 1e-9)
+    assert seen.facts.cold.grown.shape == (2, 6)
+    assert seen.facts.jacobi_steps == pytest.approx(91, abs=1)
+    assert seen.facts.steps_through(10) == pytest.approx(10, abs=1)
+
+
+def test_what_was_found_of_one_corrects_what_is_expected_of_its_kind() -> None:
+    told = Prediction("a", MODELLED, 10, (5, 20), 1.0, (0.5, 2.0))
+    found = replace(told, basis=MEASURED, num_steps=40, time_s=2.0)
+    failed = replace(told, basis=FAILED, num_steps=1)
+    other = replace(told, num_steps=100, time_s=3.0)
+    better = other.corrected([(told, found), (told, failed)])
+    assert (better.num_steps, better.time_s) == (pytest.approx(400), pytest.approx(6.0))
+    assert better.basis == MODELLED
+    assert other.corrected([]) == other
+    assert replace(other, basis=SWEPT).corrected([(told, found)]).num_steps == 100
+
+
+@pytest.mark.parametrize("make", [tiny_made, tiny_gru, tiny_flow_block])
+def test_a_model_stands_for_every_candidate(make) -> None:
+    system = make(8, 2, 0)
+    facts = replace(FACTS, num_equations=system.num_equations)
+    for label, solver in candidates(system).items():
+        told = modelled(label, solver, system, facts)
+        assert told.basis == (SWEPT if label == "sequential" else MODELLED)
+        assert told.steps_range[0] <= told.num_steps <= told.steps_range[1]
+        assert 0 < told.time_range[0] <= told.time_s <= told.time_range[1] < math.inf
+        if label in ("sequential", "cached_sequential"):
+            assert told.steps_range == (system.num_equations,) * 2
