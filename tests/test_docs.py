@@ -14,6 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.io import wavfile
 
 import runners
 from common.alias import alias
@@ -37,10 +38,10 @@ OWN_FILES = ROOT / "docs" / "your-own-model.md"
 # The pages whose programs are run by a test of their own, and the file that has it.
 TESTED_ELSEWHERE = {
     **dict.fromkeys((README, ROOT / "docs" / "solvers.md", OWN_EXPERIMENT, OWN_DATA, OWN_FLOW), "tests/test_docs.py"),
+    ROOT / "data" / "README.md": "tests/test_docs.py",
     OWN_SYSTEM: "tests/test_library.py",
     OWN_FILES: "tests/runners/test_own_files.py",
 }
-NEVER_RUN = (ROOT / "data" / "README.md",)  # how the speech was made, from a file that is not here
 
 
 def name(path: Path) -> str:
@@ -157,7 +158,7 @@ def test_the_list_of_the_program_is_run(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_every_program_is_run() -> None:
-    for page in (page for page in PAGES if programs(page) and page not in NEVER_RUN):
+    for page in (page for page in PAGES if programs(page)):
         place = TESTED_ELSEWHERE.get(page)
         assert not place or page.name.removesuffix(".md") in (ROOT / place).read_text()
 
@@ -177,11 +178,21 @@ def run(page: Path) -> dict[str, Any]:
     return names
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if programs(page) and page not in (*TESTED_ELSEWHERE, *NEVER_RUN)], ids=name
-)
+@pytest.mark.parametrize("page", [page for page in PAGES if programs(page) and page not in TESTED_ELSEWHERE], ids=name)
 def test_programs_run(page: Path) -> None:
     run(page)
+
+
+def test_the_program_that_made_the_speech_makes_a_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "audio").mkdir()
+    voice = 9000 * np.sin(np.arange(22_050) / 20)  # in the place of eSpeak's
+    wavfile.write("voice.wav", 22_050, voice.astype(np.int16))
+    run(ROOT / "data" / "README.md")
+    rate, clip = wavfile.read("audio/speech.wav")
+    shipped = wavfile.read(ROOT / "data" / "audio" / "speech.wav")
+    assert (rate, clip.shape, clip.dtype) == (shipped[0], shipped[1].shape, shipped[1].dtype)
+    assert np.abs(clip).max() == np.abs(shipped[1]).max()
 
 
 def test_the_systems_in_the_documentation_are_solved() -> None:

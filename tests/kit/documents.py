@@ -12,7 +12,7 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "data/README.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-SHELL = re.compile(r"(?:\w+=\S+ )*(?:\.venv/bin/)?(?:python|make|pip|jupyter|mkdocs)\b.*")
+SHELL = re.compile(r"(?:\w+=\S+ )*(?:\.venv/bin/)?(?:python|make|pip|jupyter|mkdocs|espeak-ng)\b.*")
 
 # Pages whose commands are run by a test as they stand, and the test.
 RUN = {
@@ -28,6 +28,7 @@ NEEDS = {
     r"some/|/path/to": "a file of the reader's",
     r"^make (test|train|results|benchmarks|fuzz)$|^python -m (benchmarks|tests\.fuzz)\.": "minutes to hours",
     r"--config train_\w+\.yml": "minutes to hours",
+    r"^espeak-ng": "a program that is not installed",
     r"-m pytest": "a test would run the tests",
     r"^make (demo|docs)$|^python -m docs\.tools\.\w+$": "nothing: tests make what it makes, or hold it",
 }
