@@ -1,11 +1,11 @@
 # make demo: sample MADE digits with every solver and compare them. make test: lint, format, types, tests.
-# make gpu: every runner at its smallest on a GPU, held against the processor; where there is none, it says so.
+# make docs: the site of the documentation. make gpu: every runner at its smallest on a GPU, against the processor.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint gpu fuzz results regressions notebooks benchmarks train clean
+.PHONY: demo test lint docs gpu fuzz results regressions notebooks benchmarks train clean
 
 demo: $(VENV)/.run
 	$(BIN)/python main.py --runner MADESamplerRunner --config made_sampler.yml
@@ -17,6 +17,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The site of the documentation, in site/: open site/index.html. It takes nothing from the network.
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # Installs nothing of CUDA: without a GPU there is nothing to install it for, and the sentence says how it is done.
 gpu: $(VENV)/.run
@@ -100,4 +104,4 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -14,6 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.io import wavfile
 
 import runners
 from common.alias import alias
@@ -25,19 +26,22 @@ from runners.cli.main import main
 from runners.config.files import apply_overrides, find_config, read_config
 from runners.config.schema import check_config
 from runners.measure import comparison
+from tests.kit.documents import PAGES, RUN, SHIPPED, commands, needed
+from tests.kit.smallest import CASES
 
 README = ROOT / "README.md"
 OWN_EXPERIMENT = ROOT / "docs" / "your-own-experiment.md"
 OWN_SYSTEM = ROOT / "docs" / "your-own-system.md"
 OWN_DATA = ROOT / "docs" / "your-own-data-and-weights.md"
 OWN_FLOW = ROOT / "docs" / "your-own-flow.md"
-OWN_FILES = ROOT / "docs" / "your-own-model.md"  # tests/runners/test_own_files.py
-# data/README.md shows how the speech was made, from a file that is not here; of a system see test_library.py.
-TESTED_ELSEWHERE = (
-    *(README, ROOT / "data" / "README.md", ROOT / "docs" / "solvers.md"),
-    *(OWN_EXPERIMENT, OWN_SYSTEM, OWN_FILES, OWN_DATA, OWN_FLOW),
-)
-PAGES = [README, ROOT / "data" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+OWN_FILES = ROOT / "docs" / "your-own-model.md"
+# The pages whose programs are run by a test of their own, and the file that has it.
+TESTED_ELSEWHERE = {
+    **dict.fromkeys((README, ROOT / "docs" / "solvers.md", OWN_EXPERIMENT, OWN_DATA, OWN_FLOW), "tests/test_docs.py"),
+    ROOT / "data" / "README.md": "tests/test_docs.py",
+    OWN_SYSTEM: "tests/test_library.py",
+    OWN_FILES: "tests/runners/test_own_files.py",
+}
 
 
 def name(path: Path) -> str:
@@ -66,11 +70,11 @@ def programs(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
-def commands(page: Path) -> Iterator[list[str]]:
+def runs(page: Path) -> Iterator[list[str]]:
     """The arguments of every run that a page shows."""
-    for line in page.read_text().replace("\\\n", " ").split("\n"):
-        if line.startswith(("    python main.py --runner ", "    python main.py --config ")):
-            yield shlex.split(line, comments=True)[2:]
+    for command in commands(page):
+        if command.startswith(("python main.py --runner ", "python main.py --config ")):
+            yield shlex.split(command)[2:]
 
 
 def test_the_readme_is_short() -> None:
@@ -105,10 +109,10 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if list(commands(page)) and page not in (OWN_FILES, OWN_DATA)], ids=name
+    "page", [page for page in PAGES if list(runs(page)) and page not in (OWN_FILES, OWN_DATA)], ids=name
 )
 def test_commands_are_valid(page: Path) -> None:
-    for arguments in commands(page):
+    for arguments in runs(page):
         options: dict[str, list[str]] = {}
         for argument in arguments:
             if argument.startswith("--"):
@@ -123,6 +127,40 @@ def test_commands_are_valid(page: Path) -> None:
         runner = choose_runner(*options.get("--runner", [None]), path)
         config = apply_overrides(read_config(path), options.get("--set", []))
         check_config(RUNNERS[runner].Config, config, path.name)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if list(commands(page))], ids=name)
+def test_commands_are_run_or_say_what_they_need(page: Path) -> None:
+    if page.name in RUN:
+        assert page.name.removesuffix(".md") in (ROOT / RUN[page.name]).read_text()
+        return
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for command in commands(page):
+        assert needed(command) or SHIPPED.search(command), f"neither run nor excused: {command}"
+        assert not command.startswith("make ") or command.split()[1] in targets
+        module = re.match(r"python -m ((?:benchmarks|docs|tests)\.\S+)", command)
+        assert not module or (ROOT / module[1].replace(".", "/")).with_suffix(".py").is_file()
+
+
+def test_every_runner_of_a_page_has_a_smallest_run() -> None:
+    shown = {
+        choose_runner(None, ROOT / "configs" / command.split("--config ")[1].split()[0])
+        for page in PAGES
+        for command in commands(page)
+        if page.name not in RUN and not needed(command) and "--config" in command
+    }
+    assert {RUNNERS[runner].Config for runner in shown} <= {RUNNERS[runner].Config for runner, _ in CASES.values()}
+
+
+def test_the_list_of_the_program_is_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list"]) == 0
+    assert "made_sampler" in capsys.readouterr().out
+
+
+def test_every_program_is_run() -> None:
+    for page in (page for page in PAGES if programs(page)):
+        place = TESTED_ELSEWHERE.get(page)
+        assert not place or page.name.removesuffix(".md") in (ROOT / place).read_text()
 
 
 def test_the_program_in_the_readme_runs_as_it_stands() -> None:
@@ -143,6 +181,18 @@ def run(page: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("page", [page for page in PAGES if programs(page) and page not in TESTED_ELSEWHERE], ids=name)
 def test_programs_run(page: Path) -> None:
     run(page)
+
+
+def test_the_program_that_made_the_speech_makes_a_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "audio").mkdir()
+    voice = 9000 * np.sin(np.arange(22_050) / 20)  # in the place of eSpeak's
+    wavfile.write("voice.wav", 22_050, voice.astype(np.int16))
+    run(ROOT / "data" / "README.md")
+    rate, clip = wavfile.read("audio/speech.wav")
+    shipped = wavfile.read(ROOT / "data" / "audio" / "speech.wav")
+    assert (rate, clip.shape, clip.dtype) == (shipped[0], shipped[1].shape, shipped[1].dtype)
+    assert np.abs(clip).max() == np.abs(shipped[1]).max()
 
 
 def test_the_systems_in_the_documentation_are_solved() -> None:

@@ -1,0 +1,239 @@
+"""Write the tables of the documentation that are taken from results: ``python -m docs.tools.tables``.
+
+A page names a table between two comments, ``<!-- table NAME -->`` and ``<!-- end of table -->``; what lies between
+them is replaced. So no number of these tables is typed, and a test fails where a page and the results differ.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from docs.tools.choice import INSTEAD, advice
+from runners.report.units import format_bytes, format_seconds
+
+ROOT = Path(__file__).resolve().parents[2]
+MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+Row = Mapping[str, Any]
+
+# The systems of the table, by the config whose results are taken.
+SYSTEMS = {
+    "made_sampler": "MADE, 28 x 28 digits",
+    "made_photos32_sampler": "MADE, 32 x 32 colour crops",
+    "gs_jacobi_pixelcnnpp_sampler": "PixelCNN++, 28 x 28 digits",
+    "pixelcnnpp_photos32_sampler": "PixelCNN++, 32 x 32 colour crops",
+    "wavenet_sampler": "WaveNet, likeliest samples",
+    "wavenet_gated_sampler": "WaveNet (gated), drawn samples",
+    "language_sampler": "language model, drawn characters",
+    "language_consistency_sampler": "language model trained for few steps",
+    "flow_sampler": "normalizing flow, 6 blocks",
+    "diffusion_sampler": "diffusion, DDIM",
+    "densenet": "DenseNet, 48 layers",
+    "densenet201": "DenseNet-201",
+    "residual_network": "residual network, 48 layers",
+    "ode_pendulum": "pendulum",
+    "ode_contraction": "contraction",
+    "ode_lorenz63": "Lorenz's equations (chaotic)",
+    "mcmc_hmc": "Hamiltonian Monte Carlo",
+    "mcmc_mala": "MALA",
+    "mcmc_two_wells": "random walk between two wells",
+    "backprop": "RNN, backward pass",
+}
+# The systems that were timed on a GPU, by their names in benchmarks/accelerator.json.
+ON_GPU = {
+    "made": "MADE, 784 pixels, batch 100",
+    "gru": "GRU of 8 units, 10,000 steps, batch 16",
+    "pixelcnnpp": "PixelCNN++, 784 pixels, batch 16",
+}
+
+
+def results(config: str) -> dict[str, Any]:
+    """The results of a shipped config."""
+    found: dict[str, Any] = json.loads((ROOT / "plot_data" / "reference" / config / "results.json").read_text())
+    return found
+
+
+def converged(config: str) -> list[Row]:
+    """The rows of a comparison that converged; of a training those before it."""
+    rows = results(config)["rows"]
+    return [row for row in rows if row["status"] == "converged" and row.get("phase", "start") == "start"]
+
+
+def is_cached(row: Row) -> bool:
+    """Whether the row is of forward substitution with a cache, in one piece or segment by segment."""
+    return bool(re.match(r"cached_sequential|segmented\(solver=cached_sequential", row["label"]))
+
+
+def is_parallel(row: Row) -> bool:
+    """Whether the row is of a parallel solver."""
+    return not is_cached(row) and row["solver"] != "sequential"
+
+
+def median(row: Row) -> float:
+    """The time of a run, in seconds."""
+    return float(row["run_s"]["median"])
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def names(solvers: Sequence[str]) -> str:
+    """Names of solvers as code."""
+    return ", ".join(f"`{name}`" for name in solvers)
+
+
+def choices() -> str:
+    """The tree of questions, a line for each advice, and what to try where it fails."""
+    rows = [
+        [" → ".join((path[0].split(",")[0], *path[1:])), names(leaf.solvers), leaf.because] for path, leaf in advice()
+    ]
+    rows += [[trouble, names(solvers), ""] for trouble, solvers in INSTEAD]
+    return markdown(["your system", "try", "why"], rows)
+
+
+def on_cpu() -> str:
+    """For every system the cached baseline and the parallel solver with the fewest steps, and who is fastest."""
+    lines = []
+    for config, title in SYSTEMS.items():
+        rows = converged(config)
+        baseline = next(row for row in rows if is_cached(row))
+        parallel = [row for row in rows if is_parallel(row)]
+        fewest, fastest = min(parallel, key=lambda row: row["num_steps"]), min(rows, key=median)
+        system = results(config)["system"]
+        lines.append(
+            [
+                f"{title} (`{config}`)",
+                f"{system['num_equations']:,}",
+                f"`{fewest['label']}`",
+                f"{fewest['num_steps']:,}",
+                format_seconds(median(fewest)),
+                format_seconds(median(baseline)),
+                f"`{fastest['label']}`",
+            ]
+        )
+    header = ["system (config)", "T", "fewest steps", "steps", "its time", "time with a cache", "fastest on this CPU"]
+    return markdown(header, lines)
+
+
+def on_gpu() -> str:
+    """Times of whole solves on a GPU beside the same solve with a cache."""
+    lines = []
+    measured = json.loads((ROOT / "benchmarks" / "accelerator.json").read_text())["measured"]
+    for device, found in measured.items():
+        for key, title in ON_GPU.items():
+            rows = {name.split(", ")[1]: row for name, row in found["rows"].items() if name.startswith(f"{key}, ")}
+            cached = rows["cached_sequential"]["solve_s"]
+            parallel = {name: row for name, row in rows.items() if "sequential" not in name}
+            best = min(parallel, key=lambda name: parallel[name]["solve_s"])
+            time, steps = parallel[best]["solve_s"], parallel[best]["iterations"]
+            lines.append(
+                [
+                    title,
+                    device,
+                    f"`{best}`",
+                    str(steps),
+                    format_seconds(time),
+                    format_seconds(cached),
+                    f"{cached / time:.3g}x",
+                ]
+            )
+    header = ["system", "GPU", "fastest parallel solver", "steps", "its time", "time with a cache", "speed-up"]
+    return markdown(header, lines)
+
+
+def errors() -> str:
+    """How exact the answers are: the solvers of two runs, against the reference solver."""
+    lines = []
+    for config in ("made_sampler", "ode_pendulum"):
+        found = results(config)
+        for row in converged(config):
+            if is_parallel(row) or is_cached(row):
+                error = row["max_abs_error"]
+                shown = "0" if error == 0 else f"{error:.1e}"
+                reference = found["error_reference"]
+                lines.append([f"`{config}`", f"`{row['label']}`", shown, str(row["mismatched_equations"]), reference])
+    return markdown(["config", "solver", "largest difference", "equations off by more than 0.001", "from"], lines)
+
+
+def memory() -> str:
+    """The memory of a solve by each solver, as the compiler reports it on a CPU."""
+    lines = []
+    for config in ("made_sampler", "diffusion_sampler", "mcmc_hmc"):
+        system = results(config)["system"]
+        for row in converged(config):
+            shape = f"{system['num_equations']:,} x {system['batch_size']}"
+            lines.append([f"`{config}`", shape, f"`{row['label']}`", format_bytes(row["peak_memory_bytes"])])
+    return markdown(["config", "equations x batch", "solver", "memory of a solve"], lines)
+
+
+def blocks() -> str:
+    """What the length of a block does to steps, work and time, on PixelCNN++."""
+    rows = [row for row in converged("gs_jacobi_pixelcnnpp_sampler") if "gs_jacobi" in row["solver"]]
+    lines = [
+        [
+            f"`{row['solver']}`",
+            str(row["options"]["block_size"]),
+            str(row["num_steps"]),
+            f"{row['sweep_equivalents']:.3g}",
+            format_seconds(median(row)),
+        ]
+        for row in rows
+    ]
+    return markdown(["solver", "block_size", "steps", "work, in sweeps", "time, 2 CPU cores"], lines)
+
+
+def made() -> str:
+    """Steps, work and time on MADE."""
+    lines = [
+        [f"`{row['label']}`", str(row["num_steps"]), f"{row['sweep_equivalents']:.3g}", format_seconds(median(row))]
+        for row in converged("made_sampler")
+        if row["solver"] in ("sequential", "cached_sequential", "jacobi")
+    ]
+    return markdown(["solver", "steps", "work, in sweeps", "time, 2 CPU cores"], lines)
+
+
+def fewest_steps() -> str:
+    """The fewest steps of a parallel solver on some systems."""
+    lines = []
+    for config in (
+        *("made_sampler", "gs_jacobi_pixelcnnpp_sampler", "wavenet_sampler", "language_sampler"),
+        *("language_consistency_sampler", "diffusion_sampler", "ode_contraction", "ode_pendulum", "ode_lorenz63"),
+    ):
+        fewest = min(filter(is_parallel, converged(config)), key=lambda row: row["num_steps"])
+        equations = results(config)["system"]["num_equations"]
+        lines.append([SYSTEMS[config], f"{equations:,}", f"{fewest['num_steps']:,}", f"`{fewest['label']}`"])
+    return markdown(["system", "equations (T)", "steps", "solver"], lines)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "choices": choices,
+    "on_cpu": on_cpu,
+    "on_gpu": on_gpu,
+    "errors": errors,
+    "memory": memory,
+    "blocks": blocks,
+    "made": made,
+    "fewest_steps": fewest_steps,
+}
+
+
+def filled(text: str) -> str:
+    """A page with its tables written anew."""
+    return MARKED.sub(lambda match: f"{match[1]}\n{TABLES[match[2]]()}\n{match[3]}", text)
+
+
+def pages() -> list[Path]:
+    """The pages that have such tables."""
+    return [path for path in sorted((ROOT / "docs").rglob("*.md")) if MARKED.search(path.read_text())]
+
+
+if __name__ == "__main__":
+    for page in pages():
+        page.write_text(filled(page.read_text()))
