@@ -15,7 +15,8 @@ from solvers import SOLVERS, Solver, TriangularSystem
 class Auto(Solver):
     """The solver that takes the least time, steps or memory here, found by trying those that go with the system.
 
-    It stands where that solver will be, until ``solvers.choose`` has tried them. A run puts the chosen solver in its place before it measures anything (``runners.measure.choosing``).
+    It stands where that solver will be, until ``solvers.choose`` has tried them. A run puts the chosen solver in its
+    place before it measures anything (``runners.measure.choosing``).
     """
 
     requires: ClassVar[type] = TriangularSystem
