@@ -74,6 +74,7 @@ notebooks: $(VENV)/.dev
 benchmarks: $(VENV)/.run
 	$(BIN)/python -m benchmarks.made
 	$(BIN)/python -m benchmarks.pixelcnnpp
+	$(BIN)/python -m benchmarks.compile
 	$(BIN)/python -m benchmarks.prefix_scan
 	$(BIN)/python -m benchmarks.newton
 	$(BIN)/python -m benchmarks.wavenet
