@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,14 +29,19 @@ class WeightNorm(nnx.Module):
 
     def folded(self) -> FoldedWeight:
         """The weight in the inference form: the kernel, computed once."""
-        return FoldedWeight(_kernel(self.v[...], self.scale[...], self.axis), self.bias[...])
+        v, scale = self.v[...], self.scale[...]
+        if isinstance(v, jax.core.Tracer) or isinstance(scale, jax.core.Tracer):
+            return FoldedWeight(_kernel(jnp, v, scale, self.axis), self.bias[...])
+        # By numpy, as the first weights, for the same reason; in double precision, which costs nothing here.
+        kernel = _kernel(np, np.asarray(v, float), np.asarray(scale, float), self.axis)
+        return FoldedWeight(jnp.asarray(kernel, v.dtype), self.bias[...])
 
 
-@partial(jax.jit, static_argnames="axis")
-def _kernel(v: Float[Array, "..."], scale: Float[Array, " S"], axis: int) -> Float[Array, "..."]:
+def _kernel(numpy: Any, v: Any, scale: Any, axis: int) -> Any:
+    """The kernel by jax's numpy or by numpy itself."""
     others = tuple(i for i in range(v.ndim) if i != axis)
-    norm = jnp.sqrt(jnp.sum(jnp.square(v), axis=others, keepdims=True))
-    return v * (jnp.expand_dims(scale, others) / norm)
+    norm = numpy.sqrt(numpy.sum(numpy.square(v), axis=others, keepdims=True))
+    return v * (numpy.expand_dims(scale, others) / norm)
 
 
 class FoldedWeight(nnx.Module):

@@ -17,6 +17,7 @@ from runners.config.solvers import SolverEntry
 from runners.measure.processes import gathered
 from runners.measure.progress import SolveProgress
 from runners.measure.timing import CompiledSolve, Slice, Times, follow
+from runners.measure.way import TraceRows, by_traced_program, step_by_step, stops_pay
 from solvers import Solution, Status, TraceOptions
 
 MISMATCH = 1e-3  # an equation whose value is further than this from the reference sweep's counts as mismatched
@@ -183,13 +184,16 @@ class Job:
         self.progress.stage(self.label, "frames")
         # Looked at afterwards: work between them slows the next one.
         pieces = [self.compiled.until(steps) for steps in range(every, iterations + every, every)] if short else []
-        traced = CompiledSolve(
-            self.system, self.entry.solver, max_steps=self.entry.max_steps, trace=TraceOptions(reference)
-        )
-        self.progress.stage(self.label, "trace")
-        followed = follow(traced, self.show, None if short else every, self.time_limit_s)
-        frames = self._frames(pieces or followed.seen)
-        return _trace(followed.solution, frames), frames
+        if stops_pay(self.compiled, iterations, self.run_s.median, is_timed=not short):
+            self.progress.stage(self.label, "trace")
+            way = step_by_step(self.compiled, reference, self.show, every, self.time_limit_s)
+        else:
+            options = TraceOptions(reference)
+            traced = CompiledSolve(self.system, self.entry.solver, max_steps=self.entry.max_steps, trace=options)
+            self.progress.stage(self.label, "trace")
+            way = by_traced_program(traced, self.show, None if short else every, self.time_limit_s)
+        frames = self._frames(pieces or way.pieces)
+        return _trace(way.trace, frames), frames
 
     def show(self, piece: Slice) -> Slice:
         """The slice, after the progress bar has been told of it."""
@@ -217,18 +221,15 @@ class Job:
         )
 
 
-def _trace(solution: Solution[Any], frames: Frames) -> dict[str, np.ndarray]:
-    """Residual, frontier and error by step as a traced run leaves them; times from the frames, linear in between."""
-    iterations = int(solution.stats.num_iterations)
-    trace: Any = jax.tree.map(lambda a: np.asarray(a)[:iterations], gathered(solution.trace))
-    per_sample: Shaped[np.ndarray, "S B"] = trace.error
+def _trace(trace: TraceRows, frames: Frames) -> dict[str, np.ndarray]:
+    """Residual, frontier and error by step, over the batch; times from the frames, linear in between."""
     return {
         "num_steps": trace.num_steps,
-        "time_s": np.interp(np.arange(1, iterations + 1), frames.iterations, frames.time_s),
+        "time_s": np.interp(np.arange(1, len(trace.num_steps) + 1), frames.iterations, frames.time_s),
         "residual": trace.residual.max(axis=1),
         "frontier": trace.frontier.min(axis=1),
-        "error": per_sample.max(axis=1),
-        "error_mean": per_sample.mean(axis=1, dtype=float).astype(np.float32),
+        "error": trace.error.max(axis=1),
+        "error_mean": trace.error.mean(axis=1, dtype=float).astype(np.float32),
     }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import jax
@@ -109,6 +110,7 @@ class DiscretizedLogisticMixture:
             x.append(jnp.clip(_mean(one, c, x) + steps[..., c, :], -1.0, 1.0))
         return jnp.concatenate(x, axis=-1)
 
+    @partial(jax.jit, static_argnums=(0, 2, 3))  # one program, where each of its operations would be one
     def draw_noise(self, key: Array, num_equations: int, batch_size: int) -> Noise:
         """Draw {"mixture_u": (T, batch, M), "logistic_u": (T, batch, C)}, uniform in [1e-5, 1 - 1e-5].
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from runners.measure.timing import CompiledSolve, Slice, follow
-from solvers import Jacobi, Sequential, Status, solve
+from runners.measure.way import Way, by_traced_program, step_by_step, stops_pay
+from solvers import CachedSequential, GSJacobi, Jacobi, Sequential, Status, TraceOptions, solve
 from tests.kit.bank import Chain
 
 T = 7
@@ -67,3 +69,42 @@ def test_what_observing_takes_does_not_count(monkeypatch: pytest.MonkeyPatch) ->
         clock[0] += 1.0
 
     assert follow(compiled, slow, every=1, limit_s=0.5).seconds == 0.0
+
+
+def ways(system: Any, solver: Any, every: int = 2) -> tuple[Way, Way]:
+    """The way of a solve that is stopped after each step, and of one that traces itself."""
+    reference = solve(system, Sequential(), throw=False).value
+    compiled, traced = (CompiledSolve(system, solver, trace=t) for t in (None, TraceOptions(reference)))
+    stopped = step_by_step(compiled, reference, lambda piece: piece, every, None)
+    return stopped, by_traced_program(traced, lambda piece: piece, every, None)
+
+
+@pytest.mark.parametrize("solver", [Jacobi(), GSJacobi(block_size=3), CachedSequential(chunk_size=2), Jacobi(tol=0.1)])
+def test_both_ways_of_tracing_give_the_same(solver: Any) -> None:
+    stopped, traced = ways(chain(), solver)
+    for mine, other in zip(stopped.trace, traced.trace, strict=True):
+        np.testing.assert_array_equal(mine, other)
+        assert mine.dtype == other.dtype
+    assert [piece.iteration for piece in stopped.pieces] == [piece.iteration for piece in traced.pieces]
+
+
+def test_stops_are_where_they_were_asked_for_beyond_as_many_iterations_as_equations() -> None:
+    pieces = CompiledSolve(chain(), GSJacobi(block_size=3)).slices(1)
+    assert [piece.iteration for piece in pieces] == [*range(1, T + 4)]
+
+
+def test_both_ways_of_tracing_give_the_same_where_values_are_not_finite() -> None:
+    system = Chain(lambda x, b: jnp.where(x > 1e3, jnp.inf, 0.5 * x + b), jnp.ones((T, 2)), jnp.full((T, 2), 1e4))
+    stopped, traced = ways(system, Jacobi())
+    assert np.isinf(traced.trace.residual).any()
+    jax.tree.map(np.testing.assert_array_equal, stopped.trace, traced.trace)
+
+
+def test_stops_are_made_where_they_cost_less_than_a_program() -> None:
+    compiled = CompiledSolve(chain(), Jacobi())
+    compiled.compile_s = 1.0
+    assert stops_pay(compiled, 100, 0.1, is_timed=False)
+    assert not stops_pay(compiled, 100, 0.1, is_timed=True)
+    assert stops_pay(compiled, 100, 100.0, is_timed=True)
+    assert not stops_pay(compiled, 10_000, 1e5, is_timed=True)
+    assert not stops_pay(compiled, 0, 0.0, is_timed=False)
