@@ -66,6 +66,8 @@ results: $(VENV)/.dev
 	$(BIN)/python main.py --runner LanguageSamplerRunner --config language_consistency_sampler.yml
 	$(BIN)/python main.py --runner SamplerRunner --config flow_sampler.yml
 	$(BIN)/python main.py --runner SamplerRunner --config diffusion_sampler.yml
+	$(BIN)/python main.py --runner SamplerRunner --config diffusion_ddpm.yml
+	$(BIN)/python main.py --runner SamplerRunner --config diffusion_dpm_solver.yml
 	$(MAKE) notebooks
 
 notebooks: $(VENV)/.dev
@@ -90,6 +92,7 @@ train: $(VENV)/.run
 	$(BIN)/python main.py --runner TrainWaveNetRunner --config train_wavenet.yml --set checkpoint_name=wavenet_speech
 	$(BIN)/python main.py --runner TrainWaveNetRunner --config train_wavenet_gated.yml --set checkpoint_name=wavenet_speech_gated
 	$(BIN)/python main.py --runner TrainRunner --config train_flow.yml --set checkpoint_name=flow_mnist
+	$(BIN)/python main.py --runner TrainRunner --config train_maf.yml --set checkpoint_name=maf_mnist
 	$(BIN)/python main.py --runner TrainDiffusionRunner --config train_diffusion.yml --set checkpoint_name=diffusion_mnist
 	$(BIN)/python main.py --runner TrainLanguageRunner --config train_language.yml --set checkpoint_name=language_topics
 	$(BIN)/python main.py --runner TrainLanguageRunner --config train_language_consistency.yml --set checkpoint_name=language_consistency
