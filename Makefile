@@ -68,6 +68,7 @@ results: $(VENV)/.dev
 	$(BIN)/python main.py --runner SamplerRunner --config diffusion_sampler.yml
 	$(BIN)/python main.py --runner SamplerRunner --config diffusion_ddpm.yml
 	$(BIN)/python main.py --runner SamplerRunner --config diffusion_dpm_solver.yml
+	$(BIN)/python main.py --runner InversionRunner --config diffusion_inversion.yml
 	$(MAKE) notebooks
 
 notebooks: $(VENV)/.dev
