@@ -65,6 +65,7 @@ results: $(VENV)/.dev
 	$(BIN)/python main.py --runner LanguageSamplerRunner --config language_sampler.yml
 	$(BIN)/python main.py --runner LanguageSamplerRunner --config language_consistency_sampler.yml
 	$(BIN)/python main.py --runner SamplerRunner --config flow_sampler.yml
+	$(BIN)/python main.py --runner SamplerRunner --config maf_sampler.yml
 	$(BIN)/python main.py --runner SamplerRunner --config diffusion_sampler.yml
 	$(BIN)/python main.py --runner SamplerRunner --config diffusion_ddpm.yml
 	$(BIN)/python main.py --runner SamplerRunner --config diffusion_dpm_solver.yml
