@@ -36,7 +36,7 @@ def inversion_subject(config: InversionConfig, context: RunContext, name: str | 
     refuse_others(config, checkpoint.name, others, "is asked for the noise of images")
     given = load_images(config.source, "source", model.image_shape, config.batch_size)
     with stating():
-        options = build_options(model.Options, config.equations)
+        options: Any = build_options(model.Options, config.equations)
         system = usable_system(model.inversion(jnp.asarray(given), options), f"model {checkpoint.name}")
     seen = jax.jit(lambda model, x: model.images(x))
 
