@@ -49,7 +49,8 @@ SHIPPED := \
 	densenet densenet201 \
 	wavenet_sampler wavenet_gated_sampler wavenet_timing stream \
 	language_sampler language_consistency_sampler \
-	flow_sampler diffusion_sampler
+	flow_sampler maf_sampler \
+	diffusion_sampler diffusion_ddpm diffusion_dpm_solver diffusion_inversion
 CONFIG ?= $(SHIPPED)
 
 # Run them again, or those that CONFIG names (make results CONFIG="made_sampler backprop"), into plot_data/reference/, and
@@ -84,6 +85,7 @@ train: $(VENV)/.run
 	$(BIN)/python main.py --runner TrainWaveNetRunner --config train_wavenet.yml --set checkpoint_name=wavenet_speech
 	$(BIN)/python main.py --runner TrainWaveNetRunner --config train_wavenet_gated.yml --set checkpoint_name=wavenet_speech_gated
 	$(BIN)/python main.py --runner TrainRunner --config train_flow.yml --set checkpoint_name=flow_mnist
+	$(BIN)/python main.py --runner TrainRunner --config train_maf.yml --set checkpoint_name=maf_mnist
 	$(BIN)/python main.py --runner TrainDiffusionRunner --config train_diffusion.yml --set checkpoint_name=diffusion_mnist
 	$(BIN)/python main.py --runner TrainLanguageRunner --config train_language.yml --set checkpoint_name=language_topics
 	$(BIN)/python main.py --runner TrainLanguageRunner --config train_language_consistency.yml --set checkpoint_name=language_consistency

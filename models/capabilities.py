@@ -83,6 +83,29 @@ class PictureModel(Protocol):
 
 
 @runtime_checkable
+class InvertibleModel(Protocol):
+    """A PictureModel that finds the noise of given images by equations too, and makes images of given noise.
+
+    Its ``equations`` also takes options, a value of ``Options``, and then the ``noise`` (batch, values of an image).
+    """
+
+    Options: type
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """The shape of an image, (height, width, channels)."""
+
+    def equations(self, key: Array, batch_size: int) -> Any:
+        """The system of a batch of images, as of an EquationModel."""
+
+    def images(self, state: Any) -> UInt8[Array, "B H W C"]:
+        """The images in a state of that system, or of the one from images to noise."""
+
+    def inversion(self, images: UInt8[Array, "N H W C"], options: Any) -> Any:
+        """The system whose last state is the noise of images. Raises ValueError where options allow none."""
+
+
+@runtime_checkable
 class Denoiser(Protocol):
     """A model that is trained to tell images from noise."""
 
@@ -217,6 +240,7 @@ _LACKS: dict[type, str] = {
     ImageModel: "makes no images",
     DensityModel: "tells no likelihood of images",
     PictureModel: "states no equations of images",
+    InvertibleModel: "finds no noise of images",
     Denoiser: "is not trained to tell images from noise",
     TextModel: "writes no text",
     SoundModel: "makes no sound",

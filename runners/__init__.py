@@ -24,6 +24,7 @@ RUNNERS: Table[Any] = Table(
         "GSJacobiPixelCNNPPSamplerRunner": "runners.sampling.runner:PixelCNNPPSamplerRunner",
         "WaveNetSamplerRunner": "runners.sampling.runner:WaveNetSamplerRunner",
         "LanguageSamplerRunner": "runners.sampling.runner:LanguageSamplerRunner",
+        "InversionRunner": "runners.sampling.runner:InversionRunner",  # from images to their noise, and back
         "WaveNetTimingRunner": "runners.wavenet_timing.runner:WaveNetTimingRunner",
         "SamplerRunner": "runners.sampling.runner:SamplerRunner",  # any model of images, or of one's own
         "SystemRunner": "runners.system.runner:SystemRunner",  # any system, from a file of one's own

@@ -69,7 +69,10 @@ class DiffusionOptions:
 
 
 class Diffusion(nnx.Module):
-    """The network's parameters. Samples: (batch, F), pixels from -1 to 1 by patches; noise: standard normal."""
+    """The network's parameters. Samples: (batch, F), pixels from -1 to 1 by patches.
+
+    Noise: ``normal_noise`` (batch, F), from which images are made.
+    """
 
     Config = DiffusionConfig
     Options = DiffusionOptions
@@ -117,27 +120,35 @@ class Diffusion(nnx.Module):
             num_classes=self.config.num_classes,
         )
 
-    def equations(self, key: Array, batch_size: int, options: DiffusionOptions | None = None) -> DiffusionSystem:
-        """The system of a batch of images, for noise drawn from ``key``.
+    def equations(
+        self,
+        key: Array,
+        batch_size: int,
+        options: DiffusionOptions | None = None,
+        noise: Float[Array, "B F"] | None = None,
+    ) -> DiffusionSystem:
+        """The system of a batch of images, for noise drawn from ``key``, but for what images are made of if given.
 
         Raises ValueError where a class is not one of the model's.
         """
         options = options or DiffusionOptions()
         first_key, noise_key = jax.random.split(key)
-        first = jax.random.normal(first_key, (batch_size, self.features))
+        first = jax.random.normal(first_key, (batch_size, self.features)) if noise is None else noise
         steps = getattr(samplers, options.method)(self.config.schedule, options.num_steps)
-        noise = None
+        fresh = None
         if options.method == "ddpm":
-            noise = jax.random.normal(noise_key, (options.num_steps, batch_size, self.features))
+            fresh = jax.random.normal(noise_key, (options.num_steps, batch_size, self.features))
         kind = RememberingDiffusionSystem if options.method == "dpm_solver" else DiffusionSystem
-        return kind(self._guided(options, batch_size), steps, noise, first, options.variance)
+        return kind(self._guided(options, batch_size), steps, fresh, first, options.variance)
 
     def inversion(self, images: UInt8[Array, "N H W C"], options: DiffusionOptions | None = None) -> DiffusionSystem:
-        """The system from images to their noise: the steps of DDIM the other way round, whatever the ``method`` says.
+        """The system from images to their noise, which its last state is: the steps of DDIM the other way round.
 
-        Raises ValueError where a class is not one of the model's.
+        Raises ValueError where a class is not one of the model's, or the method is not DDIM.
         """
         options = options or DiffusionOptions()
+        if options.method != "ddim":
+            raise ValueError(f"method must be ddim, whose steps can be gone back, not {options.method}")
         steps = samplers.ddim(self.config.schedule, options.num_steps, invert=True)
         return DiffusionSystem(self._guided(options, len(images)), steps, None, self._values(images), options.variance)
 

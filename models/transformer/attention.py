@@ -71,13 +71,16 @@ def attend(
     """
     size, batch, heads, width = queries.shape
     groups = memory.keys.shape[1]
-    asked = queries.reshape(size, batch, groups, heads // groups, width)
-    scores = jnp.einsum("sbgrd,bgdt->bgrst", asked, memory.keys)
+    each = heads // groups
+    # Products in this order read keys and values as they lie; an einsum turns them round, and so copies them.
+    asked = queries.reshape(size, batch, groups, each, width).transpose(1, 2, 3, 0, 4)
+    scores = jnp.matmul(asked.reshape(batch, groups, each * size, width), memory.keys)
     scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32)) / math.sqrt(width)
     if seen is not None:
-        scores = jnp.where(seen, scores, -jnp.inf)
+        scores = jnp.where(jnp.tile(seen, (each, 1)), scores, -jnp.inf)
     weights = jax.nn.softmax(scores, axis=-1).astype(memory.values.dtype)
-    return jnp.einsum("bgrst,bgtd->sbgrd", weights, memory.values).reshape(size, batch, heads * width)
+    found = jnp.matmul(weights, memory.values).reshape(batch, groups, each, size, width)
+    return found.transpose(3, 0, 1, 2, 4).reshape(size, batch, heads * width)
 
 
 def attend_before(queries: Float[Array, "S B H D"], memory: KeysValues, start: Start) -> Float[Array, "S B E"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,14 @@ class Checkpoint:
 def flat_state(model: Any) -> dict[str, jax.Array]:
     """Every variable of a module by its dotted path."""
     return {".".join(map(str, path)): variable[...] for path, variable in nnx.to_flat_state(nnx.state(model))}
+
+
+def digest(model: Any) -> str:
+    """A SHA-256 of all variables of a module with their names and types, whatever file they came in."""
+    found = hashlib.sha256()
+    for name, array in sorted(flat_state(model).items()):
+        found.update(f"{name} {array.dtype} {array.shape} ".encode() + np.asarray(array).tobytes())
+    return found.hexdigest()
 
 
 def restore_state(model: Any, arrays: Mapping[str, np.ndarray], source: str) -> None:

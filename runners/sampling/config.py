@@ -10,7 +10,7 @@ from pydantic import Field
 from runners.config.models import ModelChoice
 from runners.config.schema import Count, RunConfig
 from runners.config.solvers import SolverList
-from runners.sampling.given import KnownPixels, PromptConfig
+from runners.sampling.given import GivenImages, KnownPixels, PromptConfig
 from runners.sampling.guess import Guess, GuessChoice
 
 
@@ -38,6 +38,12 @@ class SamplerConfig(ModelChoice, RunConfig):
     repeats: Count = 5  # timed runs of each solver, after one that is not (unless it is long)
     time_limit_s: Annotated[float, Field(gt=0)] | None = None  # for each run of each solver
     trace: bool = True  # residual, frontier and error by step, the frames and the pictures made of them
+
+
+class InversionConfig(SamplerConfig):
+    """The keys of a sampler's config, and the images that are taken to their noise."""
+
+    source: GivenImages  # {data: {name: mnist5k}}, its first held-out images, or {images: a file}
 
 
 class LanguageSamplerConfig(SamplerConfig):

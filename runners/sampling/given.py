@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -29,18 +29,27 @@ _PIECE = 16384  # samples of a prompt that are read at once
 _PARTS = {"classes": (1, np.integer), "vectors": (2, np.number), "frames": (3, np.number)}
 
 
-class KnownPixels(Keys):
-    """Which images, and how many of their first pixels, in raster order, every sample begins with."""
+class GivenImages(Keys):
+    """Which images."""
 
     images: str | None = None  # an .npz with "images" or "samples", uint8 (batch, H, W, C); the first batch_size count
     data: DataConfig | None = None  # or the first held-out images of a dataset
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.images is None) == (self.data is None):
+            raise ValueError("one of images (a file) and data is needed, and not both")
+        return self
+
+
+class KnownPixels(GivenImages):
+    """Which images, and how many of their first pixels, in raster order, every sample begins with."""
+
     rows: Count | None = None  # whole rows, from the top
     pixels: Count | None = None  # or single pixels
 
     @model_validator(mode="after")
-    def _one_of_each(self) -> KnownPixels:
-        if (self.images is None) == (self.data is None):
-            raise ValueError("one of images (a file) and data is needed, and not both")
+    def _one_amount(self) -> KnownPixels:
         if (self.rows is None) == (self.pixels is None):
             raise ValueError("one of rows and pixels is needed, and not both")
         return self
@@ -62,30 +71,41 @@ def load_known(config: KnownPixels, model: ImageModel, batch_size: int) -> Known
         raise UsageError(f"known_pixels: rows {config.rows} is more than the images' height, {height}")
     if config.pixels is not None and config.pixels > height * width:
         raise UsageError(f"known_pixels: pixels {config.pixels} is more than the images have, {height * width}")
-    source, images = _images(config)
-    if images.shape[1:] != model.image_shape:
-        raise UsageError(
-            f"known_pixels: the model draws images of shape {list(model.image_shape)}, {source} has "
-            f"{list(images.shape[1:])}"
-        )
-    if len(images) < batch_size:
-        raise UsageError(f"known_pixels: {source} has {len(images)} images, the config says batch_size: {batch_size}")
-    values = jax.jit(model.from_images)(jnp.asarray(images[:batch_size]))
+    images = load_images(config, "known_pixels", model.image_shape, batch_size)
+    values = jax.jit(model.from_images)(jnp.asarray(images))
     pixels = (config.rows or 0) * width + (config.pixels or 0)  # one of them is given
     return Known(values, jnp.int32(pixels * (len(values) // (height * width))))
 
 
-def _images(config: KnownPixels) -> tuple[str, UInt8[np.ndarray, "N H W C"]]:
+def load_images(
+    config: GivenImages, key: str, image_shape: tuple[int, int, int], batch_size: int
+) -> UInt8[np.ndarray, "B H W C"]:
+    """The images that ``key`` of a config names, one for each sample.
+
+    Raises UsageError where they are not there, too few or not of the model's shape, and DatasetError where the dataset
+    cannot be had.
+    """
+    source, images = _images(config, key)
+    if images.shape[1:] != image_shape:
+        raise UsageError(
+            f"{key}: the model draws images of shape {list(image_shape)}, {source} has {list(images.shape[1:])}"
+        )
+    if len(images) < batch_size:
+        raise UsageError(f"{key}: {source} has {len(images)} images, the config says batch_size: {batch_size}")
+    return images[:batch_size]
+
+
+def _images(config: GivenImages, key: str) -> tuple[str, UInt8[np.ndarray, "N H W C"]]:
     """What the images are called in messages, and the images."""
     if config.data is not None:
         dataset = load_dataset(**config.data.model_dump())
         return f"the dataset {dataset.name}", dataset.held_out
     source = f"the file {config.images!r}"
-    with open_arrays(user_path(str(config.images)), f"known_pixels: {source}") as file:
-        name, images = _first_of(file, ("images", "samples"), f"known_pixels: {source}")
+    with open_arrays(user_path(str(config.images)), f"{key}: {source}") as file:
+        name, images = _first_of(file, ("images", "samples"), f"{key}: {source}")
     if images.dtype != np.uint8 or images.ndim != 4:
         raise UsageError(
-            f"known_pixels: {source}: {name} should be uint8 of shape (batch, height, width, channels), not "
+            f"{key}: {source}: {name} should be uint8 of shape (batch, height, width, channels), not "
             f"{images.dtype} of shape {images.shape}"
         )
     return source, images

@@ -12,8 +12,9 @@ from runners.experiment import RunContext
 from runners.measure.comparison import compare_solvers
 from runners.measure.devices import Devices
 from runners.report.report import Report
-from runners.sampling.config import LanguageSamplerConfig, SamplerConfig, WaveNetSamplerConfig
+from runners.sampling.config import InversionConfig, LanguageSamplerConfig, SamplerConfig, WaveNetSamplerConfig
 from runners.sampling.guess import guessed
+from runners.sampling.inversion import inversion_subject
 from runners.sampling.report import sampling_report
 from runners.sampling.sound import sound_subject
 from runners.sampling.subject import Subject, image_subject, load_model
@@ -89,6 +90,13 @@ class WaveNetSamplerRunner(SamplerRunner):
     def insists_on(cls, config: SamplerConfig) -> str | None:
         """WaveNet, or any model of sound from a user's own file."""
         return None if (config.model or {}).get("path") else cls.model_name
+
+
+class InversionRunner(SamplerRunner):
+    """From images to their noise, and back: a model's equations the other way round."""
+
+    Config: ClassVar[type[RunConfig]] = InversionConfig
+    bind = staticmethod(inversion_subject)
 
 
 class LanguageSamplerRunner(SamplerRunner):

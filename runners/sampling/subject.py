@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Array, Float, Shaped, UInt8
 
 from common.code import file_of
 from common.names import unknown
@@ -30,6 +31,7 @@ from models.capabilities import (
     DensityModel,
     EquationModel,
     ImageModel,
+    InvertibleModel,
     PictureModel,
     SoundModel,
     TextModel,
@@ -47,6 +49,8 @@ from runners.sampling.files import batch_first, by_equation, load_like
 from runners.sampling.given import load_known
 from runners.sampling.report import Samples, steps_by_segment
 from solvers.systems.autoregressive import AutoregressiveSystem, Head, Noise
+
+NOISE = "normal_noise"  # in files, that which an InvertibleModel makes images of
 
 HEADS: Table[Any] = Table(
     "head",
@@ -111,7 +115,7 @@ def equation_subject(config: SamplerConfig, checkpoint: Checkpoint) -> Subject:
 
     Raises UsageError where they cannot be had, or the config has keys that only models of images have.
     """
-    refuse_others(config, checkpoint.name, ("noise_file", "head", "known_pixels"), "states its equations itself")
+    refuse_others(config, checkpoint.name, ("head", "known_pixels"), "states its equations itself")
     system = usable_system(_stated(config, checkpoint), f"model {checkpoint.name}")
     if isinstance(checkpoint.model, PictureModel):
         return picture_subject(config, checkpoint, system)
@@ -137,14 +141,29 @@ def _stated(config: SamplerConfig, checkpoint: Checkpoint) -> Any:
     """The equations that a model states. Raises UsageError where it does not take the options of the config."""
     model, key = checkpoint.model, jax.random.key(config.seed)
     kind = getattr(model, "Options", None)
+    noise = {} if config.noise_file is None else {"noise": _given_noise(config, model)}
     if kind is None:
         if config.equations:
             raise UsageError(f"equations: those of model {checkpoint.name} have no options")
         return model.equations(key, config.batch_size)
+    with stating():
+        return model.equations(key, config.batch_size, build_options(kind, config.equations), **noise)
+
+
+@contextmanager
+def stating() -> Iterator[None]:
+    """Raise UsageError where a model does not take the options of its equations."""
     try:
-        return model.equations(key, config.batch_size, build_options(kind, config.equations))
+        yield
     except ValueError as error:
         raise UsageError(f"equations: {error}") from None
+
+
+def _given_noise(config: SamplerConfig, model: Any) -> Float[Array, "B F"]:
+    """The noise that images are made of, from a file."""
+    able = require(model, InvertibleModel, "noise_file")
+    like = {NOISE: np.zeros((config.batch_size, math.prod(able.image_shape)), np.float32)}
+    return jnp.asarray(load_like(user_path(str(config.noise_file)), "noise_file", like)[NOISE])
 
 
 def picture_subject(config: SamplerConfig, checkpoint: Checkpoint, system: Any) -> Subject:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from common.paths import RUNS, user_path
 from models import build, describe_config
+from models.weights.checkpoint import digest
 from models.weights.load import load_checkpoint
 from models.weights.registry import registry, ship
 from runners.config.schema import RunConfig, UsageError
@@ -53,13 +54,15 @@ class TrainRunner:
         if config.checkpoint_name is not None:
             check_name(config.checkpoint_name, context)
         model = first_model(config)
+        # The state of an unfinished run has no first weights, on which an objective or the history may depend.
+        first = {} if config.init is None else {"SHA-256 of init": digest(model)}
         self.trainer = Trainer(config, model, self.Task(config, model))
         if config.checkpoint_name is not None:
             _check_no_less(config.checkpoint_name, config, self.trainer.task.dataset)
         folder = user_path(config.state_dir) if config.state_dir else RUNS / context.name
         if folder.resolve().is_relative_to(context.out.resolve()):
             raise UsageError(f"state_dir {folder} lies in the results folder, which is replaced; choose another")
-        self.store = SharedStore(folder, config.identity(), context.console)
+        self.store = SharedStore(folder, {**config.identity(), **first}, context.console)
 
     @classmethod
     def to_check(cls, config: TrainConfig, context: RunContext) -> tuple[str, Any]:

@@ -73,6 +73,15 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             **{"batch_size": 2, "repeats": 1, "seed": 1},
         },
     ),
+    "inversion": (
+        "InversionRunner",
+        {
+            "model": {"name": "diffusion", **TRUNK},
+            **{"source": {"data": {}}, "equations": {"num_steps": 4}},
+            "solvers": ["cached_sequential", {"name": "newton", "jacobian": "system"}],
+            **{"batch_size": 2, "repeats": 1, "seed": 1},
+        },
+    ),
     "system": (
         "SystemRunner",
         {

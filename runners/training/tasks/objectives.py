@@ -28,6 +28,7 @@ from solvers.trees.blocks import Start
 from solvers.trees.pytree import pytree
 
 _DISCOUNT = 0.7  # what a character counts less than the one before it: it is of use where all before it are right
+_PLACES = 4  # of windows in a held-out evaluation, each by chance
 _TOLD = 16  # characters that are given before a window, where texts are long enough: to go on from a few is to guess
 
 
@@ -135,8 +136,11 @@ class Consistency:
     def metrics_of(
         self, model: TextModel, x: Int[Array, "T B"], cross_entropy: float, key: Array
     ) -> Mapping[str, float]:
-        """The whole loss, and the characters that a Jacobi step finds in windows of the model's own continuations."""
-        own, steps = self._judged(model, x, key)
+        """The whole loss, and the characters that a Jacobi step finds in windows of the model's own continuations.
+
+        Windows are behind some places, drawn from ``key``, of each text.
+        """
+        own, steps = self._judged(model, x, jax.random.split(key, _PLACES))
         return {
             OBJECTIVE.key: cross_entropy + self.weight * float(own),
             CHARACTERS_A_STEP.key: self.window / float(steps),
@@ -185,11 +189,16 @@ class Consistency:
         start = unit * jax.random.randint(place_key, (), min(-(-_TOLD // unit), last // unit), last // unit + 1)
         return start, jax.random.randint(number_key, (self.num_windows,), 0, self.max_steps + 1)
 
-    def _judge(self, model: TextModel, x: Int[Array, "T B"], key: Array) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """The loss in windows alone, and the steps that they take: means over texts and windows."""
-        start, numbers = self._drawn(x, model, key)
-        _, windows = self.windows_at(model, x, start, numbers)
-        return jnp.mean(jax.vmap(behind)(windows)), jnp.mean(self.steps(model, x, start))
+    def _judge(self, model: TextModel, x: Int[Array, "T B"], keys: Array) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """The loss in windows alone, and the steps that they take: means over places, texts and windows."""
+
+        def at_a_place(key: Array) -> tuple[Float[Array, ""], Float[Array, ""]]:
+            start, numbers = self._drawn(x, model, key)
+            _, windows = self.windows_at(model, x, start, numbers)
+            return jnp.mean(jax.vmap(behind)(windows)), jnp.mean(self.steps(model, x, start))
+
+        own, steps = lax.map(at_a_place, keys)
+        return jnp.mean(own), jnp.mean(steps)
 
 
 @pytree

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import signal
+from pathlib import Path
 from typing import Any, get_args
 
 import jax
@@ -10,13 +12,27 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import yaml
 from flax import nnx
+from safetensors.numpy import load_file
 
 from common.paths import ROOT
+from models import build
 from models.language.model import Language, LanguageConfig
+from models.weights.native import save_checkpoint
+from runners.cli.main import main
 from runners.config.schema import UsageError, check_config
 from runners.training.config import LanguageTrainConfig, ObjectiveConfig
-from runners.training.tasks.objectives import OBJECTIVES, Consistency, Likelihood, Window, behind, logits_of
+from runners.training.store import Snapshot, StateStore
+from runners.training.tasks.objectives import (
+    _PLACES,
+    OBJECTIVES,
+    Consistency,
+    Likelihood,
+    Window,
+    behind,
+    logits_of,
+)
 from runners.training.tasks.text import TextTask
 from solvers import CachedSequential, Jacobi, solve
 from solvers.systems.autoregressive import AutoregressiveSystem, Known
@@ -146,6 +162,60 @@ def test_a_task_has_the_metrics_of_its_objective() -> None:
     assert values["objective"] > values["cross_entropy"]
     assert 1.0 <= values["characters_a_step"] <= 4.0
     assert [metric.key for metric in TextTask.metrics] == ["cross_entropy", "accuracy"]  # of an evaluation
+
+
+def test_held_out_windows_are_at_several_places(model: Language, x: Any) -> None:
+    window, key = 3, jax.random.key(5)
+    objective = Consistency(model, LENGTH, **{**OPTIONS, "window": window, "num_windows": 1})
+    places = [objective._drawn(x, model, each)[0] for each in jax.random.split(key, _PLACES)]
+    assert len({int(place) for place in places}) > 1
+    steps = [objective.steps(model, x, place) for place in places]
+    found = objective.metrics_of(model, x, 0.0, key)
+    assert found["characters_a_step"] == pytest.approx(window / np.mean(steps))
+
+
+def test_goes_on_bit_for_bit_where_it_was_stopped_and_not_from_other_first_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first weights are no part of the state that is restored: what they would write is worked out anew."""
+    lines = ("".join("abcde"[(i // 5**place) % 5] for place in range(9)) for i in range(60))
+    (tmp_path / "text.txt").write_text("\n".join(lines))
+    name = {"name": "language", **SMALL, "alphabet": "abcde\n", "context": LENGTH}
+    init = tmp_path / "init.safetensors"
+
+    def first_weights(seed: int) -> None:
+        save_checkpoint(init, "language", build(name, seed), {})
+
+    def run(out: str, state: str) -> int:
+        config = {
+            **{"model": name, "data": {"name": "text", "file": str(tmp_path / "text.txt")}, "init": str(init)},
+            **{"objective": {"name": "consistency", "window": 4, "num_windows": 2}, "epochs": 2, "batch_size": 4},
+            **{"warmup_steps": 1, "sample_every_epochs": 0, "save_every_s": 0, "state_dir": str(tmp_path / state)},
+        }
+        (tmp_path / "c.yml").write_text(yaml.safe_dump(config))
+        line = ["--runner", "TrainLanguageRunner", "--config", str(tmp_path / "c.yml"), "--out", str(tmp_path / out)]
+        return main(line)
+
+    first_weights(0)
+    assert run("straight", "one") == 0
+    save = StateStore.save
+
+    def save_and_press(store: StateStore, snapshot: Snapshot) -> None:
+        save(store, snapshot)
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StateStore, "save", save_and_press)
+        assert run("resumed", "two") == 130
+    first_weights(1)
+    assert run("resumed", "two") == 2
+    found = " ".join(capsys.readouterr().err.split())
+    assert "holds the state of an unfinished run with SHA-256 of init: " in found
+    first_weights(0)
+    assert run("resumed", "two") == 0
+    straight, resumed = (load_file(tmp_path / out / "weights.safetensors") for out in ("straight", "resumed"))
+    assert all(straight[key].tobytes() == resumed[key].tobytes() for key in straight)
+    assert any(straight[key].tobytes() != array.tobytes() for key, array in load_file(init).items())
 
 
 def test_every_objective_has_a_name_and_takes_what_configs_say() -> None:
