@@ -23,6 +23,7 @@ from models.weights.native import save_checkpoint
 from runners.cli.main import main
 from runners.config.schema import UsageError, check_config
 from runners.training.config import LanguageTrainConfig, ObjectiveConfig
+from runners.training.loop import TrainLoop
 from runners.training.store import Snapshot, StateStore
 from runners.training.tasks.objectives import (
     _PLACES,
@@ -174,31 +175,55 @@ def test_held_out_windows_are_at_several_places(model: Language, x: Any) -> None
     assert found["characters_a_step"] == pytest.approx(window / np.mean(steps))
 
 
-def test_goes_on_bit_for_bit_where_it_was_stopped_and_not_from_other_first_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The first weights are no part of the state that is restored: what they would write is worked out anew."""
-    lines = ("".join("abcde"[(i // 5**place) % 5] for place in range(9)) for i in range(60))
-    (tmp_path / "text.txt").write_text("\n".join(lines))
-    name = {"name": "language", **SMALL, "alphabet": "abcde\n", "context": LENGTH}
-    init = tmp_path / "init.safetensors"
+class Stopped:
+    """A training from weights in a file, whose command can be given again."""
 
-    def first_weights(seed: int) -> None:
-        save_checkpoint(init, "language", build(name, seed), {})
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.init = folder, folder / "init.safetensors"
+        lines = ("".join("abcde"[(i // 5**place) % 5] for place in range(9)) for i in range(60))
+        (folder / "text.txt").write_text("\n".join(lines))
+        self.model = {"name": "language", **SMALL, "alphabet": "abcde\n", "context": LENGTH}
+        self.first_weights(0)
 
-    def run(out: str, state: str) -> int:
+    def first_weights(self, seed: int) -> None:
+        save_checkpoint(self.init, "language", build(self.model, seed), {})
+
+    def run(self, out: str, state: str) -> int:
+        folder = self.folder
         config = {
-            **{"model": name, "data": {"name": "text", "file": str(tmp_path / "text.txt")}, "init": str(init)},
+            **{"model": self.model, "data": {"name": "text", "file": str(folder / "text.txt")}, "init": str(self.init)},
             **{"objective": {"name": "consistency", "window": 4, "num_windows": 2}, "epochs": 2, "batch_size": 4},
-            **{"warmup_steps": 1, "sample_every_epochs": 0, "save_every_s": 0, "state_dir": str(tmp_path / state)},
+            **{"warmup_steps": 1, "sample_every_epochs": 0, "save_every_s": 0, "state_dir": str(folder / state)},
         }
-        (tmp_path / "c.yml").write_text(yaml.safe_dump(config))
-        line = ["--runner", "TrainLanguageRunner", "--config", str(tmp_path / "c.yml"), "--out", str(tmp_path / out)]
+        (folder / "c.yml").write_text(yaml.safe_dump(config))
+        line = ["--runner", "TrainLanguageRunner", "--config", str(folder / "c.yml"), "--out", str(folder / out)]
         return main(line)
 
-    first_weights(0)
-    assert run("straight", "one") == 0
-    save = StateStore.save
+
+def test_does_not_go_on_from_other_first_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are no part of the state that is restored, but what they would write is what is learnt."""
+    training = Stopped(tmp_path)
+
+    def stop(loop: TrainLoop) -> Snapshot:
+        loop.store.save(Snapshot(loop.trainer.start(), [], 0.0))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainLoop, "run", stop)
+    assert training.run("out", "state") == 130
+    training.first_weights(1)
+    assert training.run("out", "state") == 2
+    found = " ".join(capsys.readouterr().err.split())
+    assert "holds the state of an unfinished run with SHA-256 of init: " in found
+    training.first_weights(0)
+    assert training.run("out", "state") == 130
+
+
+@pytest.mark.slow  # three trainings are compiled; the cousin above compiles none
+def test_goes_on_bit_for_bit_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training, save = Stopped(tmp_path), StateStore.save
+    assert training.run("straight", "one") == 0
 
     def save_and_press(store: StateStore, snapshot: Snapshot) -> None:
         save(store, snapshot)
@@ -206,16 +231,11 @@ def test_goes_on_bit_for_bit_where_it_was_stopped_and_not_from_other_first_weigh
 
     with monkeypatch.context() as patch:
         patch.setattr(StateStore, "save", save_and_press)
-        assert run("resumed", "two") == 130
-    first_weights(1)
-    assert run("resumed", "two") == 2
-    found = " ".join(capsys.readouterr().err.split())
-    assert "holds the state of an unfinished run with SHA-256 of init: " in found
-    first_weights(0)
-    assert run("resumed", "two") == 0
+        assert training.run("resumed", "two") == 130
+    assert training.run("resumed", "two") == 0
     straight, resumed = (load_file(tmp_path / out / "weights.safetensors") for out in ("straight", "resumed"))
     assert all(straight[key].tobytes() == resumed[key].tobytes() for key in straight)
-    assert any(straight[key].tobytes() != array.tobytes() for key, array in load_file(init).items())
+    assert any(straight[key].tobytes() != array.tobytes() for key, array in load_file(training.init).items())
 
 
 def test_every_objective_has_a_name_and_takes_what_configs_say() -> None:
