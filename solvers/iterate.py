@@ -200,7 +200,7 @@ def _standing(progress: Progress, spoiled: Bool[Array, " B"], num_equations: int
     """How all samples stand after a step."""
     frontier = jnp.where(progress.active, progress.frontier, num_equations)
     rows = jnp.stack([a.astype(jnp.int32) for a in (~progress.active, ~spoiled, frontier, progress.iterations)])
-    return lax.reduce(rows, jnp.iinfo(jnp.int32).max, lax.min, (1,))  # iterations may be more than T
+    return lax.reduce(rows, jnp.int32(jnp.iinfo(jnp.int32).max), lax.min, (1,))  # iterations may be more than T
 
 
 def _counted(progress: Progress, standing: _Standing) -> Progress:

@@ -18,8 +18,11 @@ import jax
 import pytest
 from hypothesis import HealthCheck, settings
 
-MAPPINGS = 30_000
+MAPPINGS = 45_000
 FINISHED = count()
+# Compiling makes millions of objects that stay: to look through all of them for cycles, again and again, is a tenth of
+# the tests' time.
+gc.set_threshold(200_000, 50, 100)
 
 settings.register_profile("trisolve", deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 settings.load_profile("trisolve")

@@ -26,10 +26,12 @@ NEEDS = {
     r"published_": "a network: weights that others have published",
     r"--device gpu|^make gpu|requirements-gpu|--measure": "a GPU",
     r"some/|/path/to": "a file of the reader's",
-    r"^make (test|train|results|benchmarks|fuzz)$|^python -m (benchmarks|tests\.fuzz)\.": "minutes to hours",
+    r"^make (test|train|results|regressions|benchmarks|fuzz)( CONFIG=.*)?$": "minutes to hours",
+    r"^python -m (benchmarks|tests\.fuzz)\.": "minutes to hours",
     r"--config train_\w+\.yml": "minutes to hours",
     r"^espeak-ng": "a program that is not installed",
     r"-m pytest": "a test would run the tests",
+    r"^python main\.py --compare": "results of runs: tests/runners/compare has its own",
     r"^make (demo|docs)$|^python -m docs\.tools\.\w+$": "nothing: tests make what it makes, or hold it",
 }
 # What remains is the program: --list, which a test runs, and runs of shipped configs. These take seconds to minutes; a
