@@ -8,8 +8,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from ..methods.sequential import Sequential
 from ..pairing import PairingError
 from ..solver import Solver
@@ -21,6 +19,7 @@ from .prediction import EXTRAPOLATED, FAILED, MEASURED, OBJECTIVES, SWEPT, Predi
 
 BUDGET_S = 20.0
 _LOOKING = 0.05  # share of the budget in which sweeps are looked at, before forward substitution and after it
+_PILOTS = 0.9  # share of the budget in which pilots are to be over; the rest is for timing the best again
 _LEAST_S = 0.2  # how long a pilot may fly at the least
 _BEYOND = 1.5  # and how long, in units of the best time so far
 _CLOSE = 1.3  # candidates within this factor of the best are timed against each other
@@ -200,7 +199,7 @@ class _Search:
         if not self.pilots:
             first = [label for label in waiting if is_forward(self.found[label])]
             waiting = first or waiting
-        elif self.spent_s + float(np.mean(self.compiled_s)) > self.budget_s:
+        elif self.spent_s + max(self.compiled_s) > _PILOTS * self.budget_s:
             return None
         wanted = "steps" if self.objective == "steps" else "time"  # memory is not known before compiling
         return min(waiting, key=lambda label: self.expected[label].cost(wanted), default=None)
@@ -209,7 +208,7 @@ class _Search:
         """One pilot; a program that cannot be compiled or run is no candidate."""
         solver, left = self.found[label], self.budget_s - self.spent_s
         flown = [each.time_s for each in self.expected.values() if each.basis == MEASURED]
-        limit = min(max(_LEAST_S, _BEYOND * min(flown, default=left)), max(_LEAST_S, left / 3))
+        limit = min(max(_LEAST_S, _BEYOND * min(flown, default=left)), max(_LEAST_S, left / 4))
         try:
             pilot = Pilot(self.system, solver)
             self.compiled_s.append(pilot.compile_s)
