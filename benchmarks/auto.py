@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -99,8 +100,10 @@ def rows_of(record: Mapping[str, Any]) -> Iterator[list[dict[str, Any]]]:
 
 def run(name: str, entries: Sequence[Any], folder: Path) -> dict[str, Any]:
     """The results of a config with other solvers, without what earlier runs have decided or compiled."""
-    out, cache = folder / name, folder / "cache"
-    changes = [f"solvers={json.dumps([*entries, *_AUTOS])}", "repeats=3", "trace=false"]
+    out, cache = folder / name, folder / f"{name}-cache"
+    loosest = max(entry.solver.tol for entry in parse_entries(list(entries)))  # what the config is content with
+    autos = [{**auto, "tol": loosest} for auto in _AUTOS]
+    changes = [f"solvers={json.dumps([*entries, *autos])}", "repeats=3", "trace=false"]
     command = [sys.executable, "main.py", "--config", f"{name}.yml", "--out", str(out), "--set", *changes]
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "TRISOLVE_CACHE": str(cache)}, capture_output=True, text=True
@@ -121,6 +124,7 @@ def found_in(name: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Found]:
     for row in rows:
         if "choice" not in row:
             continue
+        seconds = row["run_s"]["median"] if row["status"] == "converged" else math.inf
         withheld = "without=(" in row["label"] and "without=()" not in row["label"]
         allowed = [each for each in fixed if not (withheld and _entry(each).inner_name in SEQUENTIAL)]
         if allowed:
@@ -129,7 +133,7 @@ def found_in(name: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Found]:
                 config=name,
                 withheld=withheld,
                 chosen=row["choice"]["solver"],
-                seconds=row["run_s"]["median"],
+                seconds=seconds,
                 best=best["label"],
                 best_s=best["run_s"]["median"],
                 pilot_s=row["choice"]["pilot_s"],
@@ -157,8 +161,10 @@ def limits(found: Sequence[Found], told: Sequence[Told]) -> list[Limit]:
     """The figures that this benchmark is held against."""
     whole, withheld = ([each.ratio for each in found if each.withheld is flag] for flag in (False, True))
     return [
-        Limit("auto's time, in times of the best listed solver's: the worst system", max(whole, default=0.0), 1.15),
-        Limit("the same without forward substitution", max(withheld, default=0.0), 1.15),
+        Limit(
+            "auto's time, in times of the best listed solver's: the worst system", max(whole, default=math.inf), 1.15
+        ),
+        Limit("the same without forward substitution", max(withheld, default=math.inf), 1.15),
         Limit("seconds of the longest pilot", max((each.pilot_s for each in found), default=0.0), BUDGET_S),
         Limit(
             "share of steps predicted within a factor of 1.3",
@@ -190,7 +196,8 @@ def main() -> int:
     held = limits(found, told)
     _print(console, found, told, held)
     record = {
-        "environment": describe_environment(),
+        "benchmark": "auto",
+        **describe_environment(),
         "found": [{**asdict(each), "ratio": each.ratio} for each in found],
         "told": [{**asdict(each), "good": each.good} for each in told],
         "limits": [{**asdict(limit), "met": limit.met} for limit in held],

@@ -84,10 +84,7 @@ class PictureModel(Protocol):
 
 @runtime_checkable
 class InvertibleModel(Protocol):
-    """A PictureModel that finds the noise of given images by equations too, and makes images of given noise.
-
-    Its ``equations`` also takes options, a value of ``Options``, and then the ``noise`` (batch, values of an image).
-    """
+    """A PictureModel that finds the noise of given images by equations too, and makes images of given noise."""
 
     Options: type
 
@@ -95,8 +92,8 @@ class InvertibleModel(Protocol):
     def image_shape(self) -> tuple[int, int, int]:
         """The shape of an image, (height, width, channels)."""
 
-    def equations(self, key: Array, batch_size: int) -> Any:
-        """The system of a batch of images, as of an EquationModel."""
+    def equations(self, key: Array, batch_size: int, options: Any = None, noise: Any = None) -> Any:
+        """The system of a batch of images, as of an EquationModel, of ``noise`` (batch, values of an image)."""
 
     def images(self, state: Any) -> UInt8[Array, "B H W C"]:
         """The images in a state of that system, or of the one from images to noise."""

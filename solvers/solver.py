@@ -17,9 +17,8 @@ from .equations import tolerated
 class StepInfo(NamedTuple):
     """The report of one step to the loop that repeats it."""
 
-    residual: Float[
-        Array, " B"
-    ]  # the forward difference as the solver evaluates it; inf while equations await evaluation
+    # The forward difference as the solver evaluates it; inf while equations await evaluation.
+    residual: Float[Array, " B"]
     frontier: Int[Array, " B"]  # length of the prefix of the new x known to be exact
     num_steps: int | Int[Array, ""]  # sequential network evaluations in this step
     sweeps: float | Float[Array, ""]  # work of this step, in units of one full sweep

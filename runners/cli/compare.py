@@ -12,6 +12,7 @@ from common.paths import RESULTS, user_path
 from runners.cli.flags import SILENT
 from runners.cli.folder import RESULTS_FILE, check_folder
 from runners.cli.publish import publish
+from runners.cli.reference import check_reference
 from runners.compare.folders import chosen_folders, read_alike
 from runners.compare.report import KIND, comparison_report
 from runners.compare.verdict import judge
@@ -28,6 +29,7 @@ def compare(options: argparse.Namespace, console: Console) -> None:
     """
     groups = {title: read_alike(folders) for title, folders in chosen_folders(options.compare).items()}
     out = user_path(options.out) if options.out else RESULTS / _NAME
+    check_reference(out)
     check_folder(out)
     _check_no_run(out)
     console.quiet = options.verbose in SILENT

@@ -12,7 +12,7 @@ from runners.report.commit import changed_files
 
 def check_reference(out: Path) -> None:
     """Refuse to write among the results that ship while files differ from the commit. Raises UsageError."""
-    if not Path(os.path.realpath(out)).is_relative_to(REFERENCE):
+    if not Path(os.path.realpath(out)).is_relative_to(os.path.realpath(REFERENCE)):
         return
     changed = changed_files()
     if changed is None:

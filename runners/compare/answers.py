@@ -22,7 +22,9 @@ _LEARNED = 0.01  # of the value itself
 _TIMES_WORSE = 10  # an error of a row is another answer where it is this many times the other run's, and mismatched
 # The arrays that answers are, as file:array, and whether they were learned; what else is in samples.npz is given.
 _ARRAYS = {
-    **dict.fromkeys((r"samples\.npz:(samples|accepted)", r"solution\.npz:.*", r"curves\.npz:exact_logits"), False),
+    **dict.fromkeys(
+        (r"samples\.npz:(samples|accepted|normal_noise)", r"solution\.npz:.*", r"curves\.npz:exact_logits"), False
+    ),
     **{r"outputs\.npz:values": False, r"losses\.npz:(.*)": True, r"traces\.npz:training/(.*)/loss": True},
 }
 _GIVEN = re.compile(r"samples\.npz:(?!(samples|accepted)$).*")
@@ -63,13 +65,20 @@ def noise_that_differs(first: RunResults, second: RunResults) -> list[str]:
     return [key for key in mine if key in other and not _same_bits(mine[key], other[key])]
 
 
+def _reference_status(run: RunResults) -> str | None:
+    """How the solve ended whose answer the arrays are."""
+    rows = (row for row in run.record.get("rows", ()) if row.get("label") == run.record.get("error_reference"))
+    return next((row.get("status") for row in rows), None)
+
+
 def gaps(first: RunResults, second: RunResults) -> list[Gap]:
     """How far all answers are from each other that both runs have, the numbers of their records last."""
     spread = max(MISMATCH, _spread(first), _spread(second))
     found = []
     mine, other = _answers(first), _answers(second)
+    ran_out = _RAN_OUT in (_reference_status(first), _reference_status(second))
     for key, (row, learned, array) in mine.items():
-        if key in other:
+        if key in other and (learned or not ran_out):
             found.append(_gap(f"{row}, {key.replace(':', ' ')}", array, other[key][2], learned, spread))
     numbers, others = _numbers(first), _numbers(second)
     for key, (learned, number) in numbers.items():
@@ -88,7 +97,7 @@ def row_complaints(first: TimedRow, second: TimedRow) -> list[str]:
         said.append(f"{first.name}: {missed[0]} mismatched equations in the first, {missed[1]} in the second")
     if first.error is not None and second.error is not None and first.status == second.status == "converged":
         worse, better = max(first.error, second.error), min(first.error, second.error)
-        if not worse <= max(MISMATCH, _TIMES_WORSE * better):
+        if np.isnan(first.error) != np.isnan(second.error) or not worse <= max(MISMATCH, _TIMES_WORSE * better):
             said.append(f"{first.name}: its error is {first.error:.3g} in the first, {second.error:.3g} in the second")
     return said
 
@@ -96,9 +105,10 @@ def row_complaints(first: TimedRow, second: TimedRow) -> list[str]:
 def _gap(what: str, mine: np.ndarray, other: np.ndarray, learned: bool, spread: float) -> Gap:
     if mine.shape != other.shape:
         return Gap(f"{what}, of shape {mine.shape} and {other.shape}", np.inf, 0.0)
-    if mine.dtype.kind != "f" or other.dtype.kind != "f":
+    if mine.dtype.kind not in "fc" or other.dtype.kind not in "fc":
         return Gap(what, float(np.sum(mine != other)), 0.0)
-    mine, other = mine.astype(np.float64), other.astype(np.float64)
+    wide = np.result_type(mine, other, np.float64)
+    mine, other = mine.astype(wide), other.astype(wide)
     same = (mine == other) | (np.isnan(mine) & np.isnan(other))
     distance = np.where(same, 0.0, np.abs(mine - np.where(same, mine, other)))
     allowed = spread
@@ -124,7 +134,8 @@ def _answers(run: RunResults) -> dict[str, tuple[str, bool, np.ndarray]]:
 
 def _given(run: RunResults) -> dict[str, np.ndarray]:
     arrays = {f"samples.npz:{name}": array for name, array in run.arrays("samples.npz").items()}
-    return {key: array for key, array in arrays.items() if _GIVEN.fullmatch(key)}
+    found = {key for key in arrays if "round_trip" in run.record and key.endswith("_noise")}  # what was looked for
+    return {key: array for key, array in arrays.items() if _GIVEN.fullmatch(key) and key not in found}
 
 
 def _numbers(run: RunResults) -> dict[str, tuple[bool, float]]:

@@ -31,14 +31,14 @@ class Setting:
     def asks_otherwise(self, first: int, second: int) -> bool:
         """Whether two of the runs were asked for other answers by it.
 
-        A key that one of them does not have is of a version that knew it, with a default that changes nothing.
+        A key of the config itself that one of them does not have is of a version that knew it, with a default that
+        changes nothing; an option inside a key may have any default.
         """
         one, two = self.values[first], self.values[second]
         parts = self.key.split(".")
         return (
             (parts[0] == "config" and parts[1] not in _HOW and parts[-1] != "solvers")
-            and one is not ABSENT
-            and two is not ABSENT
+            and (len(parts) > 2 or ABSENT not in (one, two))
             and one != two
         )
 

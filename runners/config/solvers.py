@@ -142,6 +142,8 @@ def parse_entry(entry: Any) -> SolverEntry:
         stop = parse_stop(asked, {"max_steps": max_steps, "tol": None if own_tol is None else solver.tol})
     except ValueError as error:
         raise ValueError(f"solver {name}: {error}") from None
+    if isinstance(solver, Auto) and (stop is not None or max_steps is not None):
+        raise ValueError(f"solver {name}: stop and max_steps go with a solver that is named, not with one to be chosen")
     if stop is not None:
         solver, max_steps = solver.with_tol(stop.tol), stop.max_steps or max_steps
     return SolverEntry(solver, max_steps, repeats, trace, stop)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
-from jaxlib.version import __version__ as jaxlib_version
 from rich.console import Console
 
 import solvers
@@ -20,48 +21,70 @@ from runners.config.auto import Auto
 from runners.config.schema import UsageError
 from runners.config.solvers import SolverEntry
 from runners.measure.job import Row
+from runners.measure.layout import Layout
 from runners.measure.processes import several
+from runners.report.environment import describe_environment
 from runners.report.table import Cells, Column, ResultTable
 from runners.report.units import format_seconds
-from solvers import Choice, Solver, choose, kept_choice
+from solvers import Choice, PairingError, Solver, choose, kept_choice
 
+Skip: TypeAlias = Callable[[Any, SolverEntry], str | None]  # why an entry is not run on a system; None where it is
 FOLDER = "choices"  # in the folder that downloads go to
 
 
-def decided(entries: Mapping[str, SolverEntry], system: Any, console: Console) -> dict[str, SolverEntry]:
+def decided(
+    entries: Mapping[str, SolverEntry], system: Any, console: Console, skip: Skip = lambda system, entry: None
+) -> dict[str, SolverEntry]:
     """The entries by label, a solver in the place of each ``auto``, with its choice.
 
-    Raises UsageError where several processes run, which would each choose for themselves.
+    The solvers of other entries are candidates too, and no solver is that ``skip`` gives a reason against. Raises
+    UsageError where none is left, and where several processes run, which would each choose for themselves.
     """
-    others = [entry.solver for entry in entries.values() if entry.stop is None and not isinstance(entry.solver, Auto)]
+    others = [entry.solver for entry in entries.values() if entry.stop is None and entry.max_steps is None]
+    listed = [solver for solver in others if not isinstance(solver, Auto)]
+
+    def allowed(solver: Solver) -> bool:
+        return skip(system, SolverEntry(solver)) is None
+
     return {
-        label: _decided(entry, label, others, system, console) if isinstance(entry.solver, Auto) else entry
+        label: _decided(entry, label, listed, allowed, system, console) if isinstance(entry.solver, Auto) else entry
         for label, entry in entries.items()
     }
 
 
-def _decided(entry: SolverEntry, label: str, others: Sequence[Solver], system: Any, console: Console) -> SolverEntry:
-    """The entry with the solver that is best on ``system`` by what it asks for; those of ``others`` are tried too."""
+def _decided(
+    entry: SolverEntry,
+    label: str,
+    listed: Sequence[Solver],
+    allowed: Callable[[Solver], bool],
+    system: Any,
+    console: Console,
+) -> SolverEntry:
+    """The entry with the solver that is best on ``system`` by what it asks for."""
     if several():
         raise UsageError(
-            "solver auto runs in one process, which it measures: name a solver, or leave out --coordinator"
+            "solver auto runs in one process, which it measures: name a solver, or leave --coordinator out"
         )
     auto = entry.solver
     assert isinstance(auto, Auto)
     tol = auto.tol or None
-    place = _place(auto, others, system)
-    choice = _kept(place, system, tol, others)
-    if choice is None:
+    place = _place(auto, listed, system)
+    choice = _kept(place, system, tol, listed)
+    if choice is None or not allowed(choice.solver):
         with console.status(f"{label}: trying solvers") as status:
-            choice = choose(
-                system,
-                objective=auto.objective,
-                tol=tol,
-                without=auto.without,
-                also=others,
-                budget_s=auto.budget_s,
-                tell=lambda candidate: status.update(f"{label}: trying {candidate}"),
-            )
+            try:
+                choice = choose(
+                    system,
+                    objective=auto.objective,
+                    tol=tol,
+                    without=auto.without,
+                    also=listed,
+                    allowed=allowed,
+                    budget_s=auto.budget_s,
+                    tell=lambda candidate: status.update(f"{label}: trying {candidate}"),
+                )
+            except (PairingError, RuntimeError) as error:
+                raise UsageError(f"solver {label}: {error}") from None
         _keep(place, choice)
     console.print(f"{label}: {choice.label}, chosen by {_how(choice)}", highlight=False)
     return dataclasses.replace(entry, solver=choice.solver, choice=choice)
@@ -79,24 +102,30 @@ def _place(auto: Auto, others: Sequence[Solver], system: Any) -> Path | None:
     if folder is None:
         return None
     leaves, structure = jax.tree.flatten(jax.eval_shape(lambda system: system, system))
-    device = jax.local_devices()[0]
+    mesh = Layout.of(system).mesh
+    environment = describe_environment({} if mesh is None else dict(mesh.shape))
     what = [
         type(system).__qualname__,
-        str(structure),
+        re.sub(r" at 0x[0-9a-f]+", "", str(structure)),  # of functions, which lie elsewhere in every process
         [(str(leaf.shape), str(leaf.dtype)) for leaf in leaves],
         (auto, *others),
-        (device.platform, device.device_kind, jax.local_device_count()),
-        (solvers.__version__, jax.__version__, jaxlib_version),
+        {key: value for key, value in environment.items() if key != "git_commit"},
+        solvers.__version__,
     ]
     return folder / FOLDER / f"{hashlib.sha256(repr(what).encode()).hexdigest()[:32]}.json"
 
 
 def _kept(place: Path | None, system: Any, tol: float | None, others: Sequence[Solver]) -> Choice | None:
-    """What an earlier run decided; None where there is nothing that can be read."""
+    """What an earlier run decided; None where there is nothing that can be read.
+
+    What this run itself has decided is not taken for other systems of the same shapes, whose weights differ for sure.
+    """
     if place is None:
         return None
     try:
         record = json.loads(place.read_text(encoding="utf-8"))
+        if record["process"] == os.getpid():
+            return None
         return kept_choice(record, system, tol=tol, also=others)
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -107,7 +136,7 @@ def _keep(place: Path | None, choice: Choice) -> None:
     if place is None:
         return
     try:
-        write_atomically(place, json.dumps(choice.record).encode())
+        write_atomically(place, json.dumps({**choice.record, "process": os.getpid()}).encode())
     except OSError:
         return
 

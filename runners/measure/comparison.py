@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 from rich.console import Console
@@ -14,7 +14,7 @@ from rich.console import Console
 from common.errors import UserError
 from runners.config.solvers import SolverEntry
 from runners.measure.chain import chain_of
-from runners.measure.choosing import decided, prediction_sentences
+from runners.measure.choosing import Skip, decided, prediction_sentences
 from runners.measure.interrupt import KeepingDone
 from runners.measure.job import MISMATCH, Job, Plan, Row
 from runners.measure.layout import Layout
@@ -28,7 +28,6 @@ from solvers.equations import batch_size
 
 NAIVE_LENGTH = 2_000  # the equations up to which naive sequential evaluation is run, where a config does not say
 
-Skip: TypeAlias = Callable[[Any, SolverEntry], str | None]  # why an entry is not run on a system; None where it is
 # What errors are measured against, the first of these that is among the solvers.
 REFERENCES = ("sequential", "cached_sequential")
 _WITHOUT = "num_steps_without_guess"  # the key of a row
@@ -170,7 +169,7 @@ def compare_solvers(
             not matter, are run on them, and the steps of all others are counted on them too.
     """
     chosen, skipped = split_entries(system, entries, skip)
-    chosen = {label: entry.resolved(system) for label, entry in decided(chosen, system, console).items()}
+    chosen = {label: entry.resolved(system) for label, entry in decided(chosen, system, console, skip).items()}
     plain = system if without_guesses is None else without_guesses
     guess = Layout.of(plain).guess(plain)
     sweep = jax.jit(lambda system, x: system.sweep(x)).lower(plain, guess).compile()

@@ -54,16 +54,20 @@ def step_by_step(
     """Follow a solve by its own program, stopped after each step; errors are against the state ``reference``."""
     rows: dict[int, tuple[Any, ...]] = {}  # by iteration, as a step that was spoiled does not count as one
     pieces: list[Slice] = []
+    latest: list[Slice] = []  # the one
 
     def observe(piece: Slice) -> None:
         progress = show(piece).progress
         error = _distance(progress.x, reference, compiled.system.num_equations)
         steps, *rest = map(np.asarray, gathered((progress.steps, progress.residual, progress.frontier, error)))
         rows[piece.iteration] = (np.max(steps), *rest)
+        latest[:] = [piece]
         if piece.iteration % every == 0 or not piece.unfinished:
             pieces.append(piece)
 
     follow(compiled, observe, 1, limit_s)
+    if not pieces or pieces[-1].iteration != latest[0].iteration:  # the time limit came between
+        pieces.append(latest[0])
     return Way(TraceRows(*(np.stack(column) for column in zip(*rows.values(), strict=True))), pieces)
 
 

@@ -37,7 +37,8 @@ def inversion_subject(config: InversionConfig, context: RunContext, name: str | 
     given = load_images(config.source, "source", model.image_shape, config.batch_size)
     with stating():
         options: Any = build_options(model.Options, config.equations)
-        system = usable_system(model.inversion(jnp.asarray(given), options), f"model {checkpoint.name}")
+        equations = model.inversion(jnp.asarray(given), options)
+    system = usable_system(equations, f"model {checkpoint.name}")
     seen = jax.jit(lambda model, x: model.images(x))
 
     def forward(model: Any, noise: Float[np.ndarray, "B F"]) -> Any:

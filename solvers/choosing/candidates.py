@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -37,18 +37,28 @@ def candidates(
     tol: float | None = None,
     without: Collection[str] = (),
     also: Iterable[Solver] = (),
+    allowed: Callable[[Solver], bool] = lambda solver: True,
     memory_bytes: int = MEMORY_BYTES,
 ) -> dict[str, Solver]:
     """Every solver that goes with ``system``, by a label that tells it apart, resolved for the system.
 
     A solver has its default options; one with blocks comes with several lengths, one with an inner solver with those
-    that suit the system. ``tol`` stands in the place of each solver's own tolerance. ``also`` are further ones, as they
-    are. ``without`` names solvers, those inside others too, that are left out; so is what would hold more than
-    ``memory_bytes`` by its own word.
+    that suit the system. ``also`` are further ones; of these the ones that would be content with less than their class
+    is by default are left out. ``tol`` stands in the place of each solver's own tolerance, those of ``also`` too.
+    ``without`` names solvers, those inside others too, that are left out; so are those that are not ``allowed``, and
+    what would hold more than ``memory_bytes`` by its own word.
+
+    Raises ValueError where ``without`` has a name that no solver has.
     """
+    for name in without:
+        if name not in SOLVERS:
+            raise ValueError(f"without: there is no solver {name!r}; there are {', '.join(SOLVERS)}")
     found: dict[str, Solver] = {}
-    for solver in (*(solver.with_tol(tol) for solver in _variants(system)), *also):
-        if _names(solver).isdisjoint(without) and _goes(system, solver, memory_bytes):
+    others = also if tol is not None else (solver for solver in also if solver.tol <= _default(solver, "tol", 0.0))
+    for solver in (each.with_tol(tol) for each in (*_variants(system), *others)):
+        if not _names(solver).isdisjoint(without) or not allowed(solver):
+            continue
+        if _goes(system, solver, memory_bytes):
             resolved = solver.resolved(system)
             found.setdefault(label_of(resolved), resolved)
     return found
@@ -101,6 +111,12 @@ def _goes(system: Any, solver: Solver, memory_bytes: int) -> bool:
     return _FLOAT_BYTES * floats * int(system.num_equations) * batch_size(guess) <= memory_bytes
 
 
+def _default(solver: Solver, option: str, otherwise: Any) -> Any:
+    """The default of an option of the solver's class; ``otherwise`` where it has none."""
+    found = next((field.default for field in dataclasses.fields(solver) if field.name == option), dataclasses.MISSING)
+    return otherwise if found is dataclasses.MISSING else found
+
+
 def _names(solver: Solver) -> set[str]:
     """The names of a solver and of those inside it."""
     inner = _names(solver.solver) if isinstance(solver, CompositeSolver) else set()
@@ -109,10 +125,9 @@ def _names(solver: Solver) -> set[str]:
 
 def label_of(solver: Solver) -> str:
     """The solver's name with the options that are not its default: ``gs_jacobi(block_size=28)``."""
-    usual = type(solver)()
     told = [
         f"{field.name}={label_of(value) if isinstance(value, Solver) else value}"
         for field in dataclasses.fields(solver)
-        if (value := getattr(solver, field.name)) != getattr(usual, field.name)
+        if (value := getattr(solver, field.name)) != _default(solver, field.name, dataclasses.MISSING)
     ]
     return f"{solver_name(solver)}({', '.join(told)})" if told else solver_name(solver)

@@ -70,6 +70,7 @@ def choose(
     tol: float | None = None,
     without: Collection[str] = (),
     also: Iterable[Solver] = (),
+    allowed: Callable[[Solver], bool] = lambda solver: True,
     budget_s: float = BUDGET_S,
     memory_bytes: int = MEMORY_BYTES,
     tell: Callable[[str], None] = lambda label: None,
@@ -90,13 +91,14 @@ def choose(
         objective: ``time``, ``steps`` (sequential network evaluations: what an accelerator waits for) or ``memory``.
         tol: a tolerance in the place of each solver's own.
         without: names of solvers that are not to be chosen.
-        also: further candidates with options of their own.
+        also: further candidates with options of their own, unless they are content with less than by default.
+        allowed: whether a solver may be a candidate.
         budget_s: seconds in which no further pilot is begun, compiling included; one pilot may go beyond.
         memory_bytes: what a candidate may hold at once, by its own word.
         tell: called with the label of each candidate before its pilot.
 
     Raises:
-        ValueError: an unknown objective, or a budget that is not positive.
+        ValueError: an unknown objective or solver, or a budget that is not positive.
         PairingError: no solver is left that goes with the system.
         RuntimeError: none of them could be compiled and run to a solution.
     """
@@ -104,7 +106,7 @@ def choose(
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, not {objective!r}")
     if not budget_s > 0.0:
         raise ValueError(f"budget_s must be positive, not {budget_s}")
-    found = candidates(system, tol=tol, without=without, also=also, memory_bytes=memory_bytes)
+    found = candidates(system, tol=tol, without=without, also=also, allowed=allowed, memory_bytes=memory_bytes)
     if not found:
         raise PairingError(f"no solver is left for {type(system).__name__} without {', '.join(sorted(without))}")
     search = _Search(system, found, objective, budget_s)
@@ -135,8 +137,9 @@ class _Search:
         self.begin, self.budget_s = time.perf_counter(), budget_s
         self.system, self.found, self.objective = system, found, objective
         self.sweeps = Sweeps(system, budget_s * _LOOKING)
-        self.pilots: dict[str, Pilot] = {}
-        self.compiled_s: list[float] = []  # of each pilot
+        self.pilots: dict[str, Pilot] = {}  # those that are near the best
+        self.tried_s: list[float] = []  # until each pilot was compiled, or failed to be
+        self.flown: set[str] = set()
         self.expected: dict[str, Prediction] = {}
         self._model()
 
@@ -166,7 +169,8 @@ class _Search:
         if self.objective != "time":
             return
         limit = _CLOSE * self.best.time_s
-        close = [label for label, each in self.expected.items() if each.basis == MEASURED and each.time_s <= limit]
+        expected = {label: self.expected[label] for label in self.pilots}
+        close = [label for label, each in expected.items() if each.basis == MEASURED and each.time_s <= limit]
         for _ in range(_FINAL_ROUNDS):
             for label in close:
                 if self.spent_s + self.expected[label].time_s < self.budget_s:
@@ -187,19 +191,19 @@ class _Search:
         """Expect of what has not been flown what the model says, as far as it was right about solvers of the kind."""
         said = {label: modelled(label, solver, self.system, self.facts) for label, solver in self.found.items()}
         for label, solver in self.found.items():
-            if label in self.pilots or self.expected.get(label, said[label]).basis == FAILED:
+            if label in self.flown or self.expected.get(label, said[label]).basis == FAILED:
                 continue
-            kin = [other for other in self.pilots if kind(self.found[other]) == kind(solver)]
+            kin = [other for other in self.flown if kind(self.found[other]) == kind(solver)]
             self.expected[label] = said[label].corrected([(said[other], self.expected[other]) for other in kin])
 
     def _next(self) -> str | None:
         """The candidate to try now: forward substitution first, as it tells what a small step costs."""
         waiting = [label for label in self.found if self.expected[label].basis not in (MEASURED, EXTRAPOLATED, FAILED)]
         waiting = [label for label in waiting if not isinstance(self.found[label], Sequential)]  # known by the sweep
-        if not self.pilots:
+        if not self.tried_s:
             first = [label for label in waiting if is_forward(self.found[label])]
             waiting = first or waiting
-        elif self.spent_s + max(self.compiled_s) > _PILOTS * self.budget_s:
+        elif self.spent_s + max(self.tried_s) > _PILOTS * self.budget_s:
             return None
         wanted = "steps" if self.objective == "steps" else "time"  # memory is not known before compiling
         return min(waiting, key=lambda label: self.expected[label].cost(wanted), default=None)
@@ -209,20 +213,25 @@ class _Search:
         solver, left = self.found[label], self.budget_s - self.spent_s
         flown = [each.time_s for each in self.expected.values() if each.basis == MEASURED]
         limit = min(max(_LEAST_S, _BEYOND * min(flown, default=left)), max(_LEAST_S, left / 4))
+        begin = time.perf_counter()
         try:
             pilot = Pilot(self.system, solver)
-            self.compiled_s.append(pilot.compile_s)
+            self.tried_s.append(pilot.compile_s)
             flight = pilot.fly(limit)
         except (MemoryError, RuntimeError):
+            self.tried_s.append(time.perf_counter() - begin)
             self.expected[label] = dataclasses.replace(self.expected[label], basis=FAILED)
             return
         bound = solver.max_steps(self.system)
+        self.flown.add(label)
         self.pilots[label] = pilot
         self.expected[label] = measured(label, flight, self.facts.num_equations, solver.tol, bound, pilot.memory_bytes)
         if is_forward(solver) and flight.converged:
             self.sweeps.facts = dataclasses.replace(self.facts, cached_s=self.expected[label].time_s)
             self.sweeps.look(flight.x, self.budget_s * _LOOKING)
         self._model()
+        near = _CLOSE * self.best.time_s
+        self.pilots = {label: self.pilots[label] for label in self.pilots if self.expected[label].time_s <= near}
 
     def _retime(self, label: str) -> None:
         """A further time of one that came to its end; the least counts, as disturbances only ever add."""

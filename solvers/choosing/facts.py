@@ -92,7 +92,7 @@ class Sweeps:
     """The compiled sweep of a system, and what it has led to from the first guess."""
 
     def __init__(self, system: Any, limit_s: float) -> None:
-        """Sweep until nothing changes or ``limit_s`` seconds are over; twice at the least."""
+        """Sweep until nothing changes or ``limit_s`` seconds are over; if it goes on, three times at the least."""
         self._system, self._guess = system, jax.jit(lambda system: system.initial_guess())(system)
         begin = time.perf_counter()
         self._swept = jax.jit(_swept).lower(system, self._guess, self._guess, np.float32(0)).compile()
@@ -168,4 +168,4 @@ def _swept(
     y, total = isolated(lambda system, x: system.sweep(x), x, system, x), system.num_equations
     gap = compare(y, other, total)
     apart = jnp.where(gap.relative <= within, total, jnp.arange(total, dtype=jnp.int32)[:, None])
-    return y, jnp.min(apart, axis=0), gap.residual
+    return y, jnp.min(apart, axis=0, initial=total), gap.residual

@@ -36,7 +36,7 @@ _SCAN_SWEEPS = 1.0  # what a prefix scan costs beside the sweeps of a step
 def modelled(label: str, solver: Solver, system: Any, facts: Facts) -> Prediction:
     """Steps and time of a solver by the model. Of sequential ones the steps are certain."""
     steps, seconds = _expected(solver, system, facts)
-    swept = isinstance(solver, Sequential) or (isinstance(solver, Jacobi) and facts.settled)  # nothing but sweeps
+    swept = isinstance(solver, Sequential) or (isinstance(solver, Jacobi) and solver.tol == 0 and facts.settled)
     wide = 1.0 if swept or is_forward(solver) else _FACTOR
     spread = _SWEPT if swept else _FACTOR
     return Prediction(

@@ -46,8 +46,8 @@ class Pilot:
         begin = time.perf_counter()
         self._system = system
         self._start = jax.jit(lambda system: start(system, solver)).lower(system).compile()
-        self._first: Progress = jax.block_until_ready(self._start(system))
-        self._advance = advance.lower(system, solver, self._first, np.int32(1)).compile()
+        first = self._start(system)
+        self._advance = advance.lower(system, solver, first, np.int32(1)).compile()
         self.compile_s = time.perf_counter() - begin
         self.memory_bytes = _bytes(self._advance)
 
@@ -56,7 +56,8 @@ class Pilot:
 
         Slices double, so that looking at them costs little. The second solve is without them, and warm.
         """
-        progress, points, size = self._first, [_point(self._first, 0.0)], 1
+        progress: Progress = jax.block_until_ready(self._start(self._system))
+        points, size = [_point(progress, 0.0)], 1
         while progress_goes_on(progress) and points[-1].seconds < limit_s:
             begin = time.perf_counter()
             until = np.int32(points[-1].num_iterations + size)

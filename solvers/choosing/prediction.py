@@ -37,8 +37,9 @@ class Prediction:
         known = [(told, found) for told, found in others if found.basis in (MEASURED, EXTRAPOLATED)]
         if not known or self.basis != MODELLED:
             return self
-        steps = math.exp(math.fsum(math.log(b.num_steps / a.num_steps) for a, b in known) / len(known))
-        seconds = math.exp(math.fsum(math.log(b.time_s / a.time_s) for a, b in known) / len(known))
+        steps = math.exp(math.fsum(math.log(max(1, b.num_steps) / max(1, a.num_steps)) for a, b in known) / len(known))
+        timed = [(a.time_s, b.time_s) for a, b in known if min(a.time_s, b.time_s) > 0.0]
+        seconds = math.exp(math.fsum(math.log(b / a) for a, b in timed) / max(1, len(timed)))
         low, high = self.steps_range
         return replace(
             self,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from solvers import GSJacobi, Jacobi, PairingError, choose, from_function, kept_choice, solve
+from solvers import GSJacobi, Jacobi, Newton, PairingError, choose, from_function, kept_choice, solve
 from solvers.choosing import choose as choosing
 from solvers.choosing.candidates import candidates
 from solvers.choosing.facts import Facts, Spread, Sweeps, _fading
@@ -46,7 +46,17 @@ def test_candidates_are_those_that_are_wanted_and_have_room() -> None:
     assert "newton" not in small
     loose = candidates(gru, tol=1e-3)
     assert {solver.tol for solver in loose.values()} == {1e-3}
-    assert "jacobi(tol=0.1)" in candidates(gru, tol=1e-3, also=[Jacobi(tol=0.1)])
+    assert not [label for label in candidates(gru, also=[Jacobi(tol=0.1)]) if "tol" in label]  # it is content with less
+    assert "newton" not in candidates(gru, allowed=lambda solver: not isinstance(solver, Newton))
+    with pytest.raises(ValueError, match="without: there is no solver 'jacoby'; there are sequential, "):
+        candidates(gru, without=["jacoby"])
+
+
+@pytest.mark.parametrize("num_equations", [0, 1])
+def test_a_system_of_no_equation_or_one_is_solved(num_equations: int) -> None:
+    system = from_function(lambda x: jnp.zeros_like(x), jnp.zeros((num_equations, 1)))
+    chosen = choose(system, without=["anderson", "triangular_anderson", "dense_newton"], budget_s=2.0)
+    assert solve(system, chosen.solver).status == 0
 
 
 def test_what_is_chosen_for_the_fewest_steps_takes_the_fewest() -> None:

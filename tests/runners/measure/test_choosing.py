@@ -11,7 +11,7 @@ from runners.config.schema import UsageError
 from runners.config.solvers import labels, parse_entries, parse_entry
 from runners.measure import choosing
 from runners.measure.comparison import compare_solvers
-from solvers import Jacobi
+from solvers import SOLVERS, Jacobi
 from tests.kit.bank import tiny_made
 
 AUTO = {"name": "auto", "objective": "steps", "budget_s": 0.05}
@@ -38,6 +38,8 @@ def test_a_decision_is_kept_and_read_again(own_cache, monkeypatch) -> None:
     assert f"auto: {first['auto'].choice.label}, chosen by" in said
     (kept,) = own_cache.iterdir()
 
+    assert "in an earlier run" not in decide([AUTO, "jacobi"], tiny_made(8, 2, 1))[1]  # other values, in the same run
+    monkeypatch.setattr(choosing.os, "getpid", lambda: -1)
     monkeypatch.setattr(choosing, "choose", lambda *_, **__: pytest.fail("decided anew"))
     again, said = decide([AUTO, "jacobi"], tiny_made(8, 2, 1))  # other values, the same shapes
     assert again["auto"].solver == first["auto"].solver
@@ -84,6 +86,14 @@ def test_auto_is_refused_where_it_makes_no_sense(monkeypatch) -> None:
         parse_entry({"name": "auto", "without": ["jacoby"]})
     with pytest.raises(ValueError, match="unknown inner solver 'auto'"):
         parse_entry({"name": "segmented", "solver": "auto"})
+    for option in ({"max_steps": 3}, {"stop": {"max_steps": 3}}):
+        with pytest.raises(ValueError, match="solver auto: stop and max_steps go with a solver that is named"):
+            parse_entry({"name": "auto", **option})
+    none = [{**AUTO, "without": [name for name in SOLVERS if name != "jacobi"]}, "cached_sequential"]
+    parsed = parse_entries(none)
+    entries = dict(zip(labels(parsed), parsed, strict=True))
+    with pytest.raises(UsageError, match="solver auto: no solver is left for AutoregressiveSystem"):
+        choosing.decided(entries, tiny_made(8, 2, 0), Console(file=io.StringIO()), lambda _, entry: "too long")
     with pytest.raises(TypeError, match="auto is not a solver yet"):
         parse_entry("auto").solver.step(None, None, None, None)
     assert parse_entry("auto").record["objective"] == "time"
