@@ -74,6 +74,8 @@ def test_a_changed_answer_is_a_failure_that_names_its_row(tmp_path: Path, capsys
         ({"arrays": {"samples": np.float32([[1.0]])}}, "of shape (1, 2) and (1, 1): off by inf"),
         ({"row": {"status": "diverged"}}, "jacobi: converged in the first, diverged in the second"),
         ({"row": {"status": "time_limit_reached"}}, None),
+        ({"row": {"status": "time_limit_reached"}, "arrays": {"samples": np.float32([[1.0, 9.0]])}}, None),
+        ({"row": {"max_abs_error": float("nan")}}, "jacobi: its error is 0 in the first, nan in the second"),
         ({"row": {"mismatched_equations": 3}}, "jacobi: 0 mismatched equations in the first, 3 in the second"),
         ({"row": {"max_abs_error": 0.2}}, "jacobi: its error is 0 in the first, 0.2 in the second"),
         ({"row": {"max_abs_error": 0.0005, "num_steps": 9}}, None),
@@ -96,6 +98,22 @@ def test_whole_numbers_are_the_same_or_not(tmp_path: Path) -> None:
     assert "off by 1, where 0 is allowed" in complaint
 
 
+def test_rounding_of_complex_answers_is_allowed(tmp_path: Path) -> None:
+    values = {"samples": np.complex64([1 + 1j])}, {"samples": np.complex64([1 + 1.0001j])}
+    assert not verdict(*(folder(tmp_path / str(i), arrays=arrays) for i, arrays in enumerate(values))).complaints
+
+
+def test_the_noise_that_an_inversion_finds_is_an_answer(tmp_path: Path) -> None:
+    noise = {"normal_noise": np.float32([[0.0]])}, {"normal_noise": np.float32([[1.0]])}
+    as_given = [folder(tmp_path / f"given{i}", arrays=arrays) for i, arrays in enumerate(noise)]
+    assert not verdict(*as_given).complaints
+    found = [
+        folder(tmp_path / f"found{i}", arrays=a, round_trip={"largest_difference": 1}) for i, a in enumerate(noise)
+    ]
+    (complaint,) = verdict(*found).complaints
+    assert "samples.npz normal_noise: off by 1" in complaint
+
+
 def test_solvers_that_differ_among_themselves_allow_as_much(tmp_path: Path) -> None:
     far = {"max_abs_error": 0.7}
     first = folder(tmp_path / "first", row=far)
@@ -108,6 +126,7 @@ def test_solvers_that_differ_among_themselves_allow_as_much(tmp_path: Path) -> N
     [
         ({"config": RECORD["config"] | {"seed": 2}}, "config.seed"),
         ({"config": RECORD["config"] | {"model": {"name": "flow"}}}, "config.model.name"),
+        ({"config": RECORD["config"] | {"model": {"name": "made", "layers": 3}}}, "config.model.layers"),
         ({"arrays": {"noise": np.float32([[0.1, 0.3]])}}, "samples.npz:noise"),
     ],
 )

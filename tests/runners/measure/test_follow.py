@@ -88,6 +88,13 @@ def test_both_ways_of_tracing_give_the_same(solver: Any) -> None:
     assert [piece.iteration for piece in stopped.pieces] == [piece.iteration for piece in traced.pieces]
 
 
+def test_a_way_that_its_time_limit_ends_has_where_it_ended() -> None:
+    compiled = CompiledSolve(chain(), Jacobi())
+    way = step_by_step(compiled, solve(chain(), Jacobi()).value, lambda piece: piece, 3, 0.0)
+    assert [piece.iteration for piece in way.pieces] == [1]
+    assert len(way.trace.num_steps) == 1
+
+
 def test_stops_are_where_they_were_asked_for_beyond_as_many_iterations_as_equations() -> None:
     pieces = CompiledSolve(chain(), GSJacobi(block_size=3)).slices(1)
     assert [piece.iteration for piece in pieces] == [*range(1, T + 4)]
