@@ -38,11 +38,12 @@ def test_a_decision_is_kept_and_read_again(own_cache, monkeypatch) -> None:
     assert f"auto: {first['auto'].choice.label}, chosen by" in said
     (kept,) = own_cache.iterdir()
 
-    assert "in an earlier run" not in decide([AUTO, "jacobi"], tiny_made(8, 2, 1))[1]  # other values, in the same run
+    second, said = decide([AUTO, "jacobi"], tiny_made(8, 2, 1))  # other values, in the same run
+    assert "in an earlier run" not in said
     monkeypatch.setattr(choosing.os, "getpid", lambda: -1)
     monkeypatch.setattr(choosing, "choose", lambda *_, **__: pytest.fail("decided anew"))
     again, said = decide([AUTO, "jacobi"], tiny_made(8, 2, 1))  # other values, the same shapes
-    assert again["auto"].solver == first["auto"].solver
+    assert again["auto"].solver == second["auto"].solver
     assert "in an earlier run" in said
 
     monkeypatch.undo()
