@@ -1,4 +1,4 @@
-"""Sound as float32 samples of one channel: read, resampled, normalized, written; and a spoken sentence.
+"""Sound as float32 samples of one channel: read, resampled, normalized, written; and spoken sentences.
 
 ``read_wave``, ``read_chunks`` and ``write_wave`` are those of ``data.audio.wave_file``.
 """
@@ -10,11 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
+from common.paths import user_path
 from data.audio.wave_file import AudioError, Waveform, check_rate, read_chunks, read_wave, write_wave
 
-__all__ = ["SPEECH", "AudioError", "Waveform", "load_clip", "read_chunks", "read_wave", "resample", "write_wave"]
+__all__ = [
+    *("EMBEDDED", "SPEECH", "AudioError", "Waveform", "clip_path", "load_clip"),
+    *("read_chunks", "read_wave", "resample", "write_wave"),
+]
 
-SPEECH = Path(__file__).with_name("speech.wav")  # 3 s at 16 kHz; README.md says what it is and how it was made
+# 3 and 69 s of one voice at 16 kHz; README.md says what they are and how they were made.
+EMBEDDED = {name: Path(__file__).with_name(f"{name}.wav") for name in ("speech", "sentences")}
+SPEECH = EMBEDDED["speech"]
 _STEEPEST = 1000  # times that a rate is raised at most: what grows more has a damaged header
 
 
@@ -41,6 +47,15 @@ def resample(wave: Waveform, sample_rate: int) -> Waveform:
     samples = wave.samples.astype(np.float64)
     resampled = resample_poly(samples, sample_rate // common, wave.sample_rate // common)
     return Waveform(resampled.astype(np.float32), sample_rate)
+
+
+def clip_path(wav: str | None) -> Path:
+    """The file that ``wav`` of a config names: a sound that comes with the project, or the user's own file.
+
+    ``None`` and ``speech`` are a spoken sentence, ``sentences`` are twenty of the same voice. Raises UserError where
+    no file can have such a name.
+    """
+    return EMBEDDED.get(wav or "speech") or user_path(wav or "speech")
 
 
 def load_clip(path: str | Path | None = None, sample_rate: int = 16_000, max_s: float | None = None) -> Waveform:

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from common.names import unknown
 from common.paths import user_path
 from data import load_dataset
-from data.audio.clip import AudioError, load_clip
+from data.audio.clip import AudioError, clip_path, load_clip
 from models.capabilities import ImageModel
 from models.wavenet.conditioning import Conditioning
 from models.wavenet.generation import prompted
@@ -114,7 +114,7 @@ def _images(config: GivenImages, key: str) -> tuple[str, UInt8[np.ndarray, "N H 
 class PromptConfig(Keys):
     """Which sound is continued: a stretch of a wav file, the same for the whole batch, or class ids from a file."""
 
-    wav: str | None = None  # any rate, mono or stereo; null: the embedded speech
+    wav: str | None = None  # any rate, mono or stereo; null: the embedded sentence; sentences: twenty of its voice
     start_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     duration_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None  # null: to the end
     file: str | None = None  # an .npz with "prompt", class ids (batch, P), as samples.npz has it
@@ -156,8 +156,7 @@ def load_prompt(config: PromptConfig | None, model: Any, batch_size: int) -> Int
 def prompt_clip(config: PromptConfig, sample_rate: int) -> Float32[np.ndarray, " N"]:
     """The whole clip that a prompt is a stretch of, as in training. Raises UsageError where it cannot be had."""
     try:
-        path = None if config.wav is None else user_path(config.wav)
-        return load_clip(path, sample_rate).samples
+        return load_clip(clip_path(config.wav), sample_rate).samples
     except AudioError as error:
         raise UsageError(f"prompt: {error}") from None
 

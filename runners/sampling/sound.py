@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from data.audio.clip import load_clip
+from data.audio.clip import EMBEDDED, load_clip
 from models.capabilities import ImageModel, SoundModel, require
 from models.wavenet.generation import Generation
 from models.wavenet.network import WaveNetNetwork
@@ -39,7 +39,6 @@ from runners.sampling.subject import (
 )
 from solvers.systems.autoregressive import AutoregressiveSystem
 
-_EMBEDDED = "speech"  # what weights that were trained on the embedded clip say of themselves
 
 
 def sound_subject(config: WaveNetSamplerConfig, context: RunContext, name: str | None) -> Subject:
@@ -143,8 +142,9 @@ def _rough(model: SoundModel, comparison: Comparison) -> Iterator[Artifact]:
 def _clip(prompt: PromptConfig | None, checkpoint: Checkpoint, rate: int) -> Clip | None:
     """The clip that the prompt is from, or that the weights were trained on, where it is known."""
     if prompt is not None and prompt.file is None:
-        name = "the embedded speech" if prompt.wav is None else "the clip that is continued"
+        name = "the embedded speech" if prompt.wav in (None, *EMBEDDED) else "the clip that is continued"
         return Clip(name, prompt_clip(prompt, rate)[round(prompt.start_s * rate) :])
-    if prompt is None and checkpoint.info.get("dataset") == _EMBEDDED:
-        return Clip("training clip", load_clip(None, rate).samples)
+    dataset = checkpoint.info.get("dataset")
+    if prompt is None and dataset in EMBEDDED:
+        return Clip("training clip", load_clip(EMBEDDED[dataset], rate).samples)
     return None

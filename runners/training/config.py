@@ -191,7 +191,7 @@ class ClipConfig(Keys):
     """An audio clip, or a text, and how much of it is held out."""
 
     name: Literal["clip", "text"] = "clip"  # text: bytes, which are class ids from 0 to 255
-    wav: str | None = None  # a file; null: the embedded speech
+    wav: str | None = None  # a file; null: the embedded sentence; sentences: twenty of the same voice
     sample_rate: Count = 16000  # Hz that the clip is resampled to
     held_out_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # the clip's end, which is not trained on
     max_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None  # only the clip's beginning

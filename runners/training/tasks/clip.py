@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from common.paths import user_path
-from data.audio.clip import Waveform, load_clip
+from data.audio.clip import Waveform, clip_path, load_clip
 from data.text.passages import NUM_IDS, load_text
 from models.capabilities import SoundModel, require
 from models.wavenet.generation import begin, generate
@@ -92,7 +91,7 @@ def load_parts(data: ClipConfig, name: str, model: Any, verb: str) -> ClipParts:
         raise UsageError(f"model {name} cannot be {verb} on a clip alone: {error}") from None
     if data.is_text:
         return _text_parts(data, name, model)
-    wave = load_clip(None if data.wav is None else user_path(data.wav), data.sample_rate, data.max_s)
+    wave = load_clip(clip_path(data.wav), data.sample_rate, data.max_s)
     ids = np.asarray(model.quantizer.encode(wave.samples))
     return ClipParts(wave, ids, held_out=round(data.held_out_s * wave.sample_rate))
 
