@@ -14,8 +14,16 @@ from common.paths import user_path
 from data.audio.wave_file import AudioError, Waveform, check_rate, read_chunks, read_wave, write_wave
 
 __all__ = [
-    *("EMBEDDED", "SPEECH", "AudioError", "Waveform", "clip_path", "load_clip"),
-    *("read_chunks", "read_wave", "resample", "write_wave"),
+    "EMBEDDED",
+    "SPEECH",
+    "AudioError",
+    "Waveform",
+    "clip_path",
+    "load_clip",
+    "read_chunks",
+    "read_wave",
+    "resample",
+    "write_wave",
 ]
 
 # 3 and 69 s of one voice at 16 kHz; README.md says what they are and how they were made.

@@ -40,7 +40,6 @@ from runners.sampling.subject import (
 from solvers.systems.autoregressive import AutoregressiveSystem
 
 
-
 def sound_subject(config: WaveNetSamplerConfig, context: RunContext, name: str | None) -> Subject:
     """The equations of a batch of sounds. ``name`` is the model on which the runner insists, if it does.
 
