@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..methods.gs_jacobi import GSJacobi
 from ..methods.sequential import Sequential
 from ..pairing import PairingError
 from ..solver import Solver
@@ -81,8 +82,8 @@ def choose(
 
     Every solver that goes with the system is a candidate, with block lengths and inner solvers that suit it. A few
     sweeps of Jacobi's iteration tell what a sweep costs and how fast exact values spread; from that a model says which
-    candidates are promising. In this order each is compiled and flown: it solves the system itself for about as long as
-    the best so far takes. One that comes to the end is measured; of others steps and time are extrapolated from how the
+    candidates are promising. Those that may be the best are compiled and flown in this order, then one of each kind: it
+    solves the system itself for about as long as the best so far takes. One that comes to the end is measured; of others steps and time are extrapolated from how the
     exact prefix grew and the residual fell. Those that the budget does not reach stay modelled. In the end those that
     are close to the best are timed against each other. Nothing of it changes an answer.
 
@@ -206,7 +207,14 @@ class _Search:
         elif self.spent_s + max(self.tried_s) > _PILOTS * self.budget_s:
             return None
         wanted = "steps" if self.objective == "steps" else "time"  # memory is not known before compiling
-        return min(waiting, key=lambda label: self.expected[label].cost(wanted), default=None)
+        near, tried = _BEYOND * self.best.cost(wanted), {kind(self.found[label]) for label in self.flown}
+
+        def turn(label: str) -> tuple[int, float]:
+            """What may be the best, then one of each kind, by which the others of it are modelled better."""
+            cost = self.expected[label].cost(wanted)
+            return (0 if cost <= near else 1 if kind(self.found[label]) not in tried else 2), cost
+
+        return min(waiting, key=turn, default=None)
 
     def _try(self, label: str) -> None:
         """One pilot; a program that cannot be compiled or run is no candidate."""
@@ -229,9 +237,18 @@ class _Search:
         if is_forward(solver) and flight.converged:
             self.sweeps.facts = dataclasses.replace(self.facts, cached_s=self.expected[label].time_s)
             self.sweeps.look(flight.x, self.budget_s * _LOOKING)
+        if isinstance(solver, GSJacobi):
+            self._learn_blocks(solver, self.expected[label].num_steps)
         self._model()
         near = _CLOSE * self.best.time_s
         self.pilots = {label: self.pilots[label] for label in self.pilots if self.expected[label].time_s <= near}
+
+    def _learn_blocks(self, solver: GSJacobi, num_steps: int) -> None:
+        """How many sweeps a block took, in the mean, beside the one that sees that it is solved."""
+        length = solver.block_length(self.system)
+        sweeps = num_steps / -(-self.facts.num_equations // length) - 1.0
+        known = dict(self.facts.blocks) | {length: max(1.0, sweeps)}
+        self.sweeps.facts = dataclasses.replace(self.facts, blocks=tuple(known.items()))
 
     def _retime(self, label: str) -> None:
         """A further time of one that came to its end; the least counts, as disturbances only ever add."""

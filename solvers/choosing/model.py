@@ -23,6 +23,7 @@ from ..methods.sequential import Sequential
 from ..methods.triangular_anderson import TriangularAnderson
 from ..methods.windowed import Windowed
 from ..solver import Solver
+from ..system import MarkovSystem
 from .candidates import is_forward
 from .facts import Facts
 from .prediction import MODELLED, SWEPT, Prediction
@@ -52,14 +53,16 @@ def modelled(label: str, solver: Solver, system: Any, facts: Facts) -> Predictio
 def _expected(solver: Solver, system: Any, facts: Facts) -> tuple[float, float]:
     """Steps and seconds."""
     total, sweep, step = float(facts.num_equations), facts.sweep_s, facts.step_s
-    jacobi = facts.jacobi_steps
+    jacobi = facts.jacobi_steps(solver.tol)
     if isinstance(solver, Sequential):
         return total, total * sweep
     if is_forward(solver):
         return total, total * step
     if isinstance(solver, JacobiGS):
         length = solver.block_length(system)
-        rounds = min(total / length, 1 + jacobi * 2 / max(2.0, math.sqrt(length)))
+        # Of order one, what a block's beginning is told is forgotten inside it; else every block waits for those before.
+        seen = 1 + jacobi / length if isinstance(system, MarkovSystem) else jacobi
+        rounds = min(total / length, seen + 1)
         return rounds * (1 + length), rounds * (2 * sweep + length * step)
     if isinstance(solver, BlockSolver):
         return _blocks(solver, system, facts, jacobi)
