@@ -82,10 +82,11 @@ def choose(
 
     Every solver that goes with the system is a candidate, with block lengths and inner solvers that suit it. A few
     sweeps of Jacobi's iteration tell what a sweep costs and how fast exact values spread; from that a model says which
-    candidates are promising. Those that may be the best are compiled and flown in this order, then one of each kind: it
-    solves the system itself for about as long as the best so far takes. One that comes to the end is measured; of others steps and time are extrapolated from how the
-    exact prefix grew and the residual fell. Those that the budget does not reach stay modelled. In the end those that
-    are close to the best are timed against each other. Nothing of it changes an answer.
+    candidates are promising. Those that may be the best are compiled and flown in this order, then one of each kind:
+    it solves the system itself for about as long as the best so far takes. One that comes to the end is measured; of
+    others steps and time are extrapolated from how the exact prefix grew and the residual fell. Those that the budget
+    does not reach stay modelled. In the end those that are close to the best are timed against each other. Nothing of
+    it changes an answer.
 
     Args:
         system: what to solve; its values count, as steps depend on them.

@@ -80,7 +80,7 @@ class Facts:
         return len(self.gaps) + max(0.0, math.log(last / max(tol, ROUNDING)) * steps / math.log(first / last))
 
     def jacobi_steps(self, tol: float) -> float:
-        """The steps of Jacobi's iteration: seen, or as blocks went, or exact values spread, or the first of them did."""
+        """The steps of Jacobi's iteration: seen, or as blocks went, or as exact values spread."""
         total = float(self.num_equations)
         fading = min(total, self.fading(tol))
         if self.settled:

@@ -60,7 +60,7 @@ def _expected(solver: Solver, system: Any, facts: Facts) -> tuple[float, float]:
         return total, total * step
     if isinstance(solver, JacobiGS):
         length = solver.block_length(system)
-        # Of order one, what a block's beginning is told is forgotten inside it; else every block waits for those before.
+        # Of order one, what its beginning is told is forgotten inside a block; else each waits for those before it.
         seen = 1 + jacobi / length if isinstance(system, MarkovSystem) else jacobi
         rounds = min(total / length, seen + 1)
         return rounds * (1 + length), rounds * (2 * sweep + length * step)
