@@ -31,6 +31,7 @@ from solvers.choosing.candidates import label_of
 
 SEQUENTIAL = ("sequential", "cached_sequential")
 BUDGET_S = 20.0
+_REPEATS = 9
 _WITHIN = 1.3  # a prediction of steps is good within this factor
 _AUTOS: tuple[dict[str, Any], ...] = (
     {"name": "auto", "budget_s": BUDGET_S},
@@ -103,7 +104,7 @@ def run(name: str, entries: Sequence[Any], folder: Path) -> dict[str, Any]:
     out, cache = folder / name, folder / f"{name}-cache"
     loosest = max(entry.solver.tol for entry in parse_entries(list(entries)))  # what the config is content with
     autos = [{**auto, "tol": loosest} for auto in _AUTOS]
-    changes = [f"solvers={json.dumps([*entries, *autos])}", "repeats=3", "trace=false"]
+    changes = [f"solvers={json.dumps([*entries, *autos])}", f"repeats={_REPEATS}", "trace=false"]
     command = [sys.executable, "main.py", "--config", f"{name}.yml", "--out", str(out), "--set", *changes]
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "TRISOLVE_CACHE": str(cache)}, capture_output=True, text=True

@@ -10,13 +10,34 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from solvers import GSJacobi, Jacobi, Newton, PairingError, choose, from_function, kept_choice, solve
-from solvers.choosing import choose as choosing
+from solvers import (
+    CachedSequential,
+    GSJacobi,
+    Jacobi,
+    Newton,
+    PairingError,
+    Picard,
+    choose,
+    from_function,
+    kept_choice,
+    solve,
+)
+from solvers.choosing import search
 from solvers.choosing.candidates import candidates
 from solvers.choosing.facts import Facts, Spread, Sweeps
 from solvers.choosing.model import modelled
 from solvers.choosing.pilot import Flight, Pilot, Point
-from solvers.choosing.prediction import EXTRAPOLATED, FAILED, MEASURED, MODELLED, SWEPT, Prediction, measured
+from solvers.choosing.prediction import (
+    EXTRAPOLATED,
+    FAILED,
+    MEASURED,
+    MODELLED,
+    SCOUTED,
+    SWEPT,
+    Prediction,
+    measured,
+    scouted,
+)
 from tests.kit.bank import chain, contractive_link, tiny_flow_block, tiny_gru, tiny_made
 
 FACTS = Facts(100, 1, 0.01, (1.0, 1.0, 1.0), False, 6.0, 0.0)
@@ -101,12 +122,12 @@ def test_mistakes_are_told(options, error, message) -> None:
 
 def test_a_program_that_fails_is_no_candidate(monkeypatch) -> None:
     class Broken(Pilot):
-        def __init__(self, system, solver):
+        def __init__(self, system, solver, quick):
             if isinstance(solver, Jacobi):
                 raise RuntimeError("no room")
-            super().__init__(system, solver)
+            super().__init__(system, solver, quick)
 
-    monkeypatch.setattr(choosing, "Pilot", Broken)
+    monkeypatch.setattr(search, "Pilot", Broken)
     system = from_function(lambda x: jnp.zeros_like(x), jnp.zeros((4, 1)))
     chosen = choose(system, objective="steps", without=["anderson", "triangular_anderson"], budget_s=2.0)
     basis = {each.label: each.basis for each in chosen.predictions}
@@ -128,6 +149,27 @@ def test_a_pilot_stops_in_time_and_at_the_end() -> None:
     assert told.basis == EXTRAPOLATED
     assert told.num_steps == pytest.approx(41, abs=1)
     assert measured("jacobi", done, 40, 0.0, 41, None).basis == MEASURED
+
+
+def test_a_scout_counts_steps_and_leaves_the_time_to_the_model() -> None:
+    system = tiny_gru(30, 2, 0)
+    scout, pilot = (Pilot(system, Newton(), quick).fly(60.0) for quick in (True, False))
+    assert scout.points[-1].num_steps == pilot.points[-1].num_steps
+    said = Prediction("newton", MODELLED, 10, (5, 20), 1.0, (0.5, 2.0))
+    found = replace(said, basis=MEASURED, num_steps=4, steps_range=(4, 4), time_s=9.0, memory_bytes=7)
+    told = scouted(said, found)
+    assert (told.basis, told.num_steps, told.steps_range, told.memory_bytes) == (SCOUTED, 4, (4, 4), 7)
+    assert (told.time_s, told.time_range) == (pytest.approx(0.4), pytest.approx((0.2, 0.8)))
+    assert scouted(said, replace(found, basis=FAILED)).basis == FAILED
+
+
+def test_a_kind_of_solver_that_is_not_flown_is_scouted() -> None:
+    few = (CachedSequential, Jacobi, Newton, Picard)
+    system = chain(contractive_link, 40, 2, 0)
+    chosen = choose(system, allowed=lambda solver: type(solver) in few, budget_s=60.0)
+    basis = {each.label: each.basis for each in chosen.predictions}
+    assert set(basis.values()) <= {MEASURED, SCOUTED}
+    assert chosen.prediction.basis == MEASURED
 
 
 def test_steps_go_on_as_the_prefix_grew_or_as_the_residual_fell() -> None:
