@@ -32,6 +32,7 @@ _FACTOR = 3.0  # by which such a prediction may err on either side
 _SWEPT = 1.3  # and one of a number of sweeps that is known
 _NEWTON_STEPS = 10.0  # where nothing is known of them: on systems that forget, a few are enough
 _SCAN_SWEEPS = 1.0  # what a prefix scan costs beside the sweeps of a step
+_SIDE_BY_SIDE = 0.3  # of a sweep, for each column of Jacobians: they are taken all at once
 
 
 def modelled(label: str, solver: Solver, system: Any, facts: Facts) -> Prediction:
@@ -82,7 +83,8 @@ def _expected(solver: Solver, system: Any, facts: Facts) -> tuple[float, float]:
         return 2 * _NEWTON_STEPS, 2 * _NEWTON_STEPS * sweep * (4 + _SCAN_SWEEPS)
     if isinstance(solver, Newton):
         steps = min(jacobi, _NEWTON_STEPS)
-        return steps, steps * sweep * (1 + _SCAN_SWEEPS + sweeps_beside(solver.jacobian, solver.probes, system))
+        beside = _SIDE_BY_SIDE * sweeps_beside(solver.jacobian, solver.probes, system)
+        return steps, steps * sweep * (1 + _SCAN_SWEEPS + beside)
     return jacobi, jacobi * sweep * (1.5 if isinstance(solver, Anderson) else 1.0)
 
 

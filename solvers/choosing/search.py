@@ -45,6 +45,8 @@ class Search:
         self.compile_s: dict[bool, float] = {}  # the longest until a pilot was compiled, or failed to be; by ``quick``
         self.flown: set[str] = set()
         self.scouts: dict[str, Prediction] = {}  # what scouts took
+        lengths = [each.block_length(system) for each in found.values() if isinstance(each, GSJacobi)]
+        self.longest = max(lengths, default=0)  # blocks of GS-Jacobi
         self.expected: dict[str, Prediction] = {}
         self._model()
 
@@ -120,8 +122,8 @@ class Search:
             first = [label for label in waiting if is_forward(self.found[label])]
             return next((Turn(label, quick=False) for label in first or waiting), None)
         scouts = [label for label in waiting if label not in self.scouts]
-        tried = {kind(self.found[label]) for label in (*self.flown, *self.scouts)}
-        kinds = [label for label in scouts if kind(self.found[label]) not in tried]
+        tried = {self._sort(label) for label in (*self.flown, *self.scouts)}
+        kinds = [label for label in scouts if self._sort(label) not in tried]
         if kinds and self._time_for(quick=True, share=_SCOUTING):
             return Turn(kinds[0], quick=True)
         near = [label for label in waiting if self.expected[label].cost(wanted) <= _NEAR * self.best.cost(wanted)]
@@ -130,6 +132,11 @@ class Search:
         if scouts and self._time_for(quick=True, share=_PILOTS):
             return Turn((kinds or scouts)[0], quick=True)
         return None
+
+    def _sort(self, label: str) -> tuple[Any, ...]:
+        """What is scouted once: a kind of solver, and of GS-Jacobi the longest blocks, which tell how steps grow."""
+        solver = self.found[label]
+        return kind(solver), isinstance(solver, GSJacobi) and solver.block_length(self.system) == self.longest
 
     def _time_for(self, quick: bool, share: float) -> bool:
         """Whether a further pilot is likely to be over within that share of the budget."""
