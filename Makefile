@@ -54,13 +54,15 @@ SHIPPED := \
 CONFIG ?= $(SHIPPED)
 
 # Run them again, or those that CONFIG names (make results CONFIG="made_sampler backprop"), into plot_data/reference/, and
-# redraw the notebooks. Where files differ from the commit checked out, the first of them refuses to run.
+# write the notebooks, and the tables of the README and of the pages, anew. Where files differ from the commit checked
+# out, the first of them refuses to run.
 results: export JAX_ENABLE_COMPILATION_CACHE = 0 # so that compile_s is the time of compiling
 results: $(VENV)/.dev
 	for config in $(CONFIG); do \
 		$(BIN)/python main.py --config $$config.yml --out plot_data/reference/$$config || exit; \
 	done
 	$(MAKE) notebooks
+	$(BIN)/python -m docs.tools.tables && $(BIN)/python -m docs.tools.pictures
 
 # Run some of them afresh, and hold their answers against those that ship.
 regressions: $(VENV)/.run

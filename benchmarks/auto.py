@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,7 @@ from solvers.choosing.candidates import label_of
 
 SEQUENTIAL = ("sequential", "cached_sequential")
 BUDGET_S = 20.0
+_TIMED_S = 15.0
 _WITHIN = 1.3  # a prediction of steps is good within this factor
 _AUTOS: tuple[dict[str, Any], ...] = (
     {"name": "auto", "budget_s": BUDGET_S},
@@ -52,8 +54,13 @@ class Found:
 
     @property
     def ratio(self) -> float:
-        """How many times the best solver's time the chosen one took."""
-        return self.seconds / self.best_s
+        """How many times the best solver's time the chosen one took; 1 where it is that solver.
+
+        The clock may say otherwise of two runs of one program. Forward substitution is one whatever its tolerance.
+        """
+        chosen, best = (re.sub(r"tol=[^,()]*(, )?", "", label).replace("()", "") for label in (self.chosen, self.best))
+        same = chosen.replace(", )", ")") == best.replace(", )", ")") and _is_forward(self.best)
+        return 1.0 if same or self.chosen == self.best else self.seconds / self.best_s
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,19 @@ class Told:
     def good(self) -> bool:
         """Whether they are near."""
         return max(self.predicted, self.took) <= _WITHIN * max(1, min(self.predicted, self.took))
+
+
+@dataclass(frozen=True)
+class Config:
+    """What was found of one config, and where."""
+
+    found: list[Found]
+    told: list[Told]
+    environment: Mapping[str, Any]
+
+
+def _is_forward(label: str) -> bool:
+    return label.startswith(("sequential", "cached_sequential", "segmented(solver=cached_sequential"))
 
 
 def shipped() -> list[str]:
@@ -98,12 +118,19 @@ def rows_of(record: Mapping[str, Any]) -> Iterator[list[dict[str, Any]]]:
                     yield from rows_of(each)
 
 
-def run(name: str, entries: Sequence[Any], folder: Path) -> dict[str, Any]:
+def repeats(entries: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> int:
+    """How often each is timed: as often as fits into ``_TIMED_S`` for the slowest in earlier results, from 1 to 9."""
+    taken = {row["label"]: row["run_s"]["median"] for row in rows if row["status"] == "converged"}
+    slowest = max((taken.get(label, 0.0) for label in labels(parse_entries(list(entries)))), default=0.0)
+    return 9 if slowest == 0 else max(1, min(9, round(_TIMED_S / slowest)))
+
+
+def run(name: str, entries: Sequence[Any], count: int, folder: Path) -> dict[str, Any]:
     """The results of a config with other solvers, without what earlier runs have decided or compiled."""
     out, cache = folder / name, folder / f"{name}-cache"
     loosest = max(entry.solver.tol for entry in parse_entries(list(entries)))  # what the config is content with
     autos = [{**auto, "tol": loosest} for auto in _AUTOS]
-    changes = [f"solvers={json.dumps([*entries, *autos])}", "repeats=3", "trace=false"]
+    changes = [f"solvers={json.dumps([*entries, *autos])}", f"repeats={count}", "trace=false"]
     command = [sys.executable, "main.py", "--config", f"{name}.yml", "--out", str(out), "--set", *changes]
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "TRISOLVE_CACHE": str(cache)}, capture_output=True, text=True
@@ -178,33 +205,71 @@ def limits(found: Sequence[Found], told: Sequence[Told]) -> list[Limit]:
 def main() -> int:
     """Measure, print, save; returns 1 where a limit is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("configs", nargs="*", help="names of configs; by default all that compare solvers")
+    parser.add_argument(
+        "configs",
+        nargs="*",
+        help="names of configs, of which others stay known; by default all that compare solvers",
+    )
     options = parser.parse_args()
-    found: list[Found] = []
-    told: list[Told] = []
+    known = _known()
     console = Console(width=None if sys.stdout.isatty() else 160)
     with tempfile.TemporaryDirectory() as folder:
         for name in options.configs or shipped():
-            entries = yaml.safe_load((CONFIGS / f"{name}.yml").read_text(encoding="utf-8"))["solvers"]
-            earlier = list(rows_of(_record(REFERENCE / name / "results.json")))
-            listed = best_of(entries, earlier[0]) if len(earlier) == 1 else entries
-            for i, rows in enumerate(rows_of(run(name, listed, Path(folder)))):
-                found += found_in(name, rows)
-                told += told_in(name, rows, earlier[i] if i < len(earlier) else [])
-                for each in found[-2:]:
-                    console.print(f"{name}: {each.chosen} {each.ratio:.2f} x {each.best}, {each.pilot_s:.1f} s")
+            known[name] = _measured(name, Path(folder))
+            for each in known[name].found:
+                console.print(f"{name}: {each.chosen} {each.ratio:.2f} x {each.best}, {each.pilot_s:.1f} s")
+            _save(known)
+    found, told = _all(known)
     held = limits(found, told)
     _print(console, found, told, held)
-    record = {
-        "benchmark": "auto",
-        **describe_environment(),
-        "found": [{**asdict(each), "ratio": each.ratio} for each in found],
-        "told": [{**asdict(each), "good": each.good} for each in told],
-        "limits": [{**asdict(limit), "met": limit.met} for limit in held],
-    }
-    if not options.configs:
-        write_atomically(FOLDER / "auto.json", (json.dumps(record, indent=2) + "\n").encode())
     return 0 if all(limit.met for limit in held) else 1
+
+
+def _all(known: Mapping[str, Config]) -> tuple[list[Found], list[Told]]:
+    """What was found of all configs."""
+    return [each for one in known.values() for each in one.found], [each for one in known.values() for each in one.told]
+
+
+def _measured(name: str, folder: Path) -> Config:
+    """Run a config with its best solvers and with auto."""
+    entries = yaml.safe_load((CONFIGS / f"{name}.yml").read_text(encoding="utf-8"))["solvers"]
+    earlier = list(rows_of(_record(REFERENCE / name / "results.json")))
+    listed = best_of(entries, earlier[0]) if len(earlier) == 1 else entries
+    found: list[Found] = []
+    told: list[Told] = []
+    for i, rows in enumerate(rows_of(run(name, listed, repeats(listed, earlier[0]), folder))):
+        found += found_in(name, rows)
+        told += told_in(name, rows, earlier[i] if i < len(earlier) else [])
+    return Config(found, told, describe_environment())
+
+
+def _known() -> dict[str, Config]:
+    """What earlier runs of this benchmark have found, by config."""
+    if not (FOLDER / "auto.json").exists():
+        return {}
+    return {
+        name: Config(
+            [Found(**{key: each[key] for key in Found.__dataclass_fields__}) for each in one["found"]],
+            [Told(**{key: each[key] for key in Told.__dataclass_fields__}) for each in one["told"]],
+            one["environment"],
+        )
+        for name, one in _record(FOLDER / "auto.json")["configs"].items()
+    }
+
+
+def _save(known: Mapping[str, Config]) -> None:
+    """Write what is known by now: a run that is cut short, or of some configs, loses nothing."""
+    configs = {
+        name: {
+            "environment": dict(one.environment),
+            "found": [{**asdict(each), "ratio": each.ratio} for each in one.found],
+            "told": [{**asdict(each), "good": each.good} for each in one.told],
+        }
+        for name, one in sorted(known.items())
+    }
+    held = [{**asdict(limit), "met": limit.met} for limit in limits(*_all(known))]
+    record = {"benchmark": "auto", **describe_environment(), "configs": configs, "limits": held}
+    write_atomically(FOLDER / "auto.json", (json.dumps(record, indent=2) + "\n").encode())
 
 
 def _print(console: Console, found: Sequence[Found], told: Sequence[Told], held: Sequence[Limit]) -> None:

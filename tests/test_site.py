@@ -15,8 +15,10 @@ import yaml
 import solvers
 from common.paths import ROOT
 from docs.tools.choice import COMPARED, INSTEAD, advice
+from docs.tools.headline import HEADLINE, every, headline, systems
 from docs.tools.links import in_repository, in_site, replace_links
 from docs.tools.pictures import DRAWN, PICTURES
+from docs.tools.results import results
 from docs.tools.tables import MARKED, TABLES, filled, pages
 from models import capabilities
 
@@ -92,6 +94,27 @@ def test_tables_are_those_of_the_results(page: Path) -> None:
 def test_every_table_is_on_a_page_and_holds_what_ran() -> None:
     assert {match[2] for page in pages() for match in MARKED.finditer(page.read_text())} == set(TABLES)
     assert "| `jacobi` | 34 |" in TABLES["made"]()
+
+
+def test_the_readme_s_table_fits_a_terminal_and_holds_what_ran() -> None:
+    lines = headline().splitlines()
+    assert max(map(len, lines)) <= 4 + 80
+    assert len(lines) == 1 + len(HEADLINE)
+    (made,) = systems("made_sampler")
+    row = made.parallel(None)
+    assert lines[1].split()[:3] == ["MADE", row["label"], f"{row['num_steps']}/784"]
+    rows = {each["label"]: each["run_s"]["median"] for each in made.rows}
+    assert (made.naive_s, made.cached_s) == (rows["sequential"], rows["cached_sequential"])
+    (language,) = systems("language_sampler")  # of which the naive solver was not run
+    assert language.naive_s == language.num_equations * language.sweep_s
+
+
+def test_a_row_for_each_solver_of_each_system() -> None:
+    text = every()
+    assert text.count("| `gs_jacobi_pixelcnnpp_sampler` |") == len(results("gs_jacobi_pixelcnnpp_sampler")["rows"])
+    assert text.count("| `when_it_pays`: ") == sum(len(each["rows"]) for each in results("when_it_pays")["systems"])
+    assert "| `forward_rnn`: chaotic | `newton` | converged |" in text
+    assert "time limit reached | - | - |" in text
 
 
 def test_the_tree_leads_to_every_solver() -> None:

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from docs.tools.choice import INSTEAD, advice
+from docs.tools.headline import every, gallery, headline
+from docs.tools.results import ROOT, converged, is_cached, is_parallel, markdown, median, results
 from runners.report.units import format_bytes, format_seconds
 
-ROOT = Path(__file__).resolve().parents[2]
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
-
-Row = Mapping[str, Any]
 
 # The systems of the table, by the config whose results are taken.
 SYSTEMS = {
@@ -54,39 +52,6 @@ ON_GPU = {
     "gru": "GRU of 8 units, 10,000 steps, batch 16",
     "pixelcnnpp": "PixelCNN++, 784 pixels, batch 16",
 }
-
-
-def results(config: str) -> dict[str, Any]:
-    """The results of a shipped config."""
-    found: dict[str, Any] = json.loads((ROOT / "plot_data" / "reference" / config / "results.json").read_text())
-    return found
-
-
-def converged(config: str) -> list[Row]:
-    """The rows of a comparison that converged; of a training those before it."""
-    rows = results(config)["rows"]
-    return [row for row in rows if row["status"] == "converged" and row.get("phase", "start") == "start"]
-
-
-def is_cached(row: Row) -> bool:
-    """Whether the row is of forward substitution with a cache, in one piece or segment by segment."""
-    return bool(re.match(r"cached_sequential|segmented\(solver=cached_sequential", row["label"]))
-
-
-def is_parallel(row: Row) -> bool:
-    """Whether the row is of a parallel solver."""
-    return not is_cached(row) and row["solver"] != "sequential"
-
-
-def median(row: Row) -> float:
-    """The time of a run, in seconds."""
-    return float(row["run_s"]["median"])
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def names(solvers: Sequence[str]) -> str:
@@ -218,6 +183,9 @@ def fewest_steps() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "headline": headline,
+    "gallery": gallery,
+    "every": every,
     "choices": choices,
     "on_cpu": on_cpu,
     "on_gpu": on_gpu,
@@ -236,7 +204,8 @@ def filled(text: str) -> str:
 
 def pages() -> list[Path]:
     """The pages that have such tables."""
-    return [path for path in sorted((ROOT / "docs").rglob("*.md")) if MARKED.search(path.read_text())]
+    every_page = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    return [path for path in every_page if MARKED.search(path.read_text())]
 
 
 if __name__ == "__main__":

@@ -49,14 +49,14 @@ class Facts:
     num_equations: int
     batch_size: int
     sweep_s: float
-    num_sweeps: int  # from the first guess
+    gaps: tuple[float, ...]  # the residual of each sweep from the first guess on: how far its state is from the last
     settled: bool  # whether the last of them changed nothing
     frontier: float  # exact equations after them, the mean of the batch
-    fading: float  # further sweeps until differences between two are lost in rounding; infinite where they do not fade
     compile_s: float
     cached_s: float | None = None  # of forward substitution, once that is known
     cold: Spread | None = None  # behind exact prefixes, into the first guess
     warm: Spread | None = None  # into what Jacobi's iteration has made of it
+    blocks: tuple[tuple[int, float], ...] = ()  # lengths that were solved in order, and sweeps that each block took
 
     @property
     def step_s(self) -> float:
@@ -64,28 +64,73 @@ class Facts:
         whole = self.sweep_s if self.cached_s is None else self.cached_s
         return whole / max(1, self.num_equations)
 
-    @property
-    def jacobi_steps(self) -> float:
-        """The steps of Jacobi's iteration: seen, or as exact values spread at various places, or at the beginning."""
+    def fading(self, tol: float) -> float:
+        """Sweeps until differences are within ``tol`` or lost in rounding; infinite where they do not fade.
+
+        Where that was not seen they are taken to go on falling as in the second half of the sweeps.
+        """
+        seen = next((i for i, gap in enumerate(self.gaps, 1) if gap <= tol), None)
+        if seen is not None:
+            return float(seen)
+        half = len(self.gaps) // 2
+        first, last = self.gaps[half], self.gaps[-1]
+        if not 0.0 < last < first < math.inf:
+            return math.inf
+        steps = len(self.gaps) - 1 - half
+        return len(self.gaps) + max(0.0, math.log(last / max(tol, ROUNDING)) * steps / math.log(first / last))
+
+    def jacobi_steps(self, tol: float) -> float:
+        """The steps of Jacobi's iteration: seen, or as blocks went, or as exact values spread."""
         total = float(self.num_equations)
+        fading = min(total, self.fading(tol))
         if self.settled:
-            return float(self.num_sweeps)
-        fading = min(total, self.num_sweeps + self.fading)
+            return min(fading, float(len(self.gaps)))
+        if self.blocks:
+            return min(fading, self.steps_through(self.num_equations)) + 1
         if self.warm is not None:
             stretch = max(1, round(total / len(self.warm.room)))
-            pace = self.warm.steps_through(stretch) / np.minimum(stretch, self.warm.room)
-            return min(fading, float(np.mean(pace)) * total) + 1
-        return min(fading, self.num_sweeps * total / max(self.frontier, 1.0)) + 1
+            wanted = np.minimum(stretch, self.warm.room)
+            return min(fading, total * float(np.sum(self.warm.steps_through(stretch)) / np.sum(wanted))) + 1
+        return min(fading, len(self.gaps) * total / max(self.frontier, 1.0)) + 1
 
     def steps_through(self, length: int) -> float:
-        """Steps of Jacobi's iteration inside a block of ``length`` equations behind a prefix that is exact.
+        """Sweeps inside a block of ``length`` equations behind an exact prefix until it is exact.
 
-        Of a batch the slowest sample decides: as places differ like samples, it is a high quantile of the places.
+        As other blocks went, where some did: between two lengths, and beyond them, sweeps are a power of the length.
+        """
+        looked = self._looked_through(length)
+        if not self.blocks:
+            return looked
+        blocks = sorted(self.blocks)
+        (short, few), (long, many) = _nearest(blocks, length)
+        if short == long:
+            return _within(length, few * looked / self._looked_through(short))
+        slope = math.log(max(many, 1.0) / max(few, 1.0)) / math.log(long / short)
+        near, sweeps = (short, few) if length <= short else (long, many)
+        return _within(length, max(sweeps, 1.0) * (length / near) ** min(1.0, max(0.0, slope)))
+
+    def _looked_through(self, length: int) -> float:
+        """The same as sweeps alone tell it: of a batch the slowest sample decides.
+
+        As places differ like samples, that is a high quantile of the places.
         """
         if self.cold is None:
-            return min(float(length), max(1.0, self.jacobi_steps * length / self.num_equations))
+            pace = len(self.gaps) / max(self.frontier, 1.0)
+            return _within(length, pace * length)
         steps = self.cold.steps_through(length)
-        return min(float(length), float(np.quantile(steps, self.batch_size / (self.batch_size + 1))))
+        return _within(length, float(np.quantile(steps, self.batch_size / (self.batch_size + 1))))
+
+
+def _nearest(blocks: Sequence[tuple[int, float]], length: int) -> tuple[tuple[int, float], tuple[int, float]]:
+    """Of blocks in order the two between which ``length`` lies, or is nearest to; one twice where there is one."""
+    after = next((i for i, (size, _) in enumerate(blocks) if size >= length), len(blocks) - 1)
+    last = max(after, min(1, len(blocks) - 1))
+    return blocks[max(0, last - 1)], blocks[last]
+
+
+def _within(length: int, steps: float) -> float:
+    """No fewer than one step, and no more than there are equations."""
+    return min(float(length), max(1.0, steps))
 
 
 class Sweeps:
@@ -113,10 +158,9 @@ class Sweeps:
             num_equations=int(system.num_equations),
             batch_size=batch_size(self._guess),
             sweep_s=float(np.median(seconds[1:])),
-            num_sweeps=len(seconds),
+            gaps=tuple(gaps),
             settled=settled,
             frontier=float(reached.mean()),
-            fading=_fading(gaps),
             compile_s=compile_s,
         )
 
@@ -146,15 +190,6 @@ class Sweeps:
         for _ in range(sweeps):
             z, same, _ = self._swept(self._system, z, exact, np.float32(_SAME))
             yield (np.asarray(same) - starts).astype(float)
-
-
-def _fading(gaps: Sequence[float]) -> float:
-    """Sweeps until the last of some differences is lost in rounding, as it fell in the second half of them."""
-    first, last = gaps[len(gaps) // 2], gaps[-1]
-    if not 0.0 < last < first < math.inf:
-        return 0.0 if last == 0.0 else math.inf
-    steps = len(gaps) - 1 - len(gaps) // 2
-    return max(0.0, math.log(last / ROUNDING) * steps / math.log(first / last))
 
 
 @full_products

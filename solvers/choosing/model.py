@@ -23,6 +23,7 @@ from ..methods.sequential import Sequential
 from ..methods.triangular_anderson import TriangularAnderson
 from ..methods.windowed import Windowed
 from ..solver import Solver
+from ..system import MarkovSystem
 from .candidates import is_forward
 from .facts import Facts
 from .prediction import MODELLED, SWEPT, Prediction
@@ -31,6 +32,7 @@ _FACTOR = 3.0  # by which such a prediction may err on either side
 _SWEPT = 1.3  # and one of a number of sweeps that is known
 _NEWTON_STEPS = 10.0  # where nothing is known of them: on systems that forget, a few are enough
 _SCAN_SWEEPS = 1.0  # what a prefix scan costs beside the sweeps of a step
+_SIDE_BY_SIDE = 0.3  # of a sweep, for each column of Jacobians: they are taken all at once
 
 
 def modelled(label: str, solver: Solver, system: Any, facts: Facts) -> Prediction:
@@ -52,14 +54,16 @@ def modelled(label: str, solver: Solver, system: Any, facts: Facts) -> Predictio
 def _expected(solver: Solver, system: Any, facts: Facts) -> tuple[float, float]:
     """Steps and seconds."""
     total, sweep, step = float(facts.num_equations), facts.sweep_s, facts.step_s
-    jacobi = facts.jacobi_steps
+    jacobi = facts.jacobi_steps(solver.tol)
     if isinstance(solver, Sequential):
         return total, total * sweep
     if is_forward(solver):
         return total, total * step
     if isinstance(solver, JacobiGS):
         length = solver.block_length(system)
-        rounds = min(total / length, 1 + jacobi * 2 / max(2.0, math.sqrt(length)))
+        # Of order one, what its beginning is told is forgotten inside a block; else each waits for those before it.
+        seen = 1 + jacobi / length if isinstance(system, MarkovSystem) else jacobi
+        rounds = min(total / length, seen + 1)
         return rounds * (1 + length), rounds * (2 * sweep + length * step)
     if isinstance(solver, BlockSolver):
         return _blocks(solver, system, facts, jacobi)
@@ -79,7 +83,8 @@ def _expected(solver: Solver, system: Any, facts: Facts) -> tuple[float, float]:
         return 2 * _NEWTON_STEPS, 2 * _NEWTON_STEPS * sweep * (4 + _SCAN_SWEEPS)
     if isinstance(solver, Newton):
         steps = min(jacobi, _NEWTON_STEPS)
-        return steps, steps * sweep * (1 + _SCAN_SWEEPS + sweeps_beside(solver.jacobian, solver.probes, system))
+        beside = _SIDE_BY_SIDE * sweeps_beside(solver.jacobian, solver.probes, system)
+        return steps, steps * sweep * (1 + _SCAN_SWEEPS + beside)
     return jacobi, jacobi * sweep * (1.5 if isinstance(solver, Anderson) else 1.0)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from .pilot import Flight, Point
 
 MEASURED, SWEPT, EXTRAPOLATED, MODELLED, FAILED = "measured", "swept", "extrapolated", "modelled", "failed"
+SCOUTED = "scouted"
 OBJECTIVES = ("time", "steps", "memory")
 ROUNDING = 1e-7  # relative differences of float32 numbers below this are lost, so that a solve for equal bits ends
 _RETOLD = 1.1  # by how much a time differs from the same solve's next one, on a quiet machine
@@ -21,7 +22,7 @@ class Prediction:
 
     label: str
     # measured: flown to its end; swept: nothing but sweeps, which were counted; extrapolated from a part of a flight;
-    # modelled, as no pilot was flown; failed
+    # scouted: its steps were, and its time is modelled; modelled, as no pilot was flown; failed
     basis: str
     num_steps: int
     steps_range: tuple[int, int]
@@ -34,7 +35,7 @@ class Prediction:
 
         ``others`` are pairs of a modelled prediction and what was found. What is certain stays as it is.
         """
-        known = [(told, found) for told, found in others if found.basis in (MEASURED, EXTRAPOLATED)]
+        known = [(told, found) for told, found in others if found.basis in (MEASURED, EXTRAPOLATED, SCOUTED)]
         if not known or self.basis != MODELLED:
             return self
         steps = math.exp(math.fsum(math.log(max(1, b.num_steps) / max(1, a.num_steps)) for a, b in known) / len(known))
@@ -83,6 +84,15 @@ def measured(label: str, flight: Flight, num_equations: int, tol: float, bound: 
         ((last.seconds + rate * low) / _RETOLD, (last.seconds + rate * high) * _RETOLD),
         memory,
     )
+
+
+def scouted(said: Prediction, found: Prediction) -> Prediction:
+    """What a scout ``found`` of a solver's steps and memory, and the modelled time of so many steps."""
+    if found.basis == FAILED:
+        return found
+    ratio = found.num_steps / max(1, said.num_steps)
+    low, high = said.time_range
+    return replace(found, basis=SCOUTED, time_s=said.time_s * ratio, time_range=(low * ratio, high * ratio))
 
 
 def halfway(points: Sequence[Point]) -> Point:

@@ -10,16 +10,37 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from solvers import GSJacobi, Jacobi, Newton, PairingError, choose, from_function, kept_choice, solve
-from solvers.choosing import choose as choosing
+from solvers import (
+    CachedSequential,
+    GSJacobi,
+    Jacobi,
+    Newton,
+    PairingError,
+    Picard,
+    choose,
+    from_function,
+    kept_choice,
+    solve,
+)
+from solvers.choosing import search
 from solvers.choosing.candidates import candidates
-from solvers.choosing.facts import Facts, Spread, Sweeps, _fading
+from solvers.choosing.facts import Facts, Spread, Sweeps
 from solvers.choosing.model import modelled
 from solvers.choosing.pilot import Flight, Pilot, Point
-from solvers.choosing.prediction import EXTRAPOLATED, FAILED, MEASURED, MODELLED, SWEPT, Prediction, measured
+from solvers.choosing.prediction import (
+    EXTRAPOLATED,
+    FAILED,
+    MEASURED,
+    MODELLED,
+    SCOUTED,
+    SWEPT,
+    Prediction,
+    measured,
+    scouted,
+)
 from tests.kit.bank import chain, contractive_link, tiny_flow_block, tiny_gru, tiny_made
 
-FACTS = Facts(100, 1, 0.01, 3, False, 6.0, math.inf, 0.0)
+FACTS = Facts(100, 1, 0.01, (1.0, 1.0, 1.0), False, 6.0, 0.0)
 
 
 def unfinished(*points: Point) -> Flight:
@@ -101,12 +122,12 @@ def test_mistakes_are_told(options, error, message) -> None:
 
 def test_a_program_that_fails_is_no_candidate(monkeypatch) -> None:
     class Broken(Pilot):
-        def __init__(self, system, solver):
+        def __init__(self, system, solver, quick):
             if isinstance(solver, Jacobi):
                 raise RuntimeError("no room")
-            super().__init__(system, solver)
+            super().__init__(system, solver, quick)
 
-    monkeypatch.setattr(choosing, "Pilot", Broken)
+    monkeypatch.setattr(search, "Pilot", Broken)
     system = from_function(lambda x: jnp.zeros_like(x), jnp.zeros((4, 1)))
     chosen = choose(system, objective="steps", without=["anderson", "triangular_anderson"], budget_s=2.0)
     basis = {each.label: each.basis for each in chosen.predictions}
@@ -128,6 +149,27 @@ def test_a_pilot_stops_in_time_and_at_the_end() -> None:
     assert told.basis == EXTRAPOLATED
     assert told.num_steps == pytest.approx(41, abs=1)
     assert measured("jacobi", done, 40, 0.0, 41, None).basis == MEASURED
+
+
+def test_a_scout_counts_steps_and_leaves_the_time_to_the_model() -> None:
+    system = tiny_gru(30, 2, 0)
+    scout, pilot = (Pilot(system, Newton(), quick).fly(60.0) for quick in (True, False))
+    assert scout.points[-1].num_steps == pilot.points[-1].num_steps
+    said = Prediction("newton", MODELLED, 10, (5, 20), 1.0, (0.5, 2.0))
+    found = replace(said, basis=MEASURED, num_steps=4, steps_range=(4, 4), time_s=9.0, memory_bytes=7)
+    told = scouted(said, found)
+    assert (told.basis, told.num_steps, told.steps_range, told.memory_bytes) == (SCOUTED, 4, (4, 4), 7)
+    assert (told.time_s, told.time_range) == (pytest.approx(0.4), pytest.approx((0.2, 0.8)))
+    assert scouted(said, replace(found, basis=FAILED)).basis == FAILED
+
+
+def test_a_kind_of_solver_that_is_not_flown_is_scouted() -> None:
+    few = (CachedSequential, Jacobi, Newton, Picard)
+    system = chain(contractive_link, 40, 2, 0)
+    chosen = choose(system, allowed=lambda solver: type(solver) in few, budget_s=60.0)
+    basis = {each.label: each.basis for each in chosen.predictions}
+    assert set(basis.values()) <= {MEASURED, SCOUTED}
+    assert chosen.prediction.basis == MEASURED
 
 
 def test_steps_go_on_as_the_prefix_grew_or_as_the_residual_fell() -> None:
@@ -156,30 +198,45 @@ def test_spreading_tells_steps_of_blocks_and_of_the_whole() -> None:
     assert spread.steps_through(4).tolist() == [2.0, 5 - 1]
     assert spread.steps_through(50).tolist() == [25.0, 25.0]  # the second has 25 equations left
     facts = replace(FACTS, warm=spread, cold=spread)
-    assert facts.jacobi_steps == pytest.approx(1 + 100 * (25 / 50 + 25 / 25) / 2)
+    assert facts.jacobi_steps(0.0) == pytest.approx(1 + 100 * (25 + 25) / (50 + 25))
     assert facts.steps_through(4) == pytest.approx(3.0)
-    assert replace(facts, settled=True).jacobi_steps == 3
-    assert replace(facts, fading=20.0).jacobi_steps == 24
+    assert replace(facts, settled=True).jacobi_steps(0.0) == 3
+    assert replace(facts, gaps=(1.0, 0.1, 0.01)).jacobi_steps(1e-5) == pytest.approx(3 + 3 + 1)
 
 
-def test_differences_that_fade_end_in_rounding() -> None:
-    assert _fading([8.0, 4.0, 2.0, 1.0, 1e-1, 1e-2, 1e-3]) == pytest.approx(4.0)  # ten times less in each
-    assert _fading([1.0, 1.0, 1.0]) == math.inf
-    assert _fading([1.0, 0.5, 0.0]) == 0.0
-    assert _fading([1.0, math.nan, math.nan]) == math.inf
+def test_blocks_that_were_solved_tell_of_others() -> None:
+    one = replace(FACTS, blocks=((10, 4.0),))
+    assert one.steps_through(20) == pytest.approx(8.0)  # as the prefix grew at the beginning: twice the length
+    two = replace(FACTS, blocks=((40, 6.0), (10, 3.0)))
+    assert two.steps_through(20) == pytest.approx(3 * 2**0.5)  # twice the sweeps for four times the length
+    assert two.steps_through(100) == pytest.approx(6 * 2.5**0.5)
+    assert two.steps_through(2) == pytest.approx(3 * 0.2**0.5)
+    assert two.jacobi_steps(0.0) == pytest.approx(6 * 2.5**0.5 + 1)
+    three = replace(FACTS, blocks=((50, 5.0), (10, 5.0), (25, 5.0)))
+    assert [three.steps_through(length) for length in (4, 12, 30, 100)] == [4.0, 5.0, 5.0, 5.0]
+
+
+def test_differences_fade_to_the_tolerance_or_to_rounding() -> None:
+    falling = replace(FACTS, gaps=(8.0, 4.0, 2.0, 1.0, 1e-1, 1e-2, 1e-3))
+    assert falling.fading(0.0) == pytest.approx(7 + 4)  # ten times less in each
+    assert falling.fading(1e-5) == pytest.approx(7 + 2)
+    assert falling.fading(0.1) == 5  # this was seen
+    assert FACTS.fading(0.0) == math.inf
+    assert replace(FACTS, gaps=(1.0, 0.5, 0.0)).fading(0.0) == 3
+    assert replace(FACTS, gaps=(1.0, math.nan, math.nan)).fading(0.0) == math.inf
 
 
 def test_sweeps_see_what_the_system_does() -> None:
     system = chain(contractive_link, 60, 2, 0)
     sweeps = Sweeps(system, 60.0)
     assert sweeps.facts.settled
-    assert sweeps.facts.jacobi_steps == int(solve(system, Jacobi()).stats.num_steps)
+    assert sweeps.facts.jacobi_steps(Jacobi().tol) == int(solve(system, Jacobi()).stats.num_steps)
     steady = chain(lambda x, b: x + b + 1.0, 90, 2, 0)
     seen = Sweeps(steady, 1e-9)
     assert not seen.facts.settled
     seen.look(solve(steady, Jacobi()).value, 1e-9)
     assert seen.facts.cold.grown.shape == (2, 6)
-    assert seen.facts.jacobi_steps == pytest.approx(91, abs=1)
+    assert seen.facts.jacobi_steps(0.0) == pytest.approx(91, abs=1)
     assert seen.facts.steps_through(10) == pytest.approx(10, abs=1)
 
 

@@ -121,6 +121,7 @@ def test_characters_count_less_the_further_they_are_behind_a_wrong_guess() -> No
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
 
+@pytest.mark.slow  # two trainings; the cousins above and below hold the loss, its steps and its metrics
 def test_training_for_it_saves_steps() -> None:
     """Texts that go round the alphabet, whose characters come one a step when their likelihood has been learnt."""
     x = (jnp.arange(LENGTH)[:, None] + jnp.arange(BATCH)) % 5
