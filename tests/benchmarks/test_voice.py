@@ -1,0 +1,36 @@
+"""Whether sound is like a voice: what is told of tones, noise and silence, of which it is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.voice import apart, limits, stretches, voice_of, voiced_share
+from data.audio.clip import load_clip
+
+RATE = 16_000
+TIMES = np.arange(3 * RATE) / RATE
+PULSES = (TIMES * RATE % 128 < 4).astype(float)  # 125 Hz, as of a voice
+NOISE = np.random.default_rng(0).normal(size=TIMES.shape)
+
+
+def test_what_repeats_itself_is_voiced_and_noise_and_silence_are_not() -> None:
+    assert voiced_share(PULSES, RATE) == 1
+    assert voiced_share(NOISE, RATE) == voiced_share(np.zeros_like(NOISE), RATE) == 0
+    half = np.where(TIMES < 1.5, PULSES, 1e-3 * PULSES)  # so quiet that it is a pause
+    assert voiced_share(half, RATE) == pytest.approx(0.5, abs=0.02)
+
+
+def test_spectra_are_apart_by_decibels() -> None:
+    assert apart(voice_of(NOISE, RATE), voice_of(NOISE, RATE)) == 0
+    assert apart(voice_of(10 * NOISE, RATE), voice_of(NOISE, RATE)) == pytest.approx(20, abs=0.01)
+
+
+def test_the_voice_is_within_what_it_shows_and_noise_is_not() -> None:
+    speech = load_clip(None, RATE).samples
+    assert len(stretches(speech, RATE, 1.0)) == 5
+    own = limits(speech[None], speech, RATE)
+    assert all(limit.met for limit in own)
+    other = {limit.what: limit.met for limit in limits(0.1 * NOISE[None], speech, RATE)}
+    assert not other["share of voiced frames in 3 s: the least"]
+    assert not other["dB between the mean spectrum of 3 s and the voice's: the largest"]
