@@ -130,7 +130,9 @@ def run(name: str, entries: Sequence[Any], count: int, folder: Path) -> dict[str
     out, cache = folder / name, folder / f"{name}-cache"
     loosest = max(entry.solver.tol for entry in parse_entries(list(entries)))  # what the config is content with
     autos = [{**auto, "tol": loosest} for auto in _AUTOS]
-    changes = [f"solvers={json.dumps([*entries, *autos])}", f"repeats={count}", "trace=false"]
+    keys = yaml.safe_load((CONFIGS / f"{name}.yml").read_text(encoding="utf-8"))
+    changes = [f"solvers={json.dumps([*entries, *autos])}"]
+    changes += [f"{key}={value}" for key, value in (("repeats", count), ("trace", "false")) if key in keys]
     command = [sys.executable, "main.py", "--config", f"{name}.yml", "--out", str(out), "--set", *changes]
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "TRISOLVE_CACHE": str(cache)}, capture_output=True, text=True
@@ -211,11 +213,16 @@ def main() -> int:
         help="names of configs, of which others stay known; by default all that compare solvers",
     )
     options = parser.parse_args()
-    known = _known()
+    known, failed = _known(), False
     console = Console(width=None if sys.stdout.isatty() else 160)
     with tempfile.TemporaryDirectory() as folder:
         for name in options.configs or shipped():
-            known[name] = _measured(name, Path(folder))
+            try:
+                known[name] = _measured(name, Path(folder))
+            except RuntimeError as error:  # the others are worth something without it
+                console.print(str(error).strip())
+                failed = True
+                continue
             for each in known[name].found:
                 console.print(f"{name}: {each.chosen} {each.ratio:.2f} x {each.best}, {each.pilot_s:.1f} s")
             _save(known)
