@@ -229,7 +229,7 @@ def main() -> int:
     found, told = _all(known)
     held = limits(found, told)
     _print(console, found, told, held)
-    return 0 if all(limit.met for limit in held) else 1
+    return 0 if not failed and all(limit.met for limit in held) else 1
 
 
 def _all(known: Mapping[str, Config]) -> tuple[list[Found], list[Told]]:

@@ -12,6 +12,7 @@ from typing import Any
 from ..blocks import BlockSolver
 from ..linear.choices import sweeps_beside
 from ..methods.anderson import Anderson
+from ..methods.dense_newton import DenseNewton
 from ..methods.elk import ELK
 from ..methods.gs_jacobi import GSJacobi
 from ..methods.jacobi import Jacobi
@@ -81,6 +82,9 @@ def _expected(solver: Solver, system: Any, facts: Facts) -> tuple[float, float]:
         return rounds * (length + total / length), rounds * (sweep + (length + total / length) * step)
     if isinstance(solver, ELK):
         return 2 * _NEWTON_STEPS, 2 * _NEWTON_STEPS * sweep * (4 + _SCAN_SWEEPS)
+    if isinstance(solver, DenseNewton):
+        steps = min(jacobi, _NEWTON_STEPS)
+        return steps, steps * sweep * (1 + _SIDE_BY_SIDE * total)
     if isinstance(solver, Newton):
         steps = min(jacobi, _NEWTON_STEPS)
         beside = _SIDE_BY_SIDE * sweeps_beside(solver.jacobian, solver.probes, system)

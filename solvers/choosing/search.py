@@ -21,6 +21,7 @@ _SCOUTING = 0.6  # share of the budget in which kinds of solvers are scouted
 _PILOTS = 0.95  # share of the budget in which pilots are to be over; the rest is for timing the best again
 _LEAST_S = 0.2  # how long a pilot may fly at the least, and a scout at the most
 _SHARE = 6  # and that part of what is left of the budget at the most
+_STEP = 0.1  # and the share of the budget that a single step may take
 _BEYOND = 1.5  # and how long, in units of the best time so far
 _NEAR = 2.5  # those that are expected to take this many times the best's time may yet be the best
 _CLOSE = 1.3  # candidates within this factor of the best are timed against each other
@@ -121,6 +122,7 @@ class Search:
         if not self.compile_s:
             first = [label for label in waiting if is_forward(self.found[label])]
             return next((Turn(label, quick=False) for label in first or waiting), None)
+        waiting = [label for label in waiting if self._step_s(label) <= _STEP * self.budget_s]  # a pilot takes one step
         scouts = [label for label in waiting if label not in self.scouts]
         tried = {self._sort(label) for label in (*self.flown, *self.scouts)}
         kinds = [label for label in scouts if self._sort(label) not in tried]
@@ -137,6 +139,11 @@ class Search:
         """What is scouted once: a kind of solver, and of GS-Jacobi the longest blocks, which tell how steps grow."""
         solver = self.found[label]
         return kind(solver), isinstance(solver, GSJacobi) and solver.block_length(self.system) == self.longest
+
+    def _step_s(self, label: str) -> float:
+        """What one step is expected to take."""
+        expected = self.expected[label]
+        return expected.time_s / max(1, expected.num_steps)
 
     def _time_for(self, quick: bool, share: float) -> bool:
         """Whether a further pilot is likely to be over within that share of the budget."""
