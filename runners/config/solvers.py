@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeAlias
 
 import jax
@@ -39,7 +39,7 @@ class SolverEntry:
     repeats: int | None = None  # None: the run's
     trace: bool | None = None  # None: the run's
     stop: Stop | None = None  # where it stops on purpose, which max_steps and the solver's tol say too
-    choice: Choice | None = None  # how the solver was chosen, where the config says auto
+    choice: Choice | None = field(default=None, compare=False)  # how the solver was chosen, where the config says auto
 
     @property
     def name(self) -> str:
