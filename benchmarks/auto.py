@@ -60,7 +60,8 @@ class Found:
         """
         chosen, best = (re.sub(r"tol=[^,()]*(, )?", "", label).replace("()", "") for label in (self.chosen, self.best))
         same = chosen.replace(", )", ")") == best.replace(", )", ")") and _is_forward(self.best)
-        return 1.0 if same or self.chosen == self.best else self.seconds / self.best_s
+        solved = math.isfinite(self.seconds)
+        return 1.0 if solved and (same or self.chosen == self.best) else self.seconds / self.best_s
 
 
 @dataclass(frozen=True)

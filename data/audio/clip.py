@@ -63,7 +63,8 @@ def clip_path(wav: str | None) -> Path:
     ``None`` and ``speech`` are a spoken sentence, ``sentences`` are twenty of the same voice. Raises UserError where
     no file can have such a name.
     """
-    return EMBEDDED.get(wav or "speech") or user_path(wav or "speech")
+    name = "speech" if wav is None else wav
+    return EMBEDDED.get(name) or user_path(name)
 
 
 def load_clip(path: str | Path | None = None, sample_rate: int = 16_000, max_s: float | None = None) -> Waveform:

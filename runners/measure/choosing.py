@@ -171,7 +171,8 @@ def _table(chosen: Row, rows: Sequence[Row]) -> ResultTable:
         note=(
             f"* chosen for the least {choice.objective}; measured: run to its end in a pilot; swept: nothing but "
             "sweeps, which were counted and timed; extrapolated: from a part of its run; scouted: its steps were "
-            "counted, its time is modelled; modelled: there was no time to try it, and it may be off by a factor of 3."
+            "counted or extrapolated in a hurry, its time is modelled; modelled: there was no "
+            "time to try it, and it may be off by a factor of 3."
         ),
     )
 

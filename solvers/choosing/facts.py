@@ -19,6 +19,7 @@ from ..trees.precision import full_products
 from .prediction import ROUNDING
 
 _SWEEPS = 64  # of one state, at the most
+_ENOUGH = 6  # sweeps from which on it can be told how differences fade
 _PLACES = 6  # at which exact values are seen to spread, at the least
 _SAME = 1e-4  # how near to the solution an equation counts as exact, where two passes may round differently
 
@@ -74,7 +75,7 @@ class Facts:
             return float(seen)
         half = len(self.gaps) // 2
         first, last = self.gaps[half], self.gaps[-1]
-        if not 0.0 < last < first < math.inf:
+        if len(self.gaps) < _ENOUGH or not 0.0 < last < first < math.inf:
             return math.inf
         steps = len(self.gaps) - 1 - half
         return len(self.gaps) + max(0.0, math.log(last / max(tol, ROUNDING)) * steps / math.log(first / last))

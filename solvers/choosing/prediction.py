@@ -22,7 +22,8 @@ class Prediction:
 
     label: str
     # measured: flown to its end; swept: nothing but sweeps, which were counted; extrapolated from a part of a flight;
-    # scouted: its steps were, and its time is modelled; modelled, as no pilot was flown; failed
+    # scouted: its steps were counted or extrapolated in a hurry, its time is modelled; modelled, as no pilot was flown;
+    # failed
     basis: str
     num_steps: int
     steps_range: tuple[int, int]
@@ -90,9 +91,11 @@ def scouted(said: Prediction, found: Prediction) -> Prediction:
     """What a scout ``found`` of a solver's steps and memory, and the modelled time of so many steps."""
     if found.basis == FAILED:
         return found
-    ratio = found.num_steps / max(1, said.num_steps)
+    few, ratio, many = (
+        steps / max(1, said.num_steps) for steps in (found.steps_range[0], found.num_steps, found.steps_range[1])
+    )
     low, high = said.time_range
-    return replace(found, basis=SCOUTED, time_s=said.time_s * ratio, time_range=(low * ratio, high * ratio))
+    return replace(found, basis=SCOUTED, time_s=said.time_s * ratio, time_range=(low * few, high * many))
 
 
 def halfway(points: Sequence[Point]) -> Point:

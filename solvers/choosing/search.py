@@ -48,6 +48,7 @@ class Search:
         self.scouts: dict[str, Prediction] = {}  # what scouts took
         lengths = [each.block_length(system) for each in found.values() if isinstance(each, GSJacobi)]
         self.longest = max(lengths, default=0)  # blocks of GS-Jacobi
+        self.lost: set[str] = set()  # those whose pilot or scout could not be compiled or run
         self.expected: dict[str, Prediction] = {}
         self._model()
 
@@ -99,7 +100,7 @@ class Search:
         """Expect of what has not been flown what the model says, as far as it was right about solvers of the kind."""
         said = {label: modelled(label, solver, self.system, self.facts) for label, solver in self.found.items()}
         for label, found in self.scouts.items():
-            if label not in self.flown:
+            if label not in self.flown and not self._failed(label):
                 self.expected[label] = scouted(said[label], found)
         for label in self.found:
             if label not in {*self.flown, *self.scouts} and not self._failed(label):
@@ -123,8 +124,8 @@ class Search:
             first = [label for label in waiting if is_forward(self.found[label])]
             return next((Turn(label, quick=False) for label in first or waiting), None)
         waiting = [label for label in waiting if self._step_s(label) <= _STEP * self.budget_s]  # a pilot takes one step
-        scouts = [label for label in waiting if label not in self.scouts]
-        tried = {self._sort(label) for label in (*self.flown, *self.scouts)}
+        scouts = [label for label in waiting if label not in {*self.scouts, *self.lost}]
+        tried = {self._sort(label) for label in (*self.flown, *self.scouts, *self.lost)}
         kinds = [label for label in scouts if self._sort(label) not in tried]
         if kinds and self._time_for(quick=True, share=_SCOUTING):
             return Turn(kinds[0], quick=True)
@@ -166,7 +167,9 @@ class Search:
             flight = pilot.fly(self._limit(quick))
         except (MemoryError, RuntimeError):
             self._compiled(quick, time.perf_counter() - begin)
-            self.expected[label] = dataclasses.replace(self.expected[label], basis=FAILED)
+            self.lost.add(label)
+            if not quick:  # of a scout it may be the hurry
+                self.expected[label] = dataclasses.replace(self.expected[label], basis=FAILED)
             return
         bound = solver.max_steps(self.system)
         found = measured(label, flight, self.facts.num_equations, solver.tol, bound, pilot.memory_bytes)
@@ -178,7 +181,7 @@ class Search:
         if is_forward(solver) and flight.converged and not quick:
             self.sweeps.facts = dataclasses.replace(self.facts, cached_s=found.time_s)
             self.sweeps.look(flight.x, self.budget_s * _LOOKING)
-        if isinstance(solver, GSJacobi):
+        if isinstance(solver, GSJacobi) and found.basis != FAILED:
             self._learn_blocks(solver, found.num_steps)
         self._model()
         near = _CLOSE * self.best.time_s
