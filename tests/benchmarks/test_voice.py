@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.voice import apart, limits, stretches, voice_of, voiced_share
+from benchmarks.sound.voice import apart, limits, stretches, voice_of, voiced_share
 from data.audio.clip import load_clip
 
 RATE = 16_000

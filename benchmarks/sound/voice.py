@@ -1,4 +1,4 @@
-"""Hold the sound that the gated WaveNet draws against the voice that it has learnt: python -m benchmarks.voice.
+"""Hold the sound that the gated WaveNet draws against the voice that it has learnt: python -m benchmarks.sound.voice.
 
 Sequences of three seconds are drawn at temperature 0.8 behind a moment of the embedded speech. Their share of voiced
 frames and their mean spectrum, as a whole and in their last second, should lie within what any stretch of the same
