@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from common.paths import user_path
-from data.audio.clip import SPEECH, AudioError, Waveform, read_chunks, read_wave, resample
+from data.audio.clip import AudioError, Waveform, clip_path, read_chunks, read_wave, resample
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class SoundStream:
         Raises:
             AudioError: as ``data.audio.clip.read_chunks``, or the file has another rate and may not be resampled.
         """
-        path = SPEECH if wav is None else user_path(wav)
+        path = clip_path(wav)
         rate = next(read_chunks(path, 1)).sample_rate
         wanted = rate if sample_rate is None else sample_rate
         if rate == wanted:

@@ -14,7 +14,17 @@ import pytest
 from PIL import Image
 from scipy.io import wavfile
 
-from data.audio.clip import AudioError, Waveform, load_clip, read_chunks, read_wave, resample, write_wave
+from data.audio.clip import (
+    EMBEDDED,
+    AudioError,
+    Waveform,
+    clip_path,
+    load_clip,
+    read_chunks,
+    read_wave,
+    resample,
+    write_wave,
+)
 from runners.plotting.audio import compare_audio, draw_spectrogram, draw_waveform, spectrogram
 from runners.plotting.style import new_figure, png
 
@@ -366,3 +376,12 @@ def test_pictures_are_drawn(clips: dict[str, np.ndarray]) -> None:
     with Image.open(io.BytesIO(png(compare_audio(clips, RATE, "title")))) as image:
         assert image.width > 1000
         assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 100
+
+
+def test_embedded_sounds_are_named_and_other_names_are_files(tmp_path):
+    assert clip_path(None) == clip_path("speech") == EMBEDDED["speech"]
+    sentences = read_wave(clip_path("sentences"))
+    assert sentences.sample_rate == 16_000
+    assert len(sentences.samples) == 1_104_335
+    assert clip_path("mine.wav") == Path("mine.wav")
+    assert clip_path("") == Path()  # a folder, which the reading refuses
