@@ -50,7 +50,7 @@ class Facts:
     num_equations: int
     batch_size: int
     sweep_s: float
-    gaps: tuple[float, ...]  # the residual of each sweep from the first guess on: how far its state is from the last
+    gaps: tuple[float, ...]  # how far the state of each sweep from the first guess on is from the last, as tol measures
     settled: bool  # whether the last of them changed nothing
     frontier: float  # exact equations after them, the mean of the batch
     compile_s: float
@@ -87,12 +87,13 @@ class Facts:
         if self.settled:
             return min(fading, float(len(self.gaps)))
         if self.blocks:
-            return min(fading, self.steps_through(self.num_equations)) + 1
+            return min(fading, self.steps_through(self.num_equations) + 1)
         if self.warm is not None:
             stretch = max(1, round(total / len(self.warm.room)))
             wanted = np.minimum(stretch, self.warm.room)
-            return min(fading, total * float(np.sum(self.warm.steps_through(stretch)) / np.sum(wanted))) + 1
-        return min(fading, len(self.gaps) * total / max(self.frontier, 1.0)) + 1
+            spreading = total * float(np.sum(self.warm.steps_through(stretch)) / np.sum(wanted))
+            return min(fading, spreading + 1)
+        return min(fading, len(self.gaps) * total / max(self.frontier, 1.0) + 1)
 
     def steps_through(self, length: int) -> float:
         """Sweeps inside a block of ``length`` equations behind an exact prefix until it is exact.
@@ -199,9 +200,10 @@ def _swept(
 ) -> tuple[Any, Int[Array, " B"], Float[Array, " B"]]:
     """F(x), how many of its first equations are those of another state, and how far the farthest of all is from that.
 
-    They are the same where they differ by no more than ``within`` of their size.
+    They are the same where they differ by no more than ``within`` of their size. Distances are in units of what came
+    before, as those that a solver's tolerance is held against.
     """
     y, total = isolated(lambda system, x: system.sweep(x), x, system, x), system.num_equations
     gap = compare(y, other, total)
     apart = jnp.where(gap.relative <= within, total, jnp.arange(total, dtype=jnp.int32)[:, None])
-    return y, jnp.min(apart, axis=0, initial=total), gap.residual
+    return y, jnp.min(apart, axis=0, initial=total), jnp.max(gap.relative, axis=0, initial=0.0)

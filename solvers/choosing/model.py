@@ -52,6 +52,16 @@ def modelled(label: str, solver: Solver, system: Any, facts: Facts) -> Predictio
     )
 
 
+def steps_of_a_round(solver: Solver, system: Any) -> int:
+    """How many steps that follow one another an iteration counts as."""
+    if isinstance(solver, JacobiGS):
+        return 1 + solver.block_length(system)
+    if isinstance(solver, Parareal):
+        length = solver.block_length(system)
+        return length + -(-int(system.num_equations) // length)
+    return 1
+
+
 def _expected(solver: Solver, system: Any, facts: Facts) -> tuple[float, float]:
     """Steps and seconds."""
     total, sweep, step = float(facts.num_equations), facts.sweep_s, facts.step_s
@@ -65,7 +75,7 @@ def _expected(solver: Solver, system: Any, facts: Facts) -> tuple[float, float]:
         # Of order one, what its beginning is told is forgotten inside a block; else each waits for those before it.
         seen = 1 + jacobi / length if isinstance(system, MarkovSystem) else jacobi
         rounds = min(total / length, seen + 1)
-        return rounds * (1 + length), rounds * (2 * sweep + length * step)
+        return rounds * steps_of_a_round(solver, system), rounds * (2 * sweep + length * step)
     if isinstance(solver, BlockSolver):
         return _blocks(solver, system, facts, jacobi)
     if isinstance(solver, Segmented):
@@ -79,7 +89,8 @@ def _expected(solver: Solver, system: Any, facts: Facts) -> tuple[float, float]:
     if isinstance(solver, Parareal):
         length = solver.block_length(system)
         rounds = max(2.0, math.sqrt(total / length))
-        return rounds * (length + total / length), rounds * (sweep + (length + total / length) * step)
+        steps = rounds * steps_of_a_round(solver, system)
+        return steps, rounds * sweep + steps * step
     if isinstance(solver, ELK):
         return 2 * _NEWTON_STEPS, 2 * _NEWTON_STEPS * sweep * (4 + _SCAN_SWEEPS)
     if isinstance(solver, DenseNewton):

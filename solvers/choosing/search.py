@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from ..methods.sequential import Sequential
 from ..solver import Solver
 from .candidates import is_forward, kind
 from .facts import Facts, Sweeps
-from .model import modelled
+from .model import modelled, steps_of_a_round
 from .pilot import Pilot
 from .prediction import EXTRAPOLATED, FAILED, MEASURED, SCOUTED, SWEPT, Prediction, measured, scouted
 
@@ -124,12 +125,14 @@ class Search:
             first = [label for label in waiting if is_forward(self.found[label])]
             return next((Turn(label, quick=False) for label in first or waiting), None)
         waiting = [label for label in waiting if self._step_s(label) <= _STEP * self.budget_s]  # a pilot takes one step
-        scouts = [label for label in waiting if label not in {*self.scouts, *self.lost}]
+        by_memory = self.objective == "memory"  # which a program that was compiled in a hurry does not tell
+        scouts = [] if by_memory else [label for label in waiting if label not in {*self.scouts, *self.lost}]
         tried = {self._sort(label) for label in (*self.flown, *self.scouts, *self.lost)}
         kinds = [label for label in scouts if self._sort(label) not in tried]
         if kinds and self._time_for(quick=True, share=_SCOUTING):
             return Turn(kinds[0], quick=True)
-        near = [label for label in waiting if self.expected[label].cost(wanted) <= _NEAR * self.best.cost(wanted)]
+        limit = math.inf if by_memory else _NEAR * self.best.cost(wanted)
+        near = [label for label in waiting if self.expected[label].cost(wanted) <= limit]
         if near and self._time_for(quick=False, share=_PILOTS):
             return Turn(near[0], quick=False)
         if scouts and self._time_for(quick=True, share=_PILOTS):
@@ -142,9 +145,10 @@ class Search:
         return kind(solver), isinstance(solver, GSJacobi) and solver.block_length(self.system) == self.longest
 
     def _step_s(self, label: str) -> float:
-        """What one step is expected to take."""
+        """What one iteration is expected to take, which may be several steps: no pilot takes less."""
         expected = self.expected[label]
-        return expected.time_s / max(1, expected.num_steps)
+        steps = steps_of_a_round(self.found[label], self.system)
+        return expected.time_s / max(1.0, expected.num_steps / steps)
 
     def _time_for(self, quick: bool, share: float) -> bool:
         """Whether a further pilot is likely to be over within that share of the budget."""
