@@ -55,8 +55,8 @@ CONFIG ?= $(SHIPPED)
 
 # Run them again, or those that CONFIG names (make results CONFIG="made_sampler backprop"), into plot_data/reference/, and
 # write the notebooks, and the tables of the README and of the pages, anew. Where files differ from the commit checked
-# out, the first of them refuses to run.
-results: export JAX_ENABLE_COMPILATION_CACHE = 0 # so that compile_s is the time of compiling
+# out, the first of them refuses to run. No program is kept between them, so that compile_s is the time of compiling.
+results: export JAX_ENABLE_COMPILATION_CACHE = 0
 results: $(VENV)/.dev
 	for config in $(CONFIG); do \
 		$(BIN)/python main.py --config $$config.yml --out plot_data/reference/$$config || exit; \

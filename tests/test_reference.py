@@ -48,3 +48,10 @@ def test_each_is_of_a_config_and_one_command_runs_it_again() -> None:
     configs = {path.stem for path in CONFIGS.glob("*.yml")}
     assert rerun() <= FOLDERS.keys() <= configs
     assert all(name.startswith("train_") for name in FOLDERS.keys() - rerun())  # which `make train` is for
+
+
+def test_what_make_hands_on_has_no_comment_behind_it() -> None:
+    """The space before a comment would be part of the value, which a program may refuse."""
+    values = re.findall(r"\bexport \w+ *= *(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert values
+    assert not [value for value in values if "#" in value or value != value.strip()]
