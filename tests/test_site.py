@@ -113,8 +113,10 @@ def test_a_row_for_each_solver_of_each_system() -> None:
     text = every()
     assert text.count("| `gs_jacobi_pixelcnnpp_sampler` |") == len(results("gs_jacobi_pixelcnnpp_sampler")["rows"])
     assert text.count("| `when_it_pays`: ") == sum(len(each["rows"]) for each in results("when_it_pays")["systems"])
-    assert "| `forward_rnn`: chaotic | `newton` | converged |" in text
+    assert "| `forward_rnn`: chaotic, 16 units | `newton` | converged |" in text
     assert "time limit reached | - | - |" in text
+    several = [(each.title, each.num_equations) for each in systems("forward_rnn")]
+    assert len(set(several)) == len(several) > 20
 
 
 def test_the_tree_leads_to_every_solver() -> None:

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from docs.tools.results import ROOT, Row, is_cached, is_parallel, markdown, median, results
+from common.paths import REFERENCE
+from docs.tools.results import Row, is_cached, is_parallel, markdown, median, results
 from runners.report.units import format_seconds
 
 WIDTH = 80  # of the README's table, for terminals
@@ -92,7 +93,15 @@ def systems(config: str) -> Iterator[Measured]:
         yield _measured(config, found["system"], rows, config)
     for several in ("experiments", "systems"):
         for each in found.get(several, []):
-            yield _measured(config, each, each["rows"], each.get("label") or each["cell"])
+            yield _measured(config, each, each["rows"], _title(each))
+
+
+def _title(system: Mapping[str, Any]) -> str:
+    """What tells a system of a config from its others, beside the number of its equations."""
+    label, units = system.get("label"), system.get("state_size")
+    if units is not None:
+        return f"{system['cell']}, {units} unit{'s' * (units != 1)}"
+    return f"{label}, {system['features']} features"
 
 
 def _measured(config: str, system: Any, rows: Sequence[Row], title: str) -> Measured:
@@ -155,7 +164,7 @@ def _inner(row: Row) -> str:
 def every() -> str:
     """Every system with every solver."""
     lines = []
-    for path in sorted((ROOT / "plot_data" / "reference").glob("*/results.json")):
+    for path in sorted(REFERENCE.glob("*/results.json")):
         config = path.parent.name
         if config.startswith("train_"):
             continue
@@ -192,7 +201,7 @@ def gallery() -> str:
     for i in range(0, len(GALLERY), 3):
         three = GALLERY[i : i + 3]
         lines.append([f"![{words}](plot_data/reference/{place})<br>{words}" for words, place in three])
-    written = (ROOT / "plot_data" / "reference" / TEXT / "samples.txt").read_text(encoding="utf-8").split("\n", 1)[1]
+    written = (REFERENCE / TEXT / "samples.txt").read_text(encoding="utf-8").split("\n", 1)[1]
     text = textwrap.wrap(" ".join(written.split())[:_LETTERS], WIDTH)[:-1]
     shown = "".join(f"    {line}\n" for line in text)
     return f"{markdown(['', '', ''], lines)}\nText by the language model:\n\n{shown}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from common.paths import REFERENCE, ROOT
 from docs.tools.choice import CHOICE, Advice, Question
 from runners.plotting.style import FAINT, INK, new_figure, png, set_title, solver_style, style_axes
 
-ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "docs" / "pictures"
 
 EXACT, NEW, GUESS = "#0072b2", "#56b4e9", "#e8e8e8"  # what is exact, becomes exact in this step, is a guess
@@ -169,7 +168,7 @@ def _frame(axes: Axes, title: str, x: str, y: str) -> None:
 def _draw_frontier(axes: Axes) -> None:
     """The length of the exact prefix by step, of the shipped run of MADE."""
     style_axes(axes)
-    with np.load(ROOT / "plot_data" / "reference" / "made_sampler" / "traces.npz") as traces:
+    with np.load(REFERENCE / "made_sampler" / "traces.npz") as traces:
         for solver in ("sequential", "jacobi", "gs_jacobi"):
             colour, _ = solver_style(solver)
             steps, frontier = traces[f"{solver}/num_steps"], traces[f"{solver}/frontier"]

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from common.paths import REFERENCE
 
 Row = Mapping[str, Any]
 
 
 def results(config: str) -> dict[str, Any]:
     """The results of a shipped config."""
-    found: dict[str, Any] = json.loads((ROOT / "plot_data" / "reference" / config / "results.json").read_text())
+    found: dict[str, Any] = json.loads((REFERENCE / config / "results.json").read_text())
     return found
 
 

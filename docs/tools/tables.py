@@ -11,9 +11,10 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from common.paths import ROOT
 from docs.tools.choice import INSTEAD, advice
 from docs.tools.headline import every, gallery, headline
-from docs.tools.results import ROOT, converged, is_cached, is_parallel, markdown, median, results
+from docs.tools.results import converged, is_cached, is_parallel, markdown, median, results
 from runners.report.units import format_bytes, format_seconds
 
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache, wraps
 from typing import Any
 
 import jax
@@ -29,6 +30,20 @@ from solvers.trees.pytree import pytree
 
 # The solvers that sample from autoregressive models.
 SAMPLING = [name for name, solver in SOLVERS.items() if fits(solver, AutoregressiveSystem)]
+
+
+def built_once(make):
+    """Keep what ``make`` has built: to set up a network takes longer than many a test of it."""
+
+    @cache
+    def kept(precision, *args, **options):
+        return make(*args, **options)
+
+    @wraps(make)
+    def build(*args, **options):
+        return kept(jnp.result_type(float), *args, **options)
+
+    return build
 
 
 @pytree
@@ -260,6 +275,7 @@ def cast_floats(tree, dtype):
     return jax.tree.map(lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
 
 
+@built_once
 def tiny_made(num_equations, batch, seed, dtype=jnp.float32, hidden_sizes=(11, 7)):
     model = MODELS["made"](MADEConfig(num_equations, hidden_sizes, 1e-3), rngs=nnx.Rngs(seed))
     model.layers[-1].kernel[...] = 10.0 * model.layers[-1].kernel[...]  # so that pixels really depend on each other
@@ -267,6 +283,7 @@ def tiny_made(num_equations, batch, seed, dtype=jnp.float32, hidden_sizes=(11, 7
     return AutoregressiveSystem(cast_floats(model.fold(), dtype), model.head, cast_floats(noise, dtype))
 
 
+@built_once
 def tiny_pixelcnnpp(image_shape, batch, seed, features=3):
     options = PixelCNNPPConfig(image_shape, nr_resnet=1, nr_filters=features, nr_logistic_mix=2)
     model = MODELS["pixelcnnpp"](options, rngs=nnx.Rngs(seed))
@@ -275,6 +292,7 @@ def tiny_pixelcnnpp(image_shape, batch, seed, features=3):
     return AutoregressiveSystem(model.fold(), model.head, model.draw_noise(jax.random.key(seed), batch))
 
 
+@built_once
 def tiny_wavenet(num_samples, batch, seed, kind="plain", **options):
     chosen = {"dilations": (2, 1, 3), "num_hidden": 4, "num_skip": 3, "num_classes": 5} | WAVENETS[kind] | options
     model = MODELS["wavenet"](WaveNetConfig(**chosen), rngs=nnx.Rngs(seed))
@@ -295,6 +313,7 @@ def tiny_wavenet(num_samples, batch, seed, kind="plain", **options):
 SMALL_TRUNK = {"width": 8, "num_layers": 2, "num_heads": 2}
 
 
+@built_once
 def tiny_language(num_tokens, batch, seed, *, head=None, **options):
     config = LanguageConfig(**{**SMALL_TRUNK, "num_kv_heads": 1, "alphabet": "abcde", "context": num_tokens, **options})
     model = Language(config, rngs=nnx.Rngs(seed))
@@ -314,6 +333,7 @@ def tiny_flow(seed, **options):
     return model
 
 
+@built_once
 def tiny_flow_block(patches, batch, seed):
     """The equations of one of its blocks, of two by ``patches`` patches."""
     model = tiny_flow(seed, image_shape=(4, 2 * patches, 1))

@@ -31,14 +31,14 @@ from runners.cli.main import main
 from runners.measure.timing import CompiledSolve
 from solvers import Jacobi, Solver
 from solvers.solver import StepInfo
-from tests.kit.bank import SAMPLING
 from tests.kit.results import OLD_RESULTS
 from tests.kit.solvers import in_the_table
 
 SIZE, BATCH = 36, 4
 BLOCKS = {"gs_jacobi": 8, "jacobi_gs": 6}
+NAMES = ["sequential", "cached_sequential", "jacobi", *BLOCKS]  # of every solver see the tests of solvers
 ENTRIES: list[dict[str, Any]] = [
-    {"name": name} | ({"block_size": BLOCKS[name]} if name in BLOCKS else {}) for name in SAMPLING
+    {"name": name} | ({"block_size": BLOCKS[name]} if name in BLOCKS else {}) for name in NAMES
 ]
 PICTURES = {"samples.png", "convergence_by_step.png", "convergence_by_time.png", "solving.gif"}
 EVERYTHING = {"results.json", "samples.npz", "traces.npz", "frames.npz"} | PICTURES
@@ -198,8 +198,8 @@ def test_results_say_what_was_run(record: dict[str, Any], finished: Path) -> Non
 
 
 def test_rows_are_the_config_s_solvers_with_all_options(record: dict[str, Any]) -> None:
-    assert [row["label"] for row in record["rows"]] == SAMPLING  # each once, so a name is enough
-    assert [row["solver"] for row in record["rows"]] == SAMPLING
+    assert [row["label"] for row in record["rows"]] == NAMES  # each once, so a name is enough
+    assert [row["solver"] for row in record["rows"]] == NAMES
     listed = [{"name": row["solver"], **row["options"]} for row in record["rows"]]
     assert listed == record["config"]["solvers"]
     assert all(listed[i].items() >= ENTRIES[i].items() for i in range(len(ENTRIES)))
@@ -255,7 +255,7 @@ def test_samples_are_batch_first_with_the_noise_beside_them(finished: Path) -> N
 def test_traces_end_at_the_solution(finished: Path, record: dict[str, Any]) -> None:
     traces = arrays(finished / "out" / "traces.npz")
     names = {"num_steps", "time_s", "residual", "frontier", "error", "error_mean"}
-    assert set(traces) == {f"{label}/{name}" for label in SAMPLING for name in names}
+    assert set(traces) == {f"{label}/{name}" for label in NAMES for name in names}
     for row in record["rows"]:
         trace = {name: traces[f"{row['label']}/{name}"] for name in names}
         assert {array.shape for array in trace.values()} == {(row["num_iterations"],)}
@@ -270,8 +270,8 @@ def test_traces_end_at_the_solution(finished: Path, record: dict[str, Any]) -> N
 
 def test_frames_go_from_the_guess_to_the_samples(finished: Path) -> None:
     frames = arrays(finished / "out" / "frames.npz")
-    assert set(frames) == {f"{label}/{name}" for label in SAMPLING for name in ("frames", "time_s", "num_steps")}
-    for label in SAMPLING:
+    assert set(frames) == {f"{label}/{name}" for label in NAMES for name in ("frames", "time_s", "num_steps")}
+    for label in NAMES:
         images, count = frames[f"{label}/frames"], len(frames[f"{label}/time_s"])
         assert images.shape == (count, BATCH, 6, 6, 1)
         assert images.dtype == np.uint8
@@ -367,10 +367,10 @@ def test_console_has_a_line_a_solver_and_marks_the_fastest(
     assert sample(tmp_path, trace=False) == 0
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
-    assert all(any(line.split()[:2] in ([name, "converged"], ["*", name]) for line in lines) for name in SAMPLING)
+    assert all(any(line.split()[:2] in ([name, "converged"], ["*", name]) for line in lines) for name in NAMES)
     starred = [line.split()[1] for line in lines if line.strip().startswith("* ")]
     assert starred == [results(tmp_path)["fastest"]]
-    assert captured.err.splitlines()[: len(SAMPLING)] == [f"{name} ..." for name in SAMPLING]
+    assert captured.err.splitlines()[: len(NAMES)] == [f"{name} ..." for name in NAMES]
 
 
 def test_mistakes_leave_old_results_whole(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
