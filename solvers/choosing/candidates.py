@@ -104,9 +104,10 @@ def _goes(system: Any, solver: Solver, memory_bytes: int) -> bool:
         solver.max_steps(system)  # refuses block sizes
         guess = jax.eval_shape(lambda system: system.initial_guess(), system)
         jax.eval_shape(lambda system: solver.init(system, system.initial_guess()), system)  # refuses large systems
+        needs_features = isinstance(system, MarkovSystem) and solver.floats_per_equation(1) is not None
+        features = jax.eval_shape(ravel, guess).shape[-1] if needs_features else 0  # refuses whole numbers
     except ValueError:
         return False
-    features = jax.eval_shape(ravel, guess).shape[-1] if isinstance(system, MarkovSystem) else 0
     floats = solver.floats_per_equation(features) or 0
     return _FLOAT_BYTES * floats * int(system.num_equations) * batch_size(guess) <= memory_bytes
 

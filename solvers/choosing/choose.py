@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +23,7 @@ class Choice:
     label: str
     solver: Solver
     objective: str
-    predictions: tuple[Prediction, ...]  # the least cost first; what was chosen is the first that is not modelled
+    predictions: tuple[Prediction, ...]  # the least cost first; chosen is the first that was run, if any was
     pilot_s: float  # seconds that choosing took, compiling included; 0 where it was kept from an earlier run
     candidates: Mapping[str, Solver] = field(repr=False)  # by label
 
@@ -84,23 +85,24 @@ def choose(
         without: names of solvers that are not to be chosen.
         also: further candidates with options of their own, unless they are content with less than by default.
         allowed: whether a solver may be a candidate.
-        budget_s: seconds in which no further pilot is begun, compiling included; one pilot may go beyond.
+        budget_s: seconds for trying solvers, compiling included; a pilot that has begun by then is finished.
         memory_bytes: what a candidate may hold at once, by its own word.
         tell: called with the label of each candidate before its pilot.
 
     Raises:
         ValueError: an unknown objective or solver, or a budget that is not positive.
         PairingError: no solver is left that goes with the system.
-        RuntimeError: none of them could be compiled and run to a solution.
+        RuntimeError: all of them failed, when they were compiled or run.
     """
     if objective not in OBJECTIVES:
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, not {objective!r}")
     if not budget_s > 0.0:
         raise ValueError(f"budget_s must be positive, not {budget_s}")
+    begin = time.perf_counter()
     found = candidates(system, tol=tol, without=without, also=also, allowed=allowed, memory_bytes=memory_bytes)
     if not found:
         raise PairingError(f"no solver is left for {type(system).__name__} without {', '.join(sorted(without))}")
-    search = Search(system, found, objective, budget_s)
+    search = Search(system, found, objective, budget_s, begin)
     search.fly(tell)
     search.compare_the_best()
     best, predictions = search.outcome()
@@ -108,14 +110,19 @@ def choose(
 
 
 def kept_choice(
-    record: Mapping[str, Any], system: Any, *, tol: float | None = None, also: Iterable[Solver] = ()
+    record: Mapping[str, Any],
+    system: Any,
+    *,
+    tol: float | None = None,
+    also: Iterable[Solver] = (),
+    memory_bytes: int = MEMORY_BYTES,
 ) -> Choice:
     """The choice whose ``record`` was kept, for a system of the same kind and shapes.
 
     Device and versions should be those of then, too: whoever keeps records sees to it. Raises KeyError, TypeError or
     ValueError where it is not such a record, or the solver is no candidate any more.
     """
-    found = candidates(system, tol=tol, also=also)
+    found = candidates(system, tol=tol, also=also, memory_bytes=memory_bytes)
     label = record["solver"]
     predictions = tuple(from_record(each) for each in record["predictions"])
     known = {each.label: found[each.label] for each in predictions}

@@ -13,14 +13,15 @@ from ..blocks import BlockSolver
 from ..linear.choices import sweeps_beside
 from ..methods.anderson import Anderson
 from ..methods.dense_newton import DenseNewton
-from ..methods.elk import ELK
+from ..methods.elk import LevenbergMarquardt
 from ..methods.gs_jacobi import GSJacobi
 from ..methods.jacobi import Jacobi
 from ..methods.jacobi_gs import JacobiGS
 from ..methods.newton import Newton
+from ..methods.parallel_scan import ParallelScan
 from ..methods.parareal import Parareal
 from ..methods.segmented import Segmented
-from ..methods.sequential import Sequential
+from ..methods.sequential import CachedSequential, Sequential
 from ..methods.triangular_anderson import TriangularAnderson
 from ..methods.windowed import Windowed
 from ..solver import Solver
@@ -39,7 +40,7 @@ _SIDE_BY_SIDE = 0.3  # of a sweep, for each column of Jacobians: they are taken 
 def modelled(label: str, solver: Solver, system: Any, facts: Facts) -> Prediction:
     """Steps and time of a solver by the model. Of sequential ones the steps are certain."""
     steps, seconds = _expected(solver, system, facts)
-    swept = isinstance(solver, Sequential) or (isinstance(solver, Jacobi) and solver.tol == 0 and facts.settled)
+    swept = isinstance(solver, Sequential) or (_plain(solver) and facts.settled)
     wide = 1.0 if swept or is_forward(solver) else _FACTOR
     spread = _SWEPT if swept else _FACTOR
     return Prediction(
@@ -52,14 +53,21 @@ def modelled(label: str, solver: Solver, system: Any, facts: Facts) -> Predictio
     )
 
 
+def _plain(solver: Solver) -> bool:
+    """Whether a solver does nothing but sweep until equal bits come back."""
+    return isinstance(solver, Jacobi) and solver.damping == 1.0 and solver.tol == 0.0
+
+
 def steps_of_a_round(solver: Solver, system: Any) -> int:
-    """How many steps that follow one another an iteration counts as."""
+    """How many steps that follow one another an iteration counts as, or one of a solver inside."""
+    if isinstance(solver, CachedSequential):
+        return solver.chunk(system)
     if isinstance(solver, JacobiGS):
         return 1 + solver.block_length(system)
     if isinstance(solver, Parareal):
         length = solver.block_length(system)
         return length + -(-int(system.num_equations) // length)
-    return 1
+    return max((steps_of_a_round(inner, part) for part, inner in solver.parts(system)), default=1)
 
 
 def _expected(solver: Solver, system: Any, facts: Facts) -> tuple[float, float]:
@@ -91,7 +99,9 @@ def _expected(solver: Solver, system: Any, facts: Facts) -> tuple[float, float]:
         rounds = max(2.0, math.sqrt(total / length))
         steps = rounds * steps_of_a_round(solver, system)
         return steps, rounds * sweep + steps * step
-    if isinstance(solver, ELK):
+    if isinstance(solver, ParallelScan):
+        return 1.0, sweep * (2 + _SCAN_SWEEPS)
+    if isinstance(solver, LevenbergMarquardt):
         return 2 * _NEWTON_STEPS, 2 * _NEWTON_STEPS * sweep * (4 + _SCAN_SWEEPS)
     if isinstance(solver, DenseNewton):
         steps = min(jacobi, _NEWTON_STEPS)
@@ -106,8 +116,9 @@ def _expected(solver: Solver, system: Any, facts: Facts) -> tuple[float, float]:
 def _blocks(solver: BlockSolver, system: Any, facts: Facts, jacobi: float) -> tuple[float, float]:
     """Blocks in order, each as many steps as Jacobi's iteration needs for so many equations, and one to see it."""
     length = solver.block_length(system)
-    each = facts.sweep_s * length / facts.num_equations + facts.step_s
+    total = max(1, facts.num_equations)
+    each = facts.sweep_s * length / total + facts.step_s
     inside = facts.steps_through(length) + 1
-    in_order = inside * facts.num_equations / length
+    in_order = inside * total / length
     steps = in_order if isinstance(solver, GSJacobi) else max(jacobi, in_order / 1.5)
     return steps, steps * each

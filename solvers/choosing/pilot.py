@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Int
 
 from ..iterate import advance, start
 from ..progress import Progress
@@ -23,10 +26,10 @@ class Point(NamedTuple):
     num_iterations: int
     num_steps: int
     sweeps: float
-    frontier: float  # mean over the batch of the equations known to be exact
-    slowest: int  # the least of the batch
-    residual: float  # the largest of the batch
-    seconds: float  # of solving
+    frontier: float  # mean of the equations known to be exact, over the samples that are not done at the end
+    slowest: int  # the least of them
+    residual: float  # the largest of the batch, in units of the largest value or of one
+    seconds: float  # since the solve began
 
 
 @dataclass(frozen=True)
@@ -62,14 +65,17 @@ class Pilot:
 
         Slices double, so that looking at them costs little. The second solve is without them, and warm.
         """
+        begin = time.perf_counter()
         progress: Progress = jax.block_until_ready(self._start(self._system))
-        points, size = [_point(progress, 0.0)], 1
+        points, size = [_point(progress, time.perf_counter() - begin)], 1
+        frontiers = [np.asarray(progress.frontier)]
         while progress_goes_on(progress) and points[-1].seconds < limit_s:
             begin = time.perf_counter()
             until = np.int32(points[-1].num_iterations + size)
             progress = jax.block_until_ready(self._advance(self._system, progress, until))
             took = time.perf_counter() - begin
             points.append(_point(progress, points[-1].seconds + took))
+            frontiers.append(np.asarray(progress.frontier))
             # As far as is left by the time, and no more than doubles what is known.
             size = 2 * size if 3 * took < limit_s - points[-1].seconds else max(1, size // 2)
         status = int(np.max(np.asarray(progress.status), initial=0))
@@ -78,7 +84,8 @@ class Pilot:
         seconds = points[-1].seconds
         if converged and seconds < limit_s:
             seconds = min(seconds, self.time())
-        return Flight(points, converged, ended and not converged, seconds if converged else None, progress.x)
+        behind = _behind(points, frontiers, np.asarray(progress.status) == Status.MAX_STEPS_REACHED)
+        return Flight(behind, converged, ended and not converged, seconds if converged else None, progress.x)
 
     def time(self) -> float:
         """Seconds of one whole solve."""
@@ -94,15 +101,36 @@ def progress_goes_on(progress: Progress) -> bool:
     return bool(active.any()) and int(np.max(np.asarray(progress.iterations), initial=0)) < int(progress.limit)
 
 
+def _behind(
+    points: Sequence[Point], frontiers: Sequence[Int[np.ndarray, " B"]], active: Bool[np.ndarray, " B"]
+) -> list[Point]:
+    """The points with the prefixes of the samples that are not done: of those that are they have stopped growing."""
+    which = active if active.any() else np.ones_like(active)
+    kept = [frontier[which] for frontier in frontiers]
+    return [
+        point._replace(
+            frontier=float(frontier.mean()) if frontier.size else 0.0,
+            slowest=int(frontier.min(initial=np.iinfo(np.int32).max)),
+        )
+        for point, frontier in zip(points, kept, strict=True)
+    ]
+
+
+def _size(x: Any) -> float:
+    """The largest finite value of a state, or one: what a tolerance is relative to."""
+    floats = [np.abs(np.asarray(leaf)) for leaf in jax.tree.leaves(x) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return max([1.0, *(float(leaf.max(initial=0.0, where=np.isfinite(leaf))) for leaf in floats)])
+
+
 def _point(progress: Progress, seconds: float) -> Point:
-    frontier, residual = np.asarray(progress.frontier), np.asarray(progress.residual)
+    residual = np.asarray(progress.residual)
     return Point(
         num_iterations=int(np.max(np.asarray(progress.iterations), initial=0)),
         num_steps=int(np.max(np.asarray(progress.steps), initial=0)),
         sweeps=float(np.max(np.asarray(progress.sweeps), initial=0.0)),
-        frontier=float(frontier.mean()) if frontier.size else 0.0,
-        slowest=int(frontier.min(initial=np.iinfo(np.int32).max)),
-        residual=float(residual.max(initial=0.0)),
+        frontier=0.0,  # this and the next once it is known which samples were done at the end
+        slowest=0,
+        residual=float(residual.max(initial=0.0)) / _size(progress.x),
         seconds=seconds,
     )
 

@@ -74,7 +74,7 @@ def measured(label: str, flight: Flight, num_equations: int, tol: float, bound: 
         return Prediction(label, MEASURED, last.num_steps, steps, flight.seconds, seconds, memory)
     half = halfway(flight.points)
     most = bound * last.num_steps / max(1, last.num_iterations)
-    low, expected, high = _steps_left(flight.points[0], half, last, num_equations, tol, most - last.num_steps)
+    low, expected, high = _steps_left(flight.points, half, last, num_equations, tol, most - last.num_steps)
     rate = (last.seconds - half.seconds) / max(1, last.num_steps - half.num_steps)
     return Prediction(
         label,
@@ -104,7 +104,7 @@ def halfway(points: Sequence[Point]) -> Point:
 
 
 def _steps_left(
-    first: Point, half: Point, last: Point, num_equations: int, tol: float, bound: float
+    points: Sequence[Point], half: Point, last: Point, num_equations: int, tol: float, bound: float
 ) -> tuple[float, float, float]:
     """Least, expected and most steps that are left.
 
@@ -112,8 +112,12 @@ def _steps_left(
     Each is taken to go on as it went from half of the way to here; and as it went from the beginning, which tells
     how far that can be trusted.
     """
+    first = points[0]
+    seen = next(
+        (point for point in points if math.isfinite(point.residual)), first
+    )  # nothing was before the first step
     late = min(_by_frontier(half, last, num_equations), _by_residual(half, last, tol))
-    all_along = min(_by_frontier(first, last, num_equations), _by_residual(first, last, tol))
+    all_along = min(_by_frontier(first, last, num_equations), _by_residual(seen, last, tol))
     expected = min(bound, late if math.isfinite(late) else all_along)
     others = [min(bound, max(1.0, each)) for each in (late, all_along) if math.isfinite(each)] or [bound]
     return min(*others, expected), expected, max(*others, expected)

@@ -39,8 +39,9 @@ class Turn(NamedTuple):
 class Search:
     """The candidates, what is expected of each by now, and the pilots that were flown."""
 
-    def __init__(self, system: Any, found: Mapping[str, Solver], objective: str, budget_s: float) -> None:
-        self.begin, self.budget_s = time.perf_counter(), budget_s
+    def __init__(self, system: Any, found: Mapping[str, Solver], objective: str, budget_s: float, begin: float) -> None:
+        """Sweep, and expect what the model says. ``begin`` is when choosing began, by ``time.perf_counter``."""
+        self.begin, self.budget_s = begin, budget_s
         self.system, self.found, self.objective = system, found, objective
         self.sweeps = Sweeps(system, budget_s * _LOOKING)
         self.pilots: dict[str, Pilot] = {}  # those that are near the best
@@ -49,6 +50,7 @@ class Search:
         self.scouts: dict[str, Prediction] = {}  # what scouts took
         lengths = [each.block_length(system) for each in found.values() if isinstance(each, GSJacobi)]
         self.longest = max(lengths, default=0)  # blocks of GS-Jacobi
+        self.rounds = {label: steps_of_a_round(solver, system) for label, solver in found.items()}
         self.lost: set[str] = set()  # those whose pilot or scout could not be compiled or run
         self.expected: dict[str, Prediction] = {}
         self._model()
@@ -118,14 +120,15 @@ class Search:
         """Forward substitution first, as it tells what a small step costs; then scouts, then what may be the best."""
         done = (MEASURED, EXTRAPOLATED, FAILED)
         waiting = [label for label in self.found if self.expected[label].basis not in done]
-        waiting = [label for label in waiting if not isinstance(self.found[label], Sequential)]  # known by the sweep
-        wanted = "steps" if self.objective == "steps" else "time"  # memory is not known before compiling
+        by_memory = self.objective == "memory"  # which compiling tells, and not compiling in a hurry
+        if not by_memory:  # the sweep tells all of naive forward substitution
+            waiting = [label for label in waiting if not isinstance(self.found[label], Sequential)]
+        wanted = "steps" if self.objective == "steps" else "time"
         waiting.sort(key=lambda label: self.expected[label].cost(wanted))
         if not self.compile_s:
             first = [label for label in waiting if is_forward(self.found[label])]
             return next((Turn(label, quick=False) for label in first or waiting), None)
         waiting = [label for label in waiting if self._step_s(label) <= _STEP * self.budget_s]  # a pilot takes one step
-        by_memory = self.objective == "memory"  # which a program that was compiled in a hurry does not tell
         scouts = [] if by_memory else [label for label in waiting if label not in {*self.scouts, *self.lost}]
         tried = {self._sort(label) for label in (*self.flown, *self.scouts, *self.lost)}
         kinds = [label for label in scouts if self._sort(label) not in tried]
@@ -147,8 +150,7 @@ class Search:
     def _step_s(self, label: str) -> float:
         """What one iteration is expected to take, which may be several steps: no pilot takes less."""
         expected = self.expected[label]
-        steps = steps_of_a_round(self.found[label], self.system)
-        return expected.time_s / max(1.0, expected.num_steps / steps)
+        return expected.time_s / max(1.0, expected.num_steps / max(1, self.rounds[label]))
 
     def _time_for(self, quick: bool, share: float) -> bool:
         """Whether a further pilot is likely to be over within that share of the budget."""
@@ -183,8 +185,10 @@ class Search:
             self.flown.add(label)
             self.pilots[label], self.expected[label] = pilot, found
         if is_forward(solver) and flight.converged and not quick:
-            self.sweeps.facts = dataclasses.replace(self.facts, cached_s=found.time_s)
-            self.sweeps.look(flight.x, self.budget_s * _LOOKING)
+            known = math.inf if self.facts.cached_s is None else self.facts.cached_s
+            self.sweeps.facts = dataclasses.replace(self.facts, cached_s=min(known, found.time_s))
+            if self.facts.cold is None:
+                self.sweeps.look(flight.x, self.budget_s * _LOOKING)
         if isinstance(solver, GSJacobi) and found.basis != FAILED:
             self._learn_blocks(solver, found.num_steps)
         self._model()
@@ -197,7 +201,7 @@ class Search:
     def _learn_blocks(self, solver: GSJacobi, num_steps: int) -> None:
         """How many sweeps a block took, in the mean, beside the one that sees that it is solved."""
         length = solver.block_length(self.system)
-        sweeps = num_steps / -(-self.facts.num_equations // length) - 1.0
+        sweeps = num_steps / max(1, -(-self.facts.num_equations // length)) - 1.0
         known = dict(self.facts.blocks) | {length: max(1.0, sweeps)}
         self.sweeps.facts = dataclasses.replace(self.facts, blocks=tuple(known.items()))
 

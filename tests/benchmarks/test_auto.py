@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks import auto
-from benchmarks.auto import Found, Told, best_of, found_in, limits, repeats, told_in
+from benchmarks.auto import Found, Told, best_of, found_in, limits, repeats, rows_of, told_in
 
 
 def row(label: str, seconds: float, more: Mapping[str, Any] = {}) -> dict[str, Any]:
@@ -56,7 +56,14 @@ def test_predictions_are_held_against_what_solvers_took() -> None:
     assert told == [Told("made", "jacobi", "measured", 13, 10)]
     assert told[0].good
     assert not Told("made", "jacobi", "modelled", 14, 10).good
-    assert limits([], told)[-1].ratio == 1.0
+    missed = Told("made", "jacobi", "modelled", 14, 10)
+    assert [limit.ratio for limit in limits([], [*told, missed])[-2:]] == [0.5, 0.0]
+
+
+def test_what_was_run_before_and_after_a_training_is_two_systems() -> None:
+    rows = [row("jacobi", 1.0, {"phase": phase}) for phase in ("start", "end")]
+    assert list(rows_of({"rows": rows})) == [rows[:1], rows[1:]]
+    assert list(rows_of({"systems": [{"rows": ROWS}]})) == [ROWS]
 
 
 def test_the_fastest_are_run_as_often_as_there_is_time_for() -> None:

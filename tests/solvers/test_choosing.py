@@ -11,12 +11,18 @@ import numpy as np
 import pytest
 
 from solvers import (
+    ELK,
     CachedSequential,
     GSJacobi,
     Jacobi,
+    JacobiGS,
     Newton,
     PairingError,
+    ParallelScan,
+    Parareal,
     Picard,
+    QuasiELK,
+    Windowed,
     choose,
     from_function,
     kept_choice,
@@ -25,7 +31,7 @@ from solvers import (
 from solvers.choosing import search
 from solvers.choosing.candidates import candidates
 from solvers.choosing.facts import Facts, Spread, Sweeps
-from solvers.choosing.model import modelled
+from solvers.choosing.model import modelled, steps_of_a_round
 from solvers.choosing.pilot import Flight, Pilot, Point
 from solvers.choosing.prediction import (
     EXTRAPOLATED,
@@ -38,7 +44,16 @@ from solvers.choosing.prediction import (
     measured,
     scouted,
 )
-from tests.kit.bank import chain, contractive_link, tiny_flow_block, tiny_gru, tiny_made
+from tests.kit.bank import (
+    Driven,
+    affine_chain,
+    chain,
+    contractive_link,
+    linear_link,
+    tiny_flow_block,
+    tiny_gru,
+    tiny_made,
+)
 
 FACTS = Facts(100, 1, 0.01, (1.0, 1.0, 1.0), False, 6.0, 0.0)
 
@@ -74,10 +89,19 @@ def test_candidates_are_those_that_are_wanted_and_have_room() -> None:
 
 
 @pytest.mark.parametrize("num_equations", [0, 1])
-def test_a_system_of_no_equation_or_one_is_solved(num_equations: int) -> None:
-    system = from_function(lambda x: jnp.zeros_like(x), jnp.zeros((num_equations, 1)))
-    chosen = choose(system, without=["anderson", "triangular_anderson", "dense_newton"], budget_s=2.0)
+@pytest.mark.parametrize("blocks", [False, True])
+def test_a_system_of_no_equation_or_one_is_solved(num_equations: int, blocks: bool) -> None:
+    plain = from_function(lambda x: jnp.zeros_like(x), jnp.zeros((num_equations, 1)))
+    system = chain(linear_link, num_equations, 2, 0) if blocks else plain
+    chosen = choose(system, without=["anderson", "triangular_anderson", "dense_newton"], budget_s=0.5)
     assert solve(system, chosen.solver).status == 0
+
+
+def test_whole_numbers_of_order_one_have_candidates_without_derivatives() -> None:
+    counting = Driven(lambda x, s, _: x + s, jnp.ones((10, 2), jnp.int32), jnp.zeros(2, jnp.int32))
+    found = candidates(counting)
+    assert {"sequential", "cached_sequential", "jacobi", "gs_jacobi"} <= set(found)
+    assert not [label for label in found if "newton" in label or "elk" in label]
 
 
 def test_what_is_chosen_for_the_fewest_steps_takes_the_fewest() -> None:
@@ -144,11 +168,12 @@ def test_what_fails_in_full_stays_failed_and_what_fails_in_a_hurry_is_not_condem
             super().__init__(system, solver, quick)
 
     monkeypatch.setattr(search, "Pilot", Broken)
-    few = (CachedSequential, Jacobi, Picard)
-    chosen = choose(chain(contractive_link, 30, 2, 0), allowed=lambda solver: type(solver) in few, budget_s=30.0)
+    few, objective = (CachedSequential, Jacobi, Picard), "time" if hurry else "memory"  # by memory all are run in full
+    system = chain(contractive_link, 30, 2, 0)
+    chosen = choose(system, objective=objective, allowed=lambda solver: type(solver) in few, budget_s=30.0)
     basis = {each.label: each.basis for each in chosen.predictions}
-    assert (basis["jacobi"] == FAILED) <= (not hurry)
-    assert chosen.label != "jacobi" or hurry
+    assert (basis["jacobi"] == FAILED) == (not hurry)
+    assert hurry or chosen.label != "jacobi"
 
 
 def test_a_pilot_stops_in_time_and_at_the_end() -> None:
@@ -280,3 +305,31 @@ def test_a_model_stands_for_every_candidate(make) -> None:
         assert 0 < told.time_range[0] <= told.time_s <= told.time_range[1] < math.inf
         if label in ("sequential", "cached_sequential"):
             assert told.steps_range == (system.num_equations,) * 2
+
+
+def test_what_is_no_sweep_of_jacobi_is_not_modelled_as_one() -> None:
+    settled = replace(FACTS, settled=True)
+    system = affine_chain(40, 2, 0)
+    assert modelled("a", Jacobi(), system, settled).basis == SWEPT
+    assert modelled("a", Jacobi(damping=0.5), system, settled).basis == MODELLED
+    assert modelled("a", ParallelScan(), system, FACTS).num_steps == 1
+    one, other = (modelled("a", solver, tiny_gru(40, 2, 0), FACTS) for solver in (ELK(), QuasiELK()))
+    assert one.num_steps == other.num_steps
+
+
+def test_a_round_of_several_steps_is_reckoned_as_one() -> None:
+    system = chain(contractive_link, 40, 2, 0)
+    assert steps_of_a_round(JacobiGS(block_size=8), system) == 9
+    assert steps_of_a_round(Parareal(num_blocks=4), system) == 10 + 4
+    assert steps_of_a_round(CachedSequential(chunk_size=10), system) == 10
+    assert steps_of_a_round(Windowed(), system) == steps_of_a_round(Jacobi(), system) == 1
+
+
+def test_samples_that_are_done_do_not_tell_how_fast_others_go_on() -> None:
+    def link(x, b, _):  # the second sample is done at once, the first takes a step for each equation
+        return jnp.where(jnp.arange(2)[:, None] == 0, x + b + 1.0, jnp.zeros_like(x))
+
+    system = Driven(link, jnp.ones((40, 2, 1)), jnp.zeros((2, 1)))
+    begun = Pilot(system, Jacobi()).fly(1e-9)
+    assert begun.points[-1].frontier == begun.points[-1].slowest == 1
+    assert measured("jacobi", begun, 40, 0.0, 41, None).num_steps == pytest.approx(41, abs=1)
