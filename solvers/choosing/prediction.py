@@ -112,10 +112,8 @@ def _steps_left(
     Each is taken to go on as it went from half of the way to here; and as it went from the beginning, which tells
     how far that can be trusted.
     """
-    first = points[0]
-    seen = next(
-        (point for point in points if math.isfinite(point.residual)), first
-    )  # nothing was before the first step
+    first = points[0]  # of which there is no residual
+    seen = next((point for point in points if math.isfinite(point.residual)), first)
     late = min(_by_frontier(half, last, num_equations), _by_residual(half, last, tol))
     all_along = min(_by_frontier(first, last, num_equations), _by_residual(seen, last, tol))
     expected = min(bound, late if math.isfinite(late) else all_along)
