@@ -15,6 +15,7 @@ from common.paths import ROOT
 from docs.tools.choice import INSTEAD, advice
 from docs.tools.headline import every, gallery, headline
 from docs.tools.results import converged, is_cached, is_parallel, markdown, median, results
+from runners.cli.flags import parser
 from runners.report.units import format_bytes, format_seconds
 
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
@@ -183,6 +184,15 @@ def fewest_steps() -> str:
     return markdown(["system", "equations (T)", "steps", "solver"], lines)
 
 
+def flags() -> str:
+    """The flags of the program, as it knows them itself."""
+    lines = []
+    for action in parser()._actions:
+        value = f" {action.metavar}{' ...' if action.nargs == '+' else ''}" if action.metavar else ""
+        lines.append([f"`{action.option_strings[0]}{value}`", str(action.help)])
+    return markdown(["flag", "what it does"], lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "headline": headline,
     "gallery": gallery,
@@ -195,6 +205,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "blocks": blocks,
     "made": made,
     "fewest_steps": fewest_steps,
+    "flags": flags,
 }
 
 

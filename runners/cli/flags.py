@@ -59,12 +59,12 @@ def parser() -> argparse.ArgumentParser:
     add("--process_id", type=int, metavar="I", help="which of them this one is, from 0; the first one writes")
     add("--verbose", metavar="LEVEL", default="info", help=f"one of {', '.join(LEVELS)}; the last two hide progress")
     add("--list", action="store_true", help="runners, configs, checkpoints, solvers and which goes with which system")
-    add("--check", metavar="FILE", help="hold the model or system of a config against its contract; it is not run")
+    add("--check", metavar="FILE", help="check the model or system of a config against its contract; it is not run")
     add(
         "--compare",
         metavar="FOLDER",
         nargs="+",
-        help="hold results of runs against each other: folders, or the name of a config",
+        help="compare results of runs: folders, or the name of a config, whose shipped results are compared with yours",
     )
     add("--download", metavar="NAME", help="fetch published weights; see --list")
     add("--version", action="store_true", help="print the version")
