@@ -1,4 +1,4 @@
-"""Write the tables of the documentation that are taken from results: ``python -m docs.tools.tables``.
+"""Write the tables of the documentation that are taken from results or from code: ``python -m docs.tools.tables``.
 
 A page names a table between two comments, ``<!-- table NAME -->`` and ``<!-- end of table -->``; what lies between
 them is replaced. So no number of these tables is typed, and a test fails where a page and the results differ.
@@ -6,6 +6,7 @@ them is replaced. So no number of these tables is typed, and a test fails where 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -17,6 +18,8 @@ from docs.tools.headline import every, gallery, headline
 from docs.tools.results import converged, is_cached, is_parallel, markdown, median, results
 from runners.cli.flags import parser
 from runners.report.units import format_bytes, format_seconds
+from solvers import SOLVERS, Solver
+from solvers.table import solver_name
 
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -184,6 +187,18 @@ def fewest_steps() -> str:
     return markdown(["system", "equations (T)", "steps", "solver"], lines)
 
 
+def options() -> str:
+    """The options of every solver, with their defaults."""
+    lines = []
+    for name, kind in SOLVERS.items():
+        told = []
+        for field in dataclasses.fields(kind):
+            default = solver_name(field.default) if isinstance(field.default, Solver) else field.default
+            told.append(f"`{field.name}` {default}")
+        lines.append([f"`{name}`", ", ".join(told)])
+    return markdown(["solver", "options, and their defaults"], lines)
+
+
 def flags() -> str:
     """The flags of the program, as it knows them itself."""
     lines = []
@@ -205,6 +220,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "blocks": blocks,
     "made": made,
     "fewest_steps": fewest_steps,
+    "options": options,
     "flags": flags,
 }
 
