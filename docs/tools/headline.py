@@ -137,12 +137,17 @@ def _cells(measured: Measured, row: Row) -> tuple[str, ...]:
     time, cached = median(row), measured.cached_s
     return (
         f"{row['num_steps']}/{measured.num_equations}",
-        f"{row['sweep_equivalents']:.3g}",
+        _number(row["sweep_equivalents"]),
         format_seconds(time),
         ("~" if measured.reckoned else "") + _times(measured.naive_s / time),
         "-" if cached is None else _times(cached / time),
         _error(row),
     )
+
+
+def _number(value: float) -> str:
+    """Three digits of a number, and all before the point of one that has more."""
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
 def _times(ratio: float) -> str:
@@ -159,6 +164,18 @@ def _inner(row: Row) -> str:
     """The name of the solver, of that inside ``segmented`` or ``windowed`` where it says which."""
     inside = re.fullmatch(r"(?:segmented|windowed)\(solver=(\w+).*", row["label"])
     return inside[1] if inside else str(row["solver"])
+
+
+def solved(*configs: str) -> str:
+    """The solvers of configs that solve one system, each once."""
+    found: dict[str, list[str]] = {}
+    for config in configs:
+        (measured,) = systems(config)
+        for row in measured.rows:
+            cells = _cells(measured, row) if row["status"] == "converged" else ("-",) * 6
+            found.setdefault(row["label"], [f"`{row['label']}`", *cells, str(row["mismatched_equations"])])
+    header = ["solver", "steps of T", "work, in sweeps", "time", "over naive", "over cached", "error", "mismatched"]
+    return markdown(header, list(found.values()))
 
 
 def every() -> str:

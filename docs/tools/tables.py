@@ -1,7 +1,8 @@
 """Write the tables of the documentation that are taken from results or from code: ``python -m docs.tools.tables``.
 
 A page names a table between two comments, ``<!-- table NAME -->`` and ``<!-- end of table -->``; what lies between
-them is replaced. So no number of these tables is typed, and a test fails where a page and the results differ.
+them is replaced. ``<!-- table solved CONFIG ... -->`` has the solvers of shipped configs. So no number of these tables
+is typed, and a test fails where a page and the results differ.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from pathlib import Path
 
 from common.paths import ROOT
 from docs.tools.choice import INSTEAD, advice
-from docs.tools.headline import every, gallery, headline
+from docs.tools.headline import every, gallery, headline, solved
 from docs.tools.results import converged, is_cached, is_parallel, markdown, median, results
 from runners.cli.flags import parser
 from runners.report.units import format_bytes, format_seconds
 from solvers import SOLVERS, Solver
 from solvers.table import solver_name
 
-MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- table (\w+)((?: \w+)*) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 # The systems of the table, by the config whose results are taken.
 SYSTEMS = {
@@ -208,8 +209,9 @@ def flags() -> str:
     return markdown(["flag", "what it does"], lines)
 
 
-TABLES: dict[str, Callable[[], str]] = {
+TABLES: dict[str, Callable[..., str]] = {
     "headline": headline,
+    "solved": solved,
     "gallery": gallery,
     "every": every,
     "choices": choices,
@@ -227,7 +229,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 def filled(text: str) -> str:
     """A page with its tables written anew."""
-    return MARKED.sub(lambda match: f"{match[1]}\n{TABLES[match[2]]()}\n{match[3]}", text)
+    return MARKED.sub(lambda match: f"{match[1]}\n{TABLES[match[2]](*match[3].split())}\n{match[4]}", text)
 
 
 def pages() -> list[Path]:
