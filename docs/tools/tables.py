@@ -17,6 +17,7 @@ from common.paths import ROOT
 from docs.tools.choice import INSTEAD, advice
 from docs.tools.headline import every, gallery, headline, solved
 from docs.tools.results import converged, is_cached, is_parallel, markdown, median, results
+from docs.tools.survey import survey
 from runners.cli.flags import parser
 from runners.report.units import format_bytes, format_seconds
 from solvers import SOLVERS, Solver
@@ -222,6 +223,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "blocks": blocks,
     "made": made,
     "fewest_steps": fewest_steps,
+    "survey": survey,
     "options": options,
     "flags": flags,
 }
