@@ -27,5 +27,9 @@ def _line(system: Mapping[str, Any]) -> list[str]:
         f"{float(system['lyapunov']):+.3f}",
         *(f"{steps[label]:,}" if label in steps else "-" for label in COLUMNS.values()),
         ", ".join(beside),
-        f"{least['time_over_scan']:.2g}, `{least['label'].split('(')[0]}`" if least else "-",
+        f"{_ratio(least['time_over_scan'])}, `{least['label'].split('(')[0]}`" if least else "-",
     ]
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2g}" if value < 100 else f"{value:.0f}"
