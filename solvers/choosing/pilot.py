@@ -69,7 +69,7 @@ class Pilot:
         progress: Progress = jax.block_until_ready(self._start(self._system))
         points, size = [_point(progress, time.perf_counter() - begin)], 1
         frontiers = [np.asarray(progress.frontier)]
-        while progress_goes_on(progress) and points[-1].seconds < limit_s:
+        while progress_goes_on(progress) and (len(points) == 1 or points[-1].seconds < limit_s):
             begin = time.perf_counter()
             until = np.int32(points[-1].num_iterations + size)
             progress = jax.block_until_ready(self._advance(self._system, progress, until))
