@@ -26,6 +26,7 @@ def test_spectra_are_apart_by_decibels() -> None:
     assert apart(voice_of(10 * NOISE, RATE), voice_of(NOISE, RATE)) == pytest.approx(20, abs=0.01)
 
 
+@pytest.mark.slow  # it listens to a minute of speech twice; tones and noise above are its cousins
 def test_the_voice_is_within_what_it_shows_elsewhere_and_noise_is_not() -> None:
     sentences = load_clip(EMBEDDED["sentences"], RATE).samples
     first, speech = sentences[: 3 * RATE], sentences[3 * RATE :]
