@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
+from ..equations import magnitude
 from ..iterate import advance, start
 from ..progress import Progress
 from ..solution import Status
@@ -116,21 +117,21 @@ def _behind(
     ]
 
 
-def _size(x: Any) -> float:
-    """The largest finite value of a state, or one: what a tolerance is relative to."""
-    floats = [np.abs(np.asarray(leaf)) for leaf in jax.tree.leaves(x) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    return max([1.0, *(float(leaf.max(initial=0.0, where=np.isfinite(leaf))) for leaf in floats)])
+@jax.jit
+def _relative(residual: Float[Array, " B"], x: Any) -> Float[Array, " B"]:
+    """Residuals in the units of a tolerance."""
+    return residual / jnp.maximum(1.0, magnitude(x))
 
 
 def _point(progress: Progress, seconds: float) -> Point:
-    residual = np.asarray(progress.residual)
+    residual = np.asarray(_relative(progress.residual, progress.x))
     return Point(
         num_iterations=int(np.max(np.asarray(progress.iterations), initial=0)),
         num_steps=int(np.max(np.asarray(progress.steps), initial=0)),
         sweeps=float(np.max(np.asarray(progress.sweeps), initial=0.0)),
         frontier=0.0,  # this and the next once it is known which samples were done at the end
         slowest=0,
-        residual=float(residual.max(initial=0.0)) / _size(progress.x),
+        residual=float(residual.max(initial=0.0)),
         seconds=seconds,
     )
 

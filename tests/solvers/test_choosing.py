@@ -318,6 +318,13 @@ def test_what_is_no_sweep_of_jacobi_is_not_modelled_as_one() -> None:
     assert one.num_steps == other.num_steps
 
 
+def test_residuals_are_told_in_the_units_of_tolerances() -> None:
+    system = chain(lambda x, b: 0.1 * x + 900.0, 40, 2, 0)
+    progress = Pilot(system, Jacobi()).fly(1e-9)
+    own = solve(system, Jacobi(), max_steps=1, throw=False).stats.residual
+    assert progress.points[-1].residual == pytest.approx(float(np.max(own)) / float(np.max(np.abs(progress.x))))
+
+
 def test_a_round_of_several_steps_is_reckoned_as_one() -> None:
     system = chain(contractive_link, 40, 2, 0)
     assert steps_of_a_round(JacobiGS(block_size=8), system) == 9
