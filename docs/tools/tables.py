@@ -18,6 +18,7 @@ from docs.tools.choice import INSTEAD, advice
 from docs.tools.headline import every, gallery, headline, solved
 from docs.tools.results import converged, is_cached, is_parallel, markdown, median, results
 from docs.tools.survey import survey
+from docs.tools.timing import timing
 from runners.cli.flags import parser
 from runners.report.units import format_bytes, format_seconds
 from solvers import SOLVERS, Solver
@@ -224,6 +225,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "made": made,
     "fewest_steps": fewest_steps,
     "survey": survey,
+    "timing": timing,
     "options": options,
     "flags": flags,
 }

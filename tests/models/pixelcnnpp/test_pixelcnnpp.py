@@ -1,6 +1,7 @@
 """PixelCNN++ as a whole: every solver on it, what the compiler makes of its cached pass, and its likelihood."""
 
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -138,8 +139,12 @@ def images():
 
 
 def bits(model, images, key):
-    graph, state = nnx.split(model)
-    return jax.jit(lambda state, images: nnx.merge(graph, state).bits_per_dim(images, key))(state, images)
+    return compiled_bits(*nnx.split(model), images, key)
+
+
+@partial(jax.jit, static_argnums=0)  # one program for all keys
+def compiled_bits(graph, state, images, key):
+    return nnx.merge(graph, state).bits_per_dim(images, key)
 
 
 def test_bits_per_dim_are_those_of_the_head(model, images):
