@@ -1,33 +1,35 @@
 """Hold the sound that the gated WaveNet draws against the voice that it has learnt: python -m benchmarks.sound.voice.
 
-Sequences of three seconds are drawn at temperature 0.8 behind a moment of the embedded speech. Their share of voiced
-frames and their mean spectrum, as a whole and in their last second, should lie within what any stretch of the same
-length of the same voice shows.
+Sequences of three seconds are drawn behind a moment of the embedded speech, by the checkpoint and the head of a shipped
+config. Their share of voiced frames and their mean spectrum, as a whole and in their last second, should lie within
+what any stretch of the same length of the same voice shows.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import yaml
 from jaxtyping import Float
 from rich.console import Console
 from rich.table import Table
 from scipy.signal import welch
 
 from benchmarks.limits import Limit, print_limits, save
+from common.paths import CONFIGS
 from data.audio.clip import EMBEDDED, load_clip
 from models.wavenet.generation import begin, generate
 from models.weights.load import load_checkpoint
-from solvers.heads.categorical import Gumbel
+from runners.sampling.subject import class_head
 
-CHECKPOINT = "wavenet_speech_gated"
-TEMPERATURE = 0.8
+CONFIG = "wavenet_gated_sampler"
 SECONDS, LAST, PROMPT_S = 3.0, 1.0, 0.2
 DRAWS = 8
 _FRAME_S, _HOP_S = 0.03, 0.01
@@ -80,13 +82,13 @@ def stretches(samples: Float[np.ndarray, " T"], rate: int, seconds: float) -> li
     return [voice_of(samples[start : start + size], rate) for start in range(0, len(samples) - size + 1, size // 2)]
 
 
-def draw(count: int, seed: int) -> tuple[Float[np.ndarray, "B T"], int]:
-    """Sounds behind the same prompt, which is left out, and their rate."""
-    model = load_checkpoint(CHECKPOINT).model
+def draw(checkpoint: str, options: Mapping[str, Any], count: int, seed: int) -> tuple[Float[np.ndarray, "B T"], int]:
+    """Sounds behind the same prompt, which is left out, and their rate; ``options`` are those of the head."""
+    model = load_checkpoint(checkpoint).model
     rate, network = model.sample_rate, model.fold()
     prompt = model.quantizer.encode(load_clip(None, rate).samples[: round(PROMPT_S * rate)])
     state = begin(network, jnp.repeat(prompt[:, None], count, axis=1), jax.random.key(seed))
-    head = Gumbel(model.quantizer.num_classes, TEMPERATURE)
+    _, head = class_head(options, model.quantizer.num_classes)
     ids, _ = generate(network, head, state, round(SECONDS * rate))
     return np.asarray(model.quantizer.decode(ids)).T, rate
 
@@ -115,8 +117,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=DRAWS)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--top-p", type=float, help="in place of the config's; 1 keeps all classes")
     options = parser.parse_args()
-    drawn, rate = draw(options.draws, options.seed)
+    config = yaml.safe_load((CONFIGS / f"{CONFIG}.yml").read_text(encoding="utf-8"))
+    checkpoint, head = config["checkpoint"], config["head"]
+    if options.top_p is not None:
+        head["top_p"] = options.top_p
+    drawn, rate = draw(checkpoint, head, options.draws, options.seed)
     speech = load_clip(EMBEDDED["sentences"], rate).samples
     whole = voice_of(speech, rate)
     table = Table("draw", "voiced", "dB from the voice", "voiced, last second", "dB, last second")
@@ -128,7 +135,8 @@ def main() -> int:
     console.print(table)
     held = limits(drawn, speech, rate)
     print_limits(console, held)
-    save("voice", {}, held, {"checkpoint": CHECKPOINT, "temperature": TEMPERATURE, "draws": options.draws})
+    if options.top_p is None:  # else it is not what ships
+        save("voice", {}, held, {"checkpoint": checkpoint, "head": head, "draws": options.draws})
     return 0 if all(limit.met for limit in held) else 1
 
 
