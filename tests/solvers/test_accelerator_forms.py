@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,10 +17,10 @@ from models.layers.products import correlate, double, products, sum_of_products
 from models.made.model import MADE, MADEConfig
 from models.pixelcnnpp.model import PixelCNNPP, PixelCNNPPConfig
 from models.wavenet.model import WaveNet, WaveNetConfig
-from solvers import CachedSequential, Jacobi, Newton, advance, solve, start
+from solvers import CachedSequential, GSJacobi, Jacobi, Newton, Sequential, advance, from_function, solve, start
 from solvers.linear.prefix_scan import affine_scan, chain_length, covariance_scan
 from solvers.systems.autoregressive import AutoregressiveSystem
-from tests.kit.bank import tiny_gru
+from tests.kit.bank import affine_chain, tiny_gru, tiny_pixelcnnpp
 
 
 @contextmanager
@@ -35,6 +36,12 @@ def in_both_forms(function: Callable[..., Any], *arguments: Any) -> tuple[Any, A
     on_cpu = jax.jit(lambda *given: function(*given))(*arguments)
     with accelerators_form():
         return on_cpu, jax.jit(lambda *given: function(*given))(*arguments)
+
+
+def lowered(platform: str, function: Callable[..., Any], *arguments: Any) -> str:
+    """The text of the function's program for a platform, in the form that is chosen now."""
+    traced = jax.jit(lambda *given: function(*given)).trace(*arguments)
+    return str(traced.lower(lowering_platforms=(platform,)).as_text())
 
 
 def noise(*shape: int, seed: int = 0) -> jax.Array:
@@ -119,12 +126,14 @@ SOLVES: dict[str, tuple[Callable[[], Any], Any]] = {
     "made, cached": (made, CachedSequential()),
     "wavenet, jacobi": (wavenet, Jacobi(tol=1e-5)),
     "wavenet, cached": (wavenet, CachedSequential()),
+    "affine, gs-jacobi": (lambda: affine_chain(12, 2, 0), GSJacobi(4, tol=1e-5)),
     "gru, newton": (lambda: tiny_gru(50, 2, 0), Newton()),
     "pixelcnnpp, jacobi": (pixelcnnpp, Jacobi(tol=1e-5)),
+    "pixelcnnpp, gs-jacobi": (pixelcnnpp, GSJacobi(16, tol=1e-5)),
     "pixelcnnpp, cached": (pixelcnnpp, CachedSequential()),
 }
 # Of the others the fast cousins are a sweep in both forms, and these.
-FAST = ("made, jacobi", "wavenet, cached", "gru, newton")
+FAST = ("made, jacobi", "wavenet, cached", "affine, gs-jacobi", "gru, newton")
 CASES = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in SOLVES]
 
 
@@ -141,25 +150,40 @@ def test_solves_give_the_same_answer(name):
 
 
 def test_a_sweep_of_pixelcnnpp():
-    model = PixelCNNPP(PixelCNNPPConfig((4, 4, 1), 1, 2, 1), rngs=nnx.Rngs(0))
-    x, noise_ = noise(16, 2, 1), model.draw_noise(jax.random.key(0), 2)
+    """The CPU's goes through two strips of rows in a loop, that of an accelerator through all rows at once."""
+    system, x = tiny_pixelcnnpp((8, 4, 1), 1, 0, 1), noise(32, 1, 1)
 
-    def sweep(x: Any, noise_: Any) -> Any:
-        return AutoregressiveSystem(model.fold(), model.head, noise_).sweep(x)
+    def sweep(system: Any, x: Any) -> Any:
+        return system.sweep(x)
 
-    np.testing.assert_allclose(*in_both_forms(sweep, x, noise_), rtol=1e-4, atol=1e-5)
+    assert "stablehlo.while" in lowered("cpu", sweep, system, x)
+    with accelerators_form():
+        assert "stablehlo.while" not in lowered("cuda", sweep, system, x)
+    np.testing.assert_allclose(*in_both_forms(sweep, system, x), rtol=1e-4, atol=1e-5)
+
+
+def steps(platform: str, system: Any, solver: Any) -> str:
+    """The text of the program that takes a solver's steps."""
+    progress = jax.eval_shape(lambda system: start(system, solver), system)
+    return lowered(platform, lambda system, progress: advance(system, solver, progress, 9), system, progress)
 
 
 @pytest.mark.parametrize("solver", [Jacobi(), Newton()], ids=["jacobi", "newton"])
 def test_a_step_has_no_conditional_on_an_accelerator(solver):
     """It might wait for the host there. The CPU's has one, behind which a pass is left alone."""
 
-    def program(platform: str, length: int) -> str:
-        system = tiny_gru(length, 2, 0)
-        steps = jax.jit(lambda system, progress: advance(system, solver, progress, 9))
-        progress = jax.eval_shape(lambda system: start(system, solver), system)
-        return steps.trace(system, progress).lower(lowering_platforms=(platform,)).as_text()
-
-    assert "stablehlo.case" in program("cpu", 20)
+    assert "stablehlo.case" in steps("cpu", tiny_gru(20, 2, 0), solver)
     with accelerators_form():
-        assert "stablehlo.case" not in program("cuda", 21)  # another length, as traces are kept
+        assert "stablehlo.case" not in steps("cuda", tiny_gru(21, 2, 0), solver)  # another length, as traces are kept
+
+
+@pytest.mark.parametrize("solver", [Jacobi(), Sequential()], ids=["jacobi", "sequential"])
+def test_a_sweep_stands_between_barriers_on_an_accelerator(solver):
+    """What it reads has passed one, and what it gives passes another, before anything else is made of it."""
+    system = from_function(lambda x: jax.lax.sin(x), jnp.zeros((6, 1)), check=False)
+    with accelerators_form():
+        lines = steps("cuda", system, solver).splitlines()
+    (sweep,) = (i for i, line in enumerate(lines) if "stablehlo.sine" in line)
+    result, operand = re.findall(r"%\w+", lines[sweep])
+    assert re.search(rf"{operand} = stablehlo.optimization_barrier", lines[sweep - 1])
+    assert re.search(rf"stablehlo.optimization_barrier {result} ", lines[sweep + 1])
