@@ -26,7 +26,7 @@ from common.names import unknown
 from common.paths import ROOT
 from runners.report.console import TextConsole
 from runners.report.table import Cells, Column, ResultTable
-from tests.kit.gpu.answers import Answers, differing, disagreements
+from tests.kit.gpu.answers import MOST_DIFFERING, Answers, differing, disagreements
 from tests.kit.gpu.runs import Run, describe, python, run_case
 from tests.kit.smallest import CASES
 
@@ -122,7 +122,7 @@ def _row(case: str, on_device: Run, on_cpu: Run) -> dict[str, Any]:
     failures = [f"exit code {run.code} {place}: {run.last}" for place, run in ended.items() if run.code != 0]
     if not failures:
         found, wanted = Answers.of(on_device.out), Answers.of(on_cpu.out)
-        failures = [*found.broken_promises(), *disagreements(found, wanted)]
+        failures = [*found.broken_promises(), *disagreements(found, wanted, MOST_DIFFERING.get(case, 0.0))]
         row["differing"] = differing(found, wanted)
         if found.rows:
             row["mismatched_equations"] = found.mismatches
