@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.kit.gpu import runs
 from tests.kit.gpu.__main__ import NO_GPU, main
 from tests.kit.gpu.answers import MOST_DIFFERING, Answers, differing, disagreements
 from tests.kit.gpu.bits import ROUNDING, SYSTEMS, broken, error_of_products
@@ -21,9 +23,56 @@ ROW = {
 VALUES = np.linspace(-2, 2, 10, dtype=np.float32)
 
 
+@pytest.fixture
+def no_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests keep JAX on the processor, on a machine that has a GPU too."""
+    monkeypatch.setattr(runs, "DRIVER", tmp_path / "nothing")
+
+
+@pytest.mark.usefixtures("no_driver")
 def test_without_a_gpu_there_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     assert capsys.readouterr().out == f"{NO_GPU}\n"
+
+
+def ended(code: int, platform: str = "cpu", said: str = "") -> CompletedProcess[str]:
+    """A process that has described its devices, or failed."""
+    return CompletedProcess([], code, json.dumps({"device": {"platform": platform}}) if code == 0 else "", said)
+
+
+@pytest.mark.usefixtures("no_driver")
+@pytest.mark.parametrize(
+    ("done", "sentence"),
+    [
+        (ended(1, said="Traceback:\nImportError: no jaxlib\n"), "JAX does not start: ImportError: no jaxlib"),
+        (ended(-11), "JAX does not start: it said nothing"),
+        (ended(0, "tpu"), "JAX computes on a tpu, and not on a gpu"),
+    ],
+)
+def test_an_install_that_is_broken_is_a_failure(
+    done: CompletedProcess[str], sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runs, "python", lambda *_, **__: done)
+    assert main([]) == 1
+    assert capsys.readouterr().err == f"error: {sentence}\n"
+
+
+def test_an_install_that_hangs_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runs, "LIMIT_S", 1e-3)
+    assert main([]) == 1
+    assert capsys.readouterr().err == "error: JAX has not told its devices after 0.001 s\n"
+
+
+def test_a_gpu_that_jax_leaves_alone_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runs, "DRIVER", tmp_path)
+    monkeypatch.setattr(runs, "python", lambda *_, **__: ended(0))
+    assert main([]) == 1
+    assert capsys.readouterr().err.startswith(f"error: JAX finds no GPU, but there is {tmp_path}, as where ")
+    assert runs.describe("cpu") == {"device": {"platform": "cpu"}}
 
 
 def test_the_list_runs_on_a_processor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
