@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from solvers import FunctionSystem, Jacobi, from_function, pytree
 from tests.kit.gpu import runs
 from tests.kit.gpu.__main__ import NO_GPU, main
 from tests.kit.gpu.answers import MOST_DIFFERING, Answers, differing, disagreements
@@ -100,10 +105,44 @@ def test_a_mistake_is_one_sentence(arguments: list[str], sentence: str, capsys: 
     assert capsys.readouterr().err.startswith(sentence)
 
 
-def test_bits_and_products_are_as_promised() -> None:
-    make, solver = SYSTEMS["affine"]
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_bits_are_as_promised(name: str) -> None:
+    make, solver = SYSTEMS[name]
     assert list(broken(make(), solver)) == []
+
+
+def test_equal_bits_are_no_failure() -> None:
+    system = from_function(lambda x: jnp.cos(jnp.pad(x, ((1, 0), (0, 0)))[:-1]), jnp.zeros((5, 1)), check=False)
+    assert list(broken(system, Jacobi())) == []
+
+
+def test_products_are_as_promised() -> None:
     assert error_of_products() <= ROUNDING
+
+
+NUMBERS = count()
+
+
+@pytree
+@dataclass(frozen=True)
+class Fickle(FunctionSystem[jax.Array]):
+    """The first equation keeps its guess, which is another in each solve; the others are others in each program."""
+
+    def initial_guess(self) -> jax.Array:
+        return self.like + next(NUMBERS)
+
+    def sweep(self, x: jax.Array) -> jax.Array:
+        return jnp.full_like(x, next(NUMBERS)).at[0].set(x[0])
+
+
+def test_other_bits_are_seen() -> None:
+    assert list(broken(Fickle(lambda x: x, jnp.zeros((3, 1)), ()), Jacobi())) == [
+        "two solves by Jacobi have other bits",
+        "Jacobi's answer has other bits than Sequential's",
+        "Jacobi's answer has other bits than that with a trace",
+        "Jacobi's answer has other bits than a sweep of it in a program of its own",
+    ]
 
 
 def answers(values: Any = VALUES, metric: Any = 2.0, **changes: Any) -> Answers:
