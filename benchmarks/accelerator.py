@@ -68,6 +68,7 @@ from solvers import (
 )
 from solvers.linear.prefix_scan import affine_scan
 from solvers.systems.autoregressive import AutoregressiveSystem
+from solvers.trees.platform import on_cpu
 
 PATH = FOLDER / "accelerator.json"
 
@@ -350,7 +351,7 @@ def report_measured(
 
 def measured(names: list[str]) -> int:
     """Measure on this machine's GPU, print, save."""
-    if jax.default_backend() == "cpu":
+    if on_cpu():
         print("--measure needs a GPU, and JAX finds none", file=sys.stderr)
         return 2
     kind, rows, record = jax.devices()[0].device_kind, measure(names), saved()

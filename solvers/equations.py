@@ -102,6 +102,9 @@ def isolated(function: Callable[..., X], fallback: X, *operands: Any) -> X:
     differently, and a neighbour that reads it twice would compute it twice. So it stands between barriers. The CPU's
     compiler drops these before it fuses, but does not fuse across the branch of a conditional: there it stands behind
     one that always holds, which a barrier hides. On an accelerator a conditional may wait for the host.
+
+    The form is that of JAX's default device. On a CPU beside it, for arrays that were put there one by one, the
+    barriers are dropped and the same bits are not promised.
     """
     if on_cpu():
         always = lax.optimization_barrier(True)

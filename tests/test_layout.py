@@ -118,6 +118,7 @@ OURS = {*ROOMS, "main", "tests"}
 ON_USE = {"torch", "torchvision", "mlxtend", "pooch", "gdown"}  # slow to import and not needed by every run
 LOOKUP = re.compile(r"([a-z_]+)(\.\w+)+:\w+")  # what common.lookup resolves
 MODULES = sorted([ROOT / "main.py", *(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))])
+PLATFORM = ROOT / "solvers" / "trees" / "platform.py"  # which alone asks what kind of device JAX computes on
 CONFIGS = sorted((ROOT / "configs").glob("*.yml"))
 REGISTRY: dict[str, dict[str, Any]] = json.loads((ROOT / "checkpoints" / "registry.json").read_text())
 
@@ -225,6 +226,15 @@ def in_functions(source: str) -> set[str]:
     }
 
 
+def asks_for_the_backend(source: str) -> bool:
+    """Whether a module reads ``default_backend``; benchmarks set it, to compile for a GPU that is not there."""
+    return "default_backend" in source and any(
+        (isinstance(node, ast.Attribute) and node.attr == "default_backend" and isinstance(node.ctx, ast.Load))
+        or (isinstance(node, ast.ImportFrom) and any(alias.name == "default_backend" for alias in node.names))
+        for node in ast.walk(ast.parse(source))
+    )
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_go_one_way_and_heavy_ones_wait(path: Path) -> None:
     source = path.read_text()
@@ -244,6 +254,22 @@ def test_the_library_needs_little_and_imports_itself_by_relative_names(path: Pat
 def test_models_import_no_way_of_solving(path: Path) -> None:
     found = modules_imported(path.read_text(), dotted(path), NAMES)
     assert {part_of(name, FOR_MODELS) for name in found if name.split(".")[0] == "solvers"} <= FOR_MODELS
+
+
+def test_one_module_asks_for_the_kind_of_device() -> None:
+    assert [path for path in MODULES if asks_for_the_backend(path.read_text())] == [PLATFORM]
+
+
+@pytest.mark.parametrize(
+    ("source", "asks"),
+    [
+        ("def f():\n    return jax.default_backend() == 'cpu'", True),
+        ("from jax import default_backend as kind", True),
+        ("jax.default_backend = lambda: 'gpu'", False),
+    ],
+)
+def test_asking_for_the_kind_of_device_is_seen(source: str, asks: bool) -> None:
+    assert asks_for_the_backend(source) == asks
 
 
 def test_every_room_has_modules() -> None:

@@ -28,6 +28,7 @@ from models.pixelcnnpp.rows_walk import PERIOD, RowsWalk, rows_between, spans
 from models.pixelcnnpp.stack import LEVELS, Lines, Stack
 from solvers.system import EQUATIONS
 from solvers.trees.blocks import Start
+from solvers.trees.platform import on_cpu
 
 
 class RowScratch(NamedTuple):
@@ -172,7 +173,7 @@ class PixelCNNPPNetwork(nnx.Module):
         self, x: Float[Array, "h W B C"], cache: PixelCNNPPCache, first: Start, *, aligned: bool
     ) -> tuple[Float[Array, "h W B K"], PixelCNNPPCache]:
         """The result of ``rows``, on a CPU a few rows at a time: its caches hold the features of these, not of all."""
-        if not aligned or len(x) <= PERIOD or jax.default_backend() != "cpu":
+        if not aligned or len(x) <= PERIOD or not on_cpu():
             return self.rows(x, cache, first, aligned=aligned)
 
         def strip(carry: tuple[PixelCNNPPCache, Start], rows: Array) -> tuple[Any, Array]:

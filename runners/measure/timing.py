@@ -153,10 +153,10 @@ class CompiledSolve:
         return Slice(progress, _iteration(progress), time.perf_counter() - begin)
 
     def peak_memory_bytes(self) -> int | None:
-        """What the device reports as its peak, or else what the compiled program's analysis says it holds at once."""
-        stats = jax.local_devices()[0].memory_stats()
-        if stats and "peak_bytes_in_use" in stats:
-            return int(stats["peak_bytes_in_use"])
+        """What the program of the steps holds at once, by its analysis; None where that does not tell.
+
+        Not the peak that a device reports: that is of the whole process, whatever solved before.
+        """
         return program_bytes(self._advance)
 
 

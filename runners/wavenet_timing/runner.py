@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-import jax
 from pydantic import Field
 
 from models import model_config
@@ -21,6 +20,7 @@ from runners.report.units import format_seconds
 from runners.wavenet_timing.pinned import can_pin, measure_pinned
 from runners.wavenet_timing.report import Timed, timing_report
 from runners.wavenet_timing.speed import Speed, measure_naive, measure_speed
+from solvers.trees.platform import on_cpu
 
 Layers = Annotated[int, Field(ge=1, le=20)]  # the longest dilation is 2^(layers - 1)
 
@@ -124,7 +124,7 @@ class WaveNetTimingRunner:
 
     def _pinned(self, requests: list[dict[str, Any]]) -> list[Speed]:
         """The same on one core, where that is wanted and can be had; else none."""
-        if self.config.pin and can_pin() and jax.default_backend() == "cpu":
+        if self.config.pin and can_pin() and on_cpu():
             self.context.say("all of it with queues again on one core ...")
             return measure_pinned(requests)
         if self.config.pin:

@@ -13,7 +13,7 @@ from typing import ParamSpec, TypeVar
 
 import jax
 
-from .platform import on_cpu
+from .platform import has_accelerator
 
 FULL = "float32"  # as JAX calls it
 
@@ -24,21 +24,23 @@ R = TypeVar("R")
 def matmul_precision() -> str:
     """The precision that products of float32 numbers have in a solve, by JAX's name: float32, unless JAX was told.
 
-    On a CPU it is float32 whatever JAX was told: there no factor is rounded.
+    Where JAX has CPUs alone it is float32 whatever JAX was told: there no factor is rounded.
     """
     told: str | None = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    return FULL if told is None or on_cpu() else told
+    return told if told is not None and has_accelerator() else FULL
 
 
 def full_products(function: Callable[P, R]) -> Callable[P, R]:
     """``function``, traced with products in float32 unless JAX was told (``jax.default_matmul_precision``).
 
-    A CPU's programs stay as they are: it has no other products, and a program that says so would be compiled anew.
+    Programs say so wherever there is an accelerator, even if JAX computes on a CPU by default: arrays may be on the
+    accelerator all the same. To a CPU it makes no difference, as it has no other products. Where JAX has CPUs alone
+    programs stay as they are: one that says so would be compiled anew.
     """
 
     @wraps(function)
     def inside(*args: P.args, **kwargs: P.kwargs) -> R:
-        if on_cpu():
+        if not has_accelerator():
             return function(*args, **kwargs)
         with jax.default_matmul_precision(matmul_precision()):
             return function(*args, **kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,10 +17,10 @@ from models.layers.products import correlate, double, products, sum_of_products
 from models.made.model import MADE, MADEConfig
 from models.pixelcnnpp.model import PixelCNNPP, PixelCNNPPConfig
 from models.wavenet.model import WaveNet, WaveNetConfig
-from solvers import CachedSequential, Jacobi, Newton, advance, solve, start
+from solvers import CachedSequential, GSJacobi, Jacobi, Newton, Sequential, advance, from_function, solve, start
 from solvers.linear.prefix_scan import affine_scan, chain_length, covariance_scan
 from solvers.systems.autoregressive import AutoregressiveSystem
-from tests.kit.bank import tiny_gru
+from tests.kit.bank import affine_chain, tiny_gru, tiny_pixelcnnpp
 
 
 @contextmanager
@@ -121,6 +122,7 @@ SOLVES: dict[str, tuple[Callable[[], Any], Any]] = {
     "wavenet, cached": (wavenet, CachedSequential()),
     "gru, newton": (lambda: tiny_gru(50, 2, 0), Newton()),
     "pixelcnnpp, jacobi": (pixelcnnpp, Jacobi(tol=1e-5)),
+    "pixelcnnpp, gs-jacobi": (pixelcnnpp, GSJacobi(16, tol=1e-5)),
     "pixelcnnpp, cached": (pixelcnnpp, CachedSequential()),
 }
 # Of the others the fast cousins are a sweep in both forms, and these.
@@ -141,25 +143,54 @@ def test_solves_give_the_same_answer(name):
 
 
 def test_a_sweep_of_pixelcnnpp():
-    model = PixelCNNPP(PixelCNNPPConfig((4, 4, 1), 1, 2, 1), rngs=nnx.Rngs(0))
-    x, noise_ = noise(16, 2, 1), model.draw_noise(jax.random.key(0), 2)
+    """The CPU's goes through two strips of rows in a loop, that of an accelerator through all rows at once."""
+    system, x = tiny_pixelcnnpp((8, 4, 1), 1, 0, 1), noise(32, 1, 1)
 
-    def sweep(x: Any, noise_: Any) -> Any:
-        return AutoregressiveSystem(model.fold(), model.head, noise_).sweep(x)
+    on_cpu = jax.jit(lambda system, x: system.sweep(x)).lower(system, x)
+    with accelerators_form():
+        elsewhere = jax.jit(lambda system, x: system.sweep(x)).lower(system, x)
+    assert "stablehlo.while" in on_cpu.as_text()
+    assert "stablehlo.while" not in elsewhere.as_text()
+    np.testing.assert_allclose(*(form.compile()(system, x) for form in (on_cpu, elsewhere)), rtol=1e-4, atol=1e-5)
 
-    np.testing.assert_allclose(*in_both_forms(sweep, x, noise_), rtol=1e-4, atol=1e-5)
+
+def test_steps_on_a_block():
+    """Passes of one block, from the cache of those before it, stand apart like whole sweeps."""
+    solver, system = GSJacobi(2, tol=1e-5), affine_chain(4, 2, 0)
+
+    def two_steps(system: Any, x: Any) -> Any:
+        state = solver.init(system, x)
+        for _ in range(2):
+            x, state, info = solver.step(system, x, state, jnp.zeros(2, jnp.int32))
+        return x, state, info.residual, info.frontier
+
+    for one, other in zip(*map(jax.tree.leaves, in_both_forms(two_steps, system, noise(4, 2, 2))), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def steps(platform: str, system: Any, solver: Any) -> str:
+    """The text of the program that takes a solver's steps."""
+    progress = jax.eval_shape(lambda system: start(system, solver), system)
+    traced = jax.jit(lambda system, progress: advance(system, solver, progress, 9)).trace(system, progress)
+    return str(traced.lower(lowering_platforms=(platform,)).as_text())
 
 
 @pytest.mark.parametrize("solver", [Jacobi(), Newton()], ids=["jacobi", "newton"])
 def test_a_step_has_no_conditional_on_an_accelerator(solver):
     """It might wait for the host there. The CPU's has one, behind which a pass is left alone."""
 
-    def program(platform: str, length: int) -> str:
-        system = tiny_gru(length, 2, 0)
-        steps = jax.jit(lambda system, progress: advance(system, solver, progress, 9))
-        progress = jax.eval_shape(lambda system: start(system, solver), system)
-        return steps.trace(system, progress).lower(lowering_platforms=(platform,)).as_text()
-
-    assert "stablehlo.case" in program("cpu", 20)
+    assert "stablehlo.case" in steps("cpu", tiny_gru(20, 2, 0), solver)
     with accelerators_form():
-        assert "stablehlo.case" not in program("cuda", 21)  # another length, as traces are kept
+        assert "stablehlo.case" not in steps("cuda", tiny_gru(21, 2, 0), solver)  # another length, as traces are kept
+
+
+@pytest.mark.parametrize("solver", [Jacobi(), Sequential()], ids=["jacobi", "sequential"])
+def test_a_sweep_stands_between_barriers_on_an_accelerator(solver):
+    """What it reads has passed one, and what it gives passes another, before anything else is made of it."""
+    system = from_function(lambda x: jax.lax.sin(x), jnp.zeros((6, 1)), check=False)
+    with accelerators_form():
+        lines = steps("cuda", system, solver).splitlines()
+    (sweep,) = (i for i, line in enumerate(lines) if "stablehlo.sine" in line)
+    result, operand = re.findall(r"%\w+", lines[sweep])
+    assert re.search(rf"{operand} = stablehlo.optimization_barrier", lines[sweep - 1])
+    assert re.search(rf"stablehlo.optimization_barrier {result} ", lines[sweep + 1])

@@ -57,6 +57,14 @@ def test_a_gpu_multiplies_in_float32_unless_jax_was_told(told: str | None, asked
         assert matmul_precision() == (told or "float32")
 
 
+@pytest.mark.usefixtures("gpu")
+def test_beside_a_gpu_a_cpu_by_default_asks_for_float32_too() -> None:
+    """Arrays may have been put on the GPU one by one, where the program runs then."""
+    with jax.default_device(jax.devices("cpu")[0]):
+        assert of_loop(tanh_system(lower(12))) == {"HIGHEST"}
+        assert matmul_precision() == "float32"
+
+
 def test_programs_of_a_cpu_are_as_they_were() -> None:
     assert of_loop(tanh_system(lower(13))) == {"DEFAULT"}
     with jax.default_matmul_precision("tensorfloat32"):

@@ -19,6 +19,7 @@ from runners.training.tasks.images import ImageTask
 from solvers import CachedSequential, Jacobi, Segmented, Solver, Status, solve, solver_name
 from solvers.system import SegmentedSystem
 from solvers.systems.autoregressive import AutoregressiveSystem
+from solvers.trees.platform import on_cpu
 
 NUM_SAMPLES = 64
 
@@ -70,7 +71,7 @@ def _system(model: Any, key: Array) -> Any:
 
 def _fastest(system: Any) -> Solver:
     """The solver that draws fastest: with the cache on a CPU, where work is time, else Jacobi."""
-    one = CachedSequential() if jax.default_backend() == "cpu" else Jacobi()
+    one = CachedSequential() if on_cpu() else Jacobi()
     return Segmented(one) if isinstance(system, SegmentedSystem) else one
 
 

@@ -3,7 +3,7 @@
 Every case of ``smallest`` runs on the GPU and on the processor, by the command line. It has to converge with no
 equation mismatched, to the processor's answer within rounding, in about as many steps. Then, unless only some cases are
 asked for, promises of equal bits are tried, and ``benchmarks.accelerator --measure`` holds measured times beside
-modelled ones. Exit code 1 where something failed, 0 where nothing did, or where there is no GPU.
+modelled ones. Exit code 1 where something failed or JAX leaves a GPU alone, 0 where nothing failed or there is no GPU.
 
 With ``--device cpu`` the processor stands in for the GPU, without the benchmark.
 """
@@ -26,15 +26,12 @@ from common.names import unknown
 from common.paths import ROOT
 from runners.report.console import TextConsole
 from runners.report.table import Cells, Column, ResultTable
-from tests.kit.gpu.answers import Answers, differing, disagreements
-from tests.kit.gpu.runs import Run, describe, python, run_case
+from tests.kit.gpu.answers import MOST_DIFFERING, Answers, differing, disagreements
+from tests.kit.gpu.runs import INSTALLING, BrokenInstallError, Run, describe, last_line, python, run_case
 from tests.kit.smallest import CASES
 
 KINDS = ("gpu", "cpu")
-NO_GPU = (
-    "No GPU here: JAX finds none, so nothing was run. Where there is an NVIDIA GPU with its driver, "
-    f"{sys.executable} -m pip install -r requirements-gpu.txt adds what JAX needs for it."
-)
+NO_GPU = f"No GPU here: JAX finds none, so nothing was run. Where there is an NVIDIA GPU with its driver, {INSTALLING}."
 BENCHMARK = ("-m", "benchmarks.accelerator", "--measure")
 CORES_EACH = 2  # of a process, which mostly compiles
 
@@ -63,7 +60,11 @@ def main(arguments: Sequence[str]) -> int:
             if name not in choices:
                 print("error:", unknown(kind, name, choices), file=sys.stderr)
                 return 2
-    environment = describe(options.device)
+    try:
+        environment = describe(options.device)
+    except BrokenInstallError as error:
+        print("error:", error, file=sys.stderr)
+        return 1
     if environment is None:
         print(NO_GPU)
         return 0
@@ -105,7 +106,7 @@ def _bits(device: str) -> dict[str, Any]:
     except subprocess.TimeoutExpired as error:
         return {"broken": {"all": [f"not done after {error.timeout:g} s"]}}
     if done.returncode:
-        return {"broken": {"all": [(done.stderr.strip().splitlines() or ["it said nothing"])[-1]]}}
+        return {"broken": {"all": [last_line(done)]}}
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -122,7 +123,7 @@ def _row(case: str, on_device: Run, on_cpu: Run) -> dict[str, Any]:
     failures = [f"exit code {run.code} {place}: {run.last}" for place, run in ended.items() if run.code != 0]
     if not failures:
         found, wanted = Answers.of(on_device.out), Answers.of(on_cpu.out)
-        failures = [*found.broken_promises(), *disagreements(found, wanted)]
+        failures = [*found.broken_promises(), *disagreements(found, wanted, MOST_DIFFERING.get(case, 0.0))]
         row["differing"] = differing(found, wanted)
         if found.rows:
             row["mismatched_equations"] = found.mismatches

@@ -18,6 +18,8 @@ from runners.cli.flags import DEVICES
 from tests.kit.smallest import CASES
 
 LIMIT_S = 400.0
+DRIVER = Path("/dev/nvidiactl")  # is there where NVIDIA's driver has found a GPU
+INSTALLING = f"{sys.executable} -m pip install -r requirements-gpu.txt adds what JAX needs for it"
 # Several processes share the GPU, of which each would take three quarters of the memory at once.
 SHARING = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 _DESCRIBE = """
@@ -25,6 +27,10 @@ import json
 from runners.report.environment import describe_environment
 print(json.dumps(describe_environment()))
 """
+
+
+class BrokenInstallError(Exception):
+    """JAX does not run, or not on the GPU that there is; the message is one sentence."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +60,34 @@ def python(*arguments: str, device: str | None = None) -> subprocess.CompletedPr
     )
 
 
+def last_line(done: subprocess.CompletedProcess[str]) -> str:
+    """What a process said last on standard error, as a failure is told there."""
+    return (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+
+
 def describe(device: str) -> dict[str, Any] | None:
-    """The environment of results.json where JAX has such a device, else None."""
-    done = python("-c", _DESCRIBE, device="cpu" if device == "cpu" else None)
+    """The environment of results.json where JAX has such a device; None where the machine has no GPU.
+
+    Raises BrokenInstallError where JAX does not start, or leaves a GPU alone.
+    """
+    try:
+        done = python("-c", _DESCRIBE, device="cpu" if device == "cpu" else None)
+    except subprocess.TimeoutExpired as error:
+        raise BrokenInstallError(f"JAX has not told its devices after {error.timeout:g} s") from None
     if done.returncode:
-        return None
+        raise BrokenInstallError(f"JAX does not start: {last_line(done)}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found if found["device"]["platform"] == device else None
+    platform = found["device"]["platform"]
+    if platform == device:
+        return found
+    if platform != "cpu":
+        raise BrokenInstallError(f"JAX computes on a {platform}, and not on a {device}")
+    if DRIVER.exists():
+        raise BrokenInstallError(
+            f"JAX finds no GPU, but there is {DRIVER}, as where NVIDIA's driver has one: {INSTALLING}, and "
+            "JAX_PLATFORMS must not keep JAX from it"
+        )
+    return None
 
 
 def run_case(case: str, device: str, folder: Path) -> Run:
@@ -75,5 +102,4 @@ def run_case(case: str, device: str, folder: Path) -> Run:
         done = python(*line, "--device", device)
     except subprocess.TimeoutExpired:
         return Run(None, LIMIT_S, f"not done after {LIMIT_S:g} s", out)
-    said = done.stderr.strip().splitlines()
-    return Run(done.returncode, time.perf_counter() - begin, said[-1] if said else "", out)
+    return Run(done.returncode, time.perf_counter() - begin, last_line(done), out)

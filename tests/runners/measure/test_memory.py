@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -11,6 +12,10 @@ import pytest
 
 from runners.measure import memory
 from runners.measure.memory import MemoryNeedError, check_fits, group_bytes, program_bytes
+from runners.measure.timing import CompiledSolve
+from solvers import Jacobi, from_function
+
+GIB = 2**30
 
 
 def compiled() -> Any:
@@ -28,7 +33,17 @@ def test_arguments_that_are_there_need_nothing_more(monkeypatch: pytest.MonkeyPa
         check_fits(program)
 
 
-GIB = 2**30
+def test_a_solve_is_told_by_its_program_and_not_by_the_most_that_a_device_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a process: a solver would have no less than all before it."""
+    before = {"peak_bytes_in_use": 64 * GIB, "bytes_in_use": 0, "bytes_limit": 80 * GIB}
+    monkeypatch.setattr(jax, "local_devices", lambda: [SimpleNamespace(memory_stats=lambda: before)])
+
+    def held(length: int) -> int:
+        system = from_function(jnp.zeros_like, jnp.ones((length, 1)), check=False)
+        return CompiledSolve(system, Jacobi()).peak_memory_bytes() or 0
+
+    large, small = held(5000), held(5)
+    assert 0 < small < 5000 < large < GIB
 
 
 @pytest.mark.parametrize(
