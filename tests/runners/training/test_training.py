@@ -207,6 +207,7 @@ def test_resumes_from_older_state_where_newest_is_damaged(finished, unfinished, 
     assert_same_run(finished, unfinished)
 
 
+@pytest.mark.slow  # a process of its own compiles all of it; the cousin above is interrupted in this one
 def test_resumes_after_kill_bit_for_bit(finished, tmp_path):
     command = [sys.executable, "-W", "error", str(ROOT / "main.py"), *arguments(tmp_path, save_every_s=0)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
