@@ -1,10 +1,10 @@
 """What solvers launch on a GPU, from compiled programs, and how long that may take: python -m benchmarks.accelerator.
 
 No GPU is needed, only JAX's CUDA wheels (requirements-gpu.txt): systems are compiled with their solvers for a GPU of a
-data sheet. Five are in the size of shipped configs with random weights (``CASES`` in benchmarks/gpu/cases.py), the
-others are made by the runners of the shipped configs. Kernels, round trips to the host, operations and temporaries are
-facts of the programs. Times are modelled of them, and called a model. All of it takes an hour or more; with names only
-these are compiled, and what is known of others stays. Without the wheels a sentence says so, and nothing is written.
+data sheet. Five have random weights (``CASES`` in benchmarks/gpu/cases.py), the others are made by the runners of the
+shipped configs. Kernels, round trips to the host, operations and temporaries are facts of the programs. Times are
+modelled of them, and called a model. All of it takes hours; with names only these are compiled, and what is known of
+others stays. Without the wheels a sentence says so, and nothing is written.
 
 With ``--measure`` nothing is counted: the solvers run on the GPU of this machine, compiled as for any run there, and
 what a step took is put beside the model that is in the results.
@@ -300,8 +300,10 @@ def save_counted(gpu: str, rows: Mapping[str, Mapping[str, Any]], held: list[Lim
     known, systems = record.get(gpu, {}), {row["system"] for row in rows.values()}
     others = {title: row for title, row in known.get("rows", {}).items() if row["system"] not in systems}
     new = {limit.what: {"count": limit.ratio, "limit": limit.bound, "met": limit.met} for limit in held}
+    counted_systems = systems | {row["system"] for row in others.values()}
     here = {
         "assumed": {"kernel_s": KERNEL_S, "round_trip_s": ROUND_TRIP_S, "data_sheet": GPUS[gpu]._asdict()},
+        "not_counted": [name for name in names() if name not in {each.split(" (")[0] for each in counted_systems}],
         "rows": others | dict(rows),
         "limits": {**known.get("limits", {}), **new},
     }

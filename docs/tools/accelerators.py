@@ -69,7 +69,11 @@ def launched() -> str:
     facts = ["round trips", "GFLOP", "MiB of temporaries"]
     kernels, steps = [f"kernels, {gpu}" for gpu in ON_BOTH], [f"a step, {gpu}: a model" for gpu in ON_BOTH]
     header = ["system", "solver", *kernels, *facts, *steps, "a solve, H100: a model", "a solve, published"]
-    return markdown(header, [_line(row, second.get(name)) for name, row in rows])
+    table = markdown(header, [_line(row, second.get(name)) for name, row in rows])
+    missing = {gpu: ", ".join(f"`{name}`" for name in record()[gpu]["not_counted"]) for gpu in ON_BOTH}
+    return table + "".join(
+        f"\nNot compiled for the {gpu} so far: {names}.\n" for gpu, names in missing.items() if names
+    )
 
 
 def _line(row: Row, other: Row | None) -> list[str]:

@@ -61,6 +61,12 @@ def test_a_part_of_the_table_leaves_the_others_as_they_are_known(path):
     assert record["limits"]["of b"]["count"] == 3
 
 
+def test_what_is_not_counted_yet_is_told(path):
+    accelerator.save_counted("H100", {"made, jacobi": {"system": "made"}, "r": {"system": "forward_rnn (gru)"}}, [])
+    missing = set(json.loads(path.read_text())["H100"]["not_counted"])
+    assert missing == set(cases.names()) - {"made", "forward_rnn"}
+
+
 def test_measured_rows_are_a_part_until_all_of_the_cases_are_there(path, monkeypatch):
     monkeypatch.setattr(accelerator, "CASES", {"gru": cases.CASES["gru"]})
     labels = list(cases.CASES["gru"].solvers)
