@@ -8,12 +8,12 @@ is typed, and a test fails where a page and the results differ.
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from common.paths import ROOT
+from docs.tools.accelerators import gpu_limits, launched, on_gpu, timed
 from docs.tools.choice import INSTEAD, advice
 from docs.tools.headline import every, gallery, headline, solved
 from docs.tools.results import converged, is_cached, is_parallel, markdown, median, results
@@ -54,12 +54,6 @@ SYSTEMS = {
     "mcmc_two_wells": "random walk between two wells",
     "backprop": "RNN, backward pass",
 }
-# The systems that were timed on a GPU, by their names in benchmarks/accelerator.json.
-ON_GPU = {
-    "made": "MADE, 784 pixels, batch 100",
-    "gru": "GRU of 8 units, 10,000 steps, batch 16",
-    "pixelcnnpp": "PixelCNN++, 784 pixels, batch 16",
-}
 
 
 def names(solvers: Sequence[str]) -> str:
@@ -97,32 +91,6 @@ def on_cpu() -> str:
             ]
         )
     header = ["system (config)", "T", "fewest steps", "steps", "its time", "time with a cache", "fastest on this CPU"]
-    return markdown(header, lines)
-
-
-def on_gpu() -> str:
-    """Times of whole solves on a GPU beside the same solve with a cache."""
-    lines = []
-    measured = json.loads((ROOT / "benchmarks" / "accelerator.json").read_text())["measured"]
-    for device, found in measured.items():
-        for key, title in ON_GPU.items():
-            rows = {name.split(", ")[1]: row for name, row in found["rows"].items() if name.startswith(f"{key}, ")}
-            cached = rows["cached_sequential"]["solve_s"]
-            parallel = {name: row for name, row in rows.items() if "sequential" not in name}
-            best = min(parallel, key=lambda name: parallel[name]["solve_s"])
-            time, steps = parallel[best]["solve_s"], parallel[best]["iterations"]
-            lines.append(
-                [
-                    title,
-                    device,
-                    f"`{best}`",
-                    str(steps),
-                    format_seconds(time),
-                    format_seconds(cached),
-                    f"{cached / time:.3g}x",
-                ]
-            )
-    header = ["system", "GPU", "fastest parallel solver", "steps", "its time", "time with a cache", "speed-up"]
     return markdown(header, lines)
 
 
@@ -219,6 +187,9 @@ TABLES: dict[str, Callable[..., str]] = {
     "choices": choices,
     "on_cpu": on_cpu,
     "on_gpu": on_gpu,
+    "launched": launched,
+    "timed": timed,
+    "gpu_limits": gpu_limits,
     "errors": errors,
     "memory": memory,
     "blocks": blocks,

@@ -1,0 +1,77 @@
+"""Which systems the benchmark of accelerators counts, and what it keeps of earlier runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import accelerator
+from benchmarks.gpu import cases, shipped
+from benchmarks.limits import Limit
+from common.paths import REFERENCE
+from runners import RUNNERS
+
+WITHOUT_SOLVERS = {"StreamRunner", "WaveNetTimingRunner", "TrainRunner", "TrainClassifierRunner"}
+WITHOUT_SOLVERS |= {"TrainWaveNetRunner", "TrainDiffusionRunner", "TrainLanguageRunner"}
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(accelerator, "PATH", tmp_path / "accelerator.json")
+    return tmp_path / "accelerator.json"
+
+
+def test_every_shipped_config_whose_runner_compares_solvers_is_counted():
+    runners = {path.parent.name: json.loads(path.read_text())["runner"] for path in REFERENCE.glob("*/results.json")}
+    comparing = {name for name, runner in runners.items() if runner not in WITHOUT_SOLVERS}
+    covered = {name for case in cases.CASES.values() for name in case.configs}
+    assert covered | set(cases.names()) - cases.CASES.keys() == comparing
+    assert set(runners.values()) <= set(RUNNERS)
+
+
+@pytest.mark.parametrize("name", ["made", "ode_lorenz63", "residual_network"])
+def test_solvers_have_the_labels_of_results(name):
+    (found,) = cases.compared(name)
+    configs = cases.CASES[name].configs if name in cases.CASES else (name,)
+    rows = [row for config in configs for row in json.loads((REFERENCE / config / "results.json").read_text())["rows"]]
+    assert set(found.solvers) == {row["label"] for row in rows}
+    assert found.system.num_equations > 0
+
+
+def test_published_times_are_of_solvers_that_are_counted():
+    for case in cases.CASES.values():
+        assert case.published_s.keys() <= case.solvers.keys()
+
+
+def test_cells_are_counted_at_their_longest():
+    parts = {each.part: each.system.num_equations for each in shipped.compared("forward_rnn")}
+    assert parts["gru"] == 100_000
+    assert parts["gain 1"] == 500
+
+
+def test_a_part_of_the_table_leaves_the_others_as_they_are_known(path):
+    old = {"a, jacobi": {"system": "a"}, "a, elk": {"system": "a"}, "b, jacobi": {"system": "b"}}
+    accelerator.save_counted("H100", old, [Limit("of a", 1, 2), Limit("of b", 3, 2)])
+    accelerator.save_counted("H100", {"a, newton": {"system": "a"}}, [Limit("of a", 4, 2)])
+    record = json.loads(path.read_text())["H100"]
+    assert record["rows"].keys() == {"b, jacobi", "a, newton"}
+    assert record["limits"]["of a"] == {"count": 4, "limit": 2, "met": False}
+    assert record["limits"]["of b"]["count"] == 3
+
+
+def test_what_is_not_counted_yet_is_told(path):
+    accelerator.save_counted("H100", {"made, jacobi": {"system": "made"}, "r": {"system": "forward_rnn (gru)"}}, [])
+    missing = set(json.loads(path.read_text())["H100"]["not_counted"])
+    assert missing == set(cases.names()) - {"made", "forward_rnn"}
+
+
+def test_measured_rows_are_a_part_until_all_of_the_cases_are_there(path, monkeypatch):
+    monkeypatch.setattr(accelerator, "CASES", {"gru": cases.CASES["gru"]})
+    labels = list(cases.CASES["gru"].solvers)
+    for count, label in enumerate(labels, 1):
+        accelerator.save_measured("some GPU", {f"gru, {label}": {"solve_s": 1.0}})
+        here = json.loads(path.read_text())["measured"]["some GPU"]
+        assert len(here["rows"]) == count
+        assert here["is_part"] == (count < len(labels))
