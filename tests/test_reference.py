@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
 
 from common.paths import CONFIGS, REFERENCE, ROOT
 
@@ -49,3 +54,22 @@ def test_what_make_hands_on_has_no_comment_behind_it() -> None:
     values = re.findall(r"\bexport \w+ *= *(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert values
     assert not [value for value in values if "#" in value or value != value.strip()]
+
+
+@pytest.mark.parametrize("name", sorted(FOLDERS.keys() - TRAINED_AT_NO_COMMIT))
+def test_results_are_of_the_config_as_it_stands(name: str) -> None:
+    config = yaml.safe_load((CONFIGS / f"{name}.yml").read_text(encoding="utf-8"))
+    recorded = json.loads((FOLDERS[name] / "results.json").read_text())["config"]
+    assert list(differing(config, recorded)) == []
+
+
+def differing(wanted: dict[str, Any], recorded: dict[str, Any], path: str = "") -> Iterator[str]:
+    """Keys of a config whose values results have otherwise. A choice by a name alone may be recorded with its options."""
+    for key, value in wanted.items():
+        if key not in recorded:
+            continue
+        found = recorded[key]
+        if isinstance(value, dict) and isinstance(found, dict):
+            yield from differing(value, found, f"{path}{key}.")
+        elif isinstance(value, (int, float, str, bool)) and not isinstance(found, dict) and found != value:
+            yield f"{path}{key}"

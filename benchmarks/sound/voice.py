@@ -2,7 +2,7 @@
 
 Sequences of three seconds are drawn behind a moment of the embedded speech, by the checkpoint and the head of a shipped
 config. Their share of voiced frames and their mean spectrum, as a whole and in their last second, should lie within
-what any stretch of the same length of the same voice shows.
+what stretches of the same length of the same voice show. Heads that cut off less of the tail are shown beside it.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import yaml
-from jaxtyping import Float
+from jaxtyping import Array, Float, Int
 from rich.console import Console
 from rich.table import Table
 from scipy.signal import welch
 
+from benchmarks.gpu.shipped import config_of
 from benchmarks.limits import Limit, print_limits, save
-from common.paths import CONFIGS
 from data.audio.clip import EMBEDDED, load_clip
 from models.wavenet.generation import begin, generate
 from models.weights.load import load_checkpoint
@@ -32,6 +32,8 @@ from runners.sampling.subject import class_head
 CONFIG = "wavenet_gated_sampler"
 SECONDS, LAST, PROMPT_S = 3.0, 1.0, 0.2
 DRAWS = 8
+BESIDE = (0.99, 1.0)  # of top_p, which are drawn for comparison
+OFF = (1, 3, 9)  # classes: any other than the likeliest, more than training disturbed, and far off
 _FRAME_S, _HOP_S = 0.03, 0.01
 _PITCH = (70.0, 400.0)  # Hz of a voice
 _PERIODIC = 0.5  # correlation of a voiced frame with itself, a period later
@@ -77,19 +79,19 @@ def apart(one: Voice, other: Voice) -> float:
 
 
 def stretches(samples: Float[np.ndarray, " T"], rate: int, seconds: float) -> list[Voice]:
-    """Every stretch of that length, half of it further each time."""
+    """Stretches of that length, each of which overlaps the next by half."""
     size = round(seconds * rate)
     return [voice_of(samples[start : start + size], rate) for start in range(0, len(samples) - size + 1, size // 2)]
 
 
-def draw(checkpoint: str, options: Mapping[str, Any], count: int, seed: int) -> tuple[Float[np.ndarray, "B T"], int]:
-    """Sounds behind the same prompt, which is left out, and their rate; ``options`` are those of the head."""
+def draw(checkpoint: str, head: Mapping[str, Any], count: int, seed: int) -> tuple[Float[np.ndarray, "B T"], int]:
+    """Sounds behind the same prompt, which is left out, and their rate; ``head`` is as in a config."""
     model = load_checkpoint(checkpoint).model
     rate, network = model.sample_rate, model.fold()
     prompt = model.quantizer.encode(load_clip(None, rate).samples[: round(PROMPT_S * rate)])
     state = begin(network, jnp.repeat(prompt[:, None], count, axis=1), jax.random.key(seed))
-    _, head = class_head(options, model.quantizer.num_classes)
-    ids, _ = generate(network, head, state, round(SECONDS * rate))
+    _, drawn_by = class_head(head, model.quantizer.num_classes)
+    ids, _ = generate(network, drawn_by, state, round(SECONDS * rate))
     return np.asarray(model.quantizer.decode(ids)).T, rate
 
 
@@ -112,31 +114,77 @@ def limits(drawn: Float[np.ndarray, "B T"], speech: Float[np.ndarray, " S"], rat
     return held
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What draws with one head are like: the least and the largest of all draws, and how far the tail goes."""
+
+    head: Mapping[str, Any]
+    voiced: tuple[float, float]
+    apart_db: tuple[float, float]  # mean spectra, from the voice's
+    voiced_last: tuple[float, float]  # and both of the last second
+    apart_last_db: tuple[float, float]
+    off_each_second: Mapping[str, float]  # expected along the clip, by how many classes from the likeliest at the least
+
+    @classmethod
+    def of(cls, drawn: Float[np.ndarray, "B T"], whole: Voice, rate: int, head: Any, off: Mapping[str, float]) -> Heard:
+        """Listen to all draws."""
+        ends = [voice_of(each[-round(LAST * rate) :], rate) for each in drawn]
+        all_of_it = [voice_of(each, rate) for each in drawn]
+        found = [[each.voiced for each in voices] for voices in (all_of_it, ends)]
+        far = [[apart(each, whole) for each in voices] for voices in (all_of_it, ends)]
+        (voiced, last), (away, away_last) = ([(min(v), max(v)) for v in values] for values in (found, far))
+        return cls(head, voiced, away, last, away_last, off)
+
+
+def off_each_second(logits: Float[Array, "T 1 K"], rate: int, head: Mapping[str, Any]) -> dict[str, float]:
+    """How many samples a second are expected to be so many classes from the likeliest or more, drawn from ``logits``."""
+    _, drawn_by = class_head(head, logits.shape[-1])
+    shares = jax.nn.softmax(drawn_by.scaled(logits))
+    off = jnp.abs(jnp.arange(logits.shape[-1]) - jnp.argmax(logits, axis=-1, keepdims=True))
+    return {str(n): float(jnp.sum(jnp.where(off >= n, shares, 0.0))) * rate / len(logits) for n in OFF}
+
+
+def along_the_clip(checkpoint: str, seconds: float | None = None) -> tuple[Float[Array, "T 1 K"], int]:
+    """The network's logits where it reads the embedded speech itself, all or the beginning of it, and its rate."""
+    model = load_checkpoint(checkpoint).model
+    samples = load_clip(None, model.sample_rate, seconds).samples
+    return _logits(model, model.quantizer.encode(samples)[:, None]), model.sample_rate
+
+
+@jax.jit
+def _logits(model: Any, ids: Int[Array, "T 1"]) -> Float[Array, "T 1 K"]:
+    network = model.fold()
+    return network.conditionals(ids, network.init_cache(1, jnp.int32), 0, len(ids), len(ids))[0]
+
+
 def main() -> int:
     """Draw, measure, print, save; returns 1 where a limit is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=DRAWS)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--top-p", type=float, help="in place of the config's; 1 keeps all classes")
     options = parser.parse_args()
-    config = yaml.safe_load((CONFIGS / f"{CONFIG}.yml").read_text(encoding="utf-8"))
-    checkpoint, head = config["checkpoint"], config["head"]
-    if options.top_p is not None:
-        head["top_p"] = options.top_p
-    drawn, rate = draw(checkpoint, head, options.draws, options.seed)
+    config = config_of(CONFIG)
+    checkpoint, shipped = config.checkpoint, config.head
+    heads = [shipped, *({**shipped, "top_p": top_p} for top_p in BESIDE)]
+    sounds = [draw(checkpoint, head, options.draws, options.seed) for head in heads]
+    rate = sounds[0][1]
     speech = load_clip(EMBEDDED["sentences"], rate).samples
-    whole = voice_of(speech, rate)
-    table = Table("draw", "voiced", "dB from the voice", "voiced, last second", "dB, last second")
-    for i, each in enumerate(drawn):
-        found, end = voice_of(each, rate), voice_of(each[-round(LAST * rate) :], rate)
-        values = (found.voiced, apart(found, whole), end.voiced, apart(end, whole))
-        table.add_row(str(i), *(f"{value:.2f}" for value in values))
+    whole, (logits, _) = voice_of(speech, rate), along_the_clip(checkpoint)
+    heard = [
+        Heard.of(drawn, whole, rate, head, off_each_second(logits, rate, head))
+        for (drawn, _), head in zip(sounds, heads, strict=True)
+    ]
+    table = Table("top_p", "voiced", "dB from the voice", "voiced, last second", "dB, last second")
+    for each in heard:
+        found = (each.voiced, each.apart_db, each.voiced_last, each.apart_last_db)
+        table.add_row(str(each.head["top_p"]), *(f"{low:.2f} - {high:.2f}" for low, high in found))
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
-    held = limits(drawn, speech, rate)
+    held = limits(sounds[0][0], speech, rate)
     print_limits(console, held)
-    if options.top_p is None:  # else it is not what ships
-        save("voice", {}, held, {"checkpoint": checkpoint, "head": head, "draws": options.draws})
+    facts = {"checkpoint": checkpoint, "draws": options.draws, "seed": options.seed, "heard": [*map(asdict, heard)]}
+    if options.draws == DRAWS and options.seed == 0:  # else it is a look, and not the record
+        save("voice", {}, held, facts)
     return 0 if all(limit.met for limit in held) else 1
 
 

@@ -166,6 +166,9 @@ def _inner(row: Row) -> str:
     return inside[1] if inside else str(row["solver"])
 
 
+_RECKONED = "A number behind ~ is calculated from the time of one sweep: naive evaluation was not run."
+
+
 def solved(*configs: str) -> str:
     """The solvers of configs that solve one system, each once."""
     found: dict[str, list[str]] = {}
@@ -175,7 +178,8 @@ def solved(*configs: str) -> str:
             cells = _cells(measured, row) if row["status"] == "converged" else ("-",) * 6
             found.setdefault(row["label"], [f"`{row['label']}`", *cells, str(row["mismatched_equations"])])
     header = ["solver", "steps of T", "work, in sweeps", "time", "over naive", "over cached", "error", "mismatched"]
-    return markdown(header, list(found.values()))
+    table = markdown(header, list(found.values()))
+    return f"{table}\n{_RECKONED}\n" if "| ~" in table else table
 
 
 def every() -> str:

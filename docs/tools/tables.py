@@ -19,6 +19,7 @@ from docs.tools.headline import every, gallery, headline, solved
 from docs.tools.results import converged, is_cached, is_parallel, markdown, median, results
 from docs.tools.survey import survey
 from docs.tools.timing import timing
+from docs.tools.voice import voice
 from runners.cli.flags import parser
 from runners.report.units import format_bytes, format_seconds
 from solvers import SOLVERS, Solver
@@ -197,6 +198,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "fewest_steps": fewest_steps,
     "survey": survey,
     "timing": timing,
+    "voice": voice,
     "options": options,
     "flags": flags,
 }

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-import yaml
 
-from benchmarks.sound.voice import CONFIG, apart, draw, limits, stretches, voice_of, voiced_share
-from common.paths import CONFIGS
+from benchmarks.gpu.shipped import config_of
+from benchmarks.sound.voice import (
+    CONFIG,
+    OFF,
+    along_the_clip,
+    apart,
+    draw,
+    limits,
+    off_each_second,
+    stretches,
+    voice_of,
+    voiced_share,
+)
 from data.audio.clip import EMBEDDED, load_clip
-from models.weights.load import load_checkpoint
-from runners.sampling.subject import class_head
 
 RATE = 16_000
 TIMES = np.arange(3 * RATE) / RATE
@@ -46,37 +50,19 @@ def test_the_voice_is_within_what_it_shows_elsewhere_and_noise_is_not() -> None:
     assert not other["dB between the mean spectrum of 3 s and the voice's: the largest"]
 
 
-@pytest.fixture(scope="module")
-def shipped() -> dict[str, Any]:
-    """The config whose draws the benchmark listens to."""
-    config: dict[str, Any] = yaml.safe_load((CONFIGS / f"{CONFIG}.yml").read_text(encoding="utf-8"))
-    return config
-
-
-def test_what_the_shipped_head_draws_is_seldom_off_by_more_than_training_disturbed(shipped: dict[str, Any]) -> None:
+def test_what_the_shipped_head_draws_is_seldom_off_by_more_than_training_disturbed() -> None:
     """Along the clip. What is further off is the beginning of noise, and with all classes kept it is often."""
-    model, size = load_checkpoint(shipped["checkpoint"]).model, RATE // 2
-    ids = model.quantizer.encode(load_clip(None, RATE).samples[:size])[:, None]
-    disturbed = yaml.safe_load((CONFIGS / "train_wavenet_gated.yml").read_text(encoding="utf-8"))["input_jitter"]
-
-    @jax.jit
-    def conditionals(model: Any, ids: Any) -> Any:
-        network = model.fold()
-        return network.conditionals(ids, network.init_cache(1, jnp.int32), 0, size, size)[0]
-
-    logits = conditionals(model, ids)
-    off = jnp.abs(jnp.arange(logits.shape[-1]) - jnp.argmax(logits, axis=-1, keepdims=True)) > disturbed["classes"]
-
-    def each_second(options: dict[str, Any]) -> float:
-        _, head = class_head(options, logits.shape[-1])
-        return float(jnp.sum(jnp.where(off, jax.nn.softmax(head.scaled(logits)), 0.0))) * RATE / size
-
-    assert each_second(shipped["head"]) < 1
-    assert each_second({**shipped["head"], "top_p": None}) > 5
+    config, disturbed = config_of(CONFIG), config_of("train_wavenet_gated").input_jitter.classes
+    assert disturbed + 1 in OFF
+    far = str(disturbed + 1)
+    logits, rate = along_the_clip(config.checkpoint, seconds=0.5)
+    assert off_each_second(logits, rate, config.head)[far] < 1
+    assert off_each_second(logits, rate, {**config.head, "top_p": 1.0})[far] > 5
 
 
 @pytest.mark.slow  # tens of thousands of samples, one after the other; its cousin above tells what they are drawn from
-def test_the_shipped_draws_are_a_voice(shipped: dict[str, Any]) -> None:
-    drawn, rate = draw(shipped["checkpoint"], shipped["head"], 2, 7)
+def test_the_shipped_draws_are_a_voice() -> None:
+    config = config_of(CONFIG)
+    drawn, rate = draw(config.checkpoint, config.head, 2, 7)
     speech = load_clip(EMBEDDED["sentences"], rate).samples
     assert [limit.what for limit in limits(drawn, speech, rate) if not limit.met] == []
