@@ -64,7 +64,7 @@ def test_results_are_of_the_config_as_it_stands(name: str) -> None:
 
 
 def differing(wanted: dict[str, Any], recorded: dict[str, Any], path: str = "") -> Iterator[str]:
-    """Keys of a config whose values results have otherwise. A choice by a name alone may be recorded with its options."""
+    """Keys of a config whose values results have otherwise; a name may be recorded with its options."""
     for key, value in wanted.items():
         if key not in recorded:
             continue

@@ -137,7 +137,7 @@ class Heard:
 
 
 def off_each_second(logits: Float[Array, "T 1 K"], rate: int, head: Mapping[str, Any]) -> dict[str, float]:
-    """How many samples a second are expected to be so many classes from the likeliest or more, drawn from ``logits``."""
+    """How many samples a second are expected to be so many classes from the likeliest, or more."""
     _, drawn_by = class_head(head, logits.shape[-1])
     shares = jax.nn.softmax(drawn_by.scaled(logits))
     off = jnp.abs(jnp.arange(logits.shape[-1]) - jnp.argmax(logits, axis=-1, keepdims=True))
