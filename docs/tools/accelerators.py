@@ -51,7 +51,9 @@ def timed() -> str:
     found = record()
     lines = []
     for device, measured in found["measured"].items():
-        counted = next((found[gpu]["rows"] for gpu in GPUS_SHOWN if device == _description(found[gpu])), {})
+        counted: Mapping[str, Row] = next(
+            (found[gpu]["rows"] for gpu in GPUS_SHOWN if device == _description(found[gpu])), {}
+        )
         model = _by_system(counted)
         for system, rows in _by_system(measured["rows"]).items():
             for solver, row in rows.items():
