@@ -73,9 +73,12 @@ regressions: $(VENV)/.run
 notebooks: $(VENV)/.dev
 	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
 
-# Each says which limits it misses; at last their ratios are held against the committed ones.
+# Each says which limits it misses; at last their ratios are held against the committed ones. Where the CUDA wheels are,
+# the benchmark of accelerators counts its five cases alone (all shipped configs take hours), and misses the limit of a
+# cached pixel, so this exits with 1 there.
 benchmarks: $(VENV)/.run
-	missed=; for name in made pixelcnnpp compile prefix_scan newton wavenet sound.voice densenet scaling couplings accelerator auto gate; do \
+	missed=; for name in made pixelcnnpp compile prefix_scan newton wavenet sound.voice densenet scaling couplings \
+			"accelerator made pixelcnnpp wavenet densenet201 gru" auto gate; do \
 		$(BIN)/python -m benchmarks.$$name || missed="$$missed $$name"; \
 	done; test -z "$$missed" || { echo "limits or ratios are missed:$$missed"; exit 1; }
 

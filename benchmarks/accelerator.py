@@ -4,7 +4,8 @@ No GPU is needed, only JAX's CUDA wheels (requirements-gpu.txt): systems are com
 data sheet. Five have random weights (``CASES`` in benchmarks/gpu/cases.py), the others are made by the runners of the
 shipped configs. Kernels, round trips to the host, operations and temporaries are facts of the programs. Times are
 modelled of them, and called a model. All of it takes hours; with names only these are compiled, and what is known of
-others stays. Without the wheels a sentence says so, and nothing is written.
+others stays. Without the wheels a sentence says so, and nothing is written. ``--operations`` counts the operations of
+the rows that are known anew, which needs neither wheels nor a compiler.
 
 With ``--measure`` nothing is counted: the solvers run on the GPU of this machine, compiled as for any run there, and
 what a step took is put beside the model that is in the results.
@@ -15,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -25,60 +25,20 @@ import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.gpu.cases import CASES, compared, config_with, densenet201, names, steps_taken
-from benchmarks.gpu.operations import operations_of_a_step
-from benchmarks.gpu_programs import (
-    GPUS,
-    KERNEL_S,
-    ROUND_TRIP_S,
-    Part,
-    compile_for,
-    gpu_devices,
-    modelled_s,
-    parse,
-    prepare,
-    step_of,
-)
+from benchmarks.gpu.cases import CASES, compared, config_with, densenet201, names, not_counted
+from benchmarks.gpu.rows import Row, gflop, kernels, modelled_solve_s, row_name, temporaries_mib
+from benchmarks.gpu.step import compiled_row, modelled_step_s, operations_row
+from benchmarks.gpu_programs import GPUS, KERNEL_S, ROUND_TRIP_S, Part, compile_for, gpu_devices, parse, prepare
 from benchmarks.limits import FOLDER, Limit
 from common.files import write_atomically
 from common.names import unknown
 from runners.measure.timing import CompiledSolve, follow
 from runners.report.environment import describe_environment
-from solvers import Solver, advance, start
+from solvers import Solver
 from solvers.linear.prefix_scan import affine_scan
 from solvers.trees.platform import on_cpu
 
 PATH = FOLDER / "accelerator.json"
-
-
-def compiled_row(gpu: str, system: Any, solver: Solver) -> tuple[dict[str, Any], Part]:
-    """The facts of one step of a solve on a GPU, the time modelled of them, and what the step launches."""
-    progress = jax.eval_shape(lambda system: start(system, solver), system)
-
-    def steps(system: Any, progress: Any) -> Any:
-        return advance(system, solver, progress, 2**30)
-
-    begin = time.perf_counter()
-    compiled = compile_for(gpu, steps, system, progress)
-    seconds = time.perf_counter() - begin
-    step, memory = step_of(compiled.as_text()), compiled.memory_analysis()
-    operations = operations_of_a_step(steps, system, progress)
-    program = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
-    row = {
-        "kernels": step.launched,
-        "kernels_least": step.least,
-        "library_calls": step.libraries,
-        "round_trips": step.round_trips + 1,  # the last is the test whether another step is needed
-        "flops": operations.flops,
-        "flops_whole": operations.whole,  # False: one round is counted of a loop whose length is unknown
-        "temporaries_bytes": memory.temp_size_in_bytes,
-        "program_bytes": program,  # arguments, results and temporaries
-        "modelled_step_s": modelled_s(GPUS[gpu], operations.flops, program, step) + ROUND_TRIP_S,
-        "compile_s": seconds,
-    }
-    return row, step
-
-
 _AT_ONCE = 8  # programs that are compiled at a time
 
 
@@ -98,15 +58,15 @@ def measure(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
             done = [follow(solve, lambda _: None) for _ in range(4)][1:]
             seconds, iterations = sorted(one.seconds for one in done)[1], int(done[0].solution.stats.num_iterations)
             print(f"{title}, {label}: {1e3 * seconds:.3f} ms, {iterations} steps", file=sys.stderr, flush=True)
-            yield (
-                f"{title}, {label}",
-                {
-                    "compile_s": solve.compile_s,
-                    "solve_s": seconds,
-                    "iterations": iterations,
-                    "step_s": seconds / iterations,
-                },
-            )
+            row = {
+                "system": title,
+                "solver": label,
+                "compile_s": solve.compile_s,
+                "solve_s": seconds,
+                "iterations": iterations,
+                "step_s": seconds / iterations,
+            }
+            yield row_name(title, label), row
 
 
 def _compiled(title: str, system: Any, solvers: Mapping[str, Solver]) -> dict[str, CompiledSolve]:
@@ -137,13 +97,7 @@ def table(gpu: str, name: str) -> Iterator[tuple[str, dict[str, Any], Part]]:
             }
             said = f"{row['kernels']} kernels, compiled in {row['compile_s']:.0f} s"
             print(f"{gpu}: {title}, {label}: {said}", file=sys.stderr, flush=True)
-            yield f"{title}, {label}", {**own, **row}, step
-
-
-def modelled_solve_s(row: Mapping[str, Any]) -> float | None:
-    """The time of a solve in as many steps as the shipped results say, a model; None where they do not."""
-    taken = {} if row["config"] is None else steps_taken(row["config"])
-    return taken[row["solver"]] * row["modelled_step_s"] if row["solver"] in taken else None
+            yield row_name(title, label), {**own, **row}, step
 
 
 def affine_scan_kernels(gpu: str, features: int) -> int:
@@ -192,22 +146,21 @@ def limits(gpu: str, name: str, parts: Mapping[str, Part]) -> Iterator[Limit]:
         yield Limit("kernels a group of layers, a sweep of DenseNet-201", group, 4)
 
 
-def report(gpu: str, rows: Mapping[str, Mapping[str, Any]], held: list[Limit]) -> None:
+def report(gpu: str, rows: Mapping[str, Row], held: list[Limit]) -> None:
     """Print the table of what is modelled, and the limits."""
     console = Console(width=None if sys.stdout.isatty() else 160)
     facts = ("a step of", "kernels", "library", "round trips", "GFLOP", "temporaries, MiB", "program, MiB", "model, ms")
     title = f"{GPUS[gpu].description}: compiled; times are a model"
     shown = Table(*facts, "solve, model", "published", title=title)
     for name, row in rows.items():
-        least, most = row["kernels_least"], row["kernels"]
         seconds = [modelled_solve_s(row), row["published_solve_s"]]
         shown.add_row(
             name,
-            f"{least} - {most}" if least < most else str(most),
+            kernels(row),
             str(row["library_calls"]),
             str(row["round_trips"]),
-            f"{'' if row['flops_whole'] else '>= '}{row['flops'] / 1e9:.3g}",
-            f"{row['temporaries_bytes'] / 2**20:.1f}",
+            gflop(row),
+            temporaries_mib(row),
             f"{row['program_bytes'] / 2**20:.1f}",
             f"{1e3 * row['modelled_step_s']:.3f}",
             *("" if value is None else f"{value:.4g} s" for value in seconds),
@@ -216,16 +169,15 @@ def report(gpu: str, rows: Mapping[str, Mapping[str, Any]], held: list[Limit]) -
     assumed = f"{1e6 * KERNEL_S:.0f} us a kernel, {1e6 * ROUND_TRIP_S:.0f} us a round trip, the sheet's rates"
     console.print(
         f"Assumed: {assumed}. Operations of loops inside a step are multiplied by their rounds; where unknown, "
-        "one is counted (>=). A step is taken to move the whole program's arguments, results and temporaries once."
+        "one is counted (≥). A step is taken to move the whole program's arguments, results and temporaries once, "
+        "these with the workspace of cuBLAS (up to 32 MiB on an H100, 4 on an A100), which no step moves."
     )
     for limit in held:
         verdict = "met" if limit.met else "MISSED"
         console.print(f"{limit.what}: {limit.ratio:.3g} (<= {limit.bound:.3g}: {verdict})", highlight=False)
 
 
-def report_measured(
-    kind: str, rows: Mapping[str, Mapping[str, Any]], modelled: Mapping[str, Mapping[str, Any]]
-) -> None:
+def report_measured(kind: str, rows: Mapping[str, Row], modelled: Mapping[str, Row]) -> None:
     """Print what was measured on a kind of device, beside what is modelled for it, where that is."""
     columns = ("a step of", "kernels", "model, ms", "measured, ms", "steps of a solve", "a solve, ms", "compiled in, s")
     shown = Table(*columns, title=f"{kind}: measured")
@@ -233,7 +185,7 @@ def report_measured(
         model = modelled.get(name)
         shown.add_row(
             name,
-            "" if model is None else str(model["kernels"]),
+            "" if model is None else kernels(model),
             "" if model is None else f"{1e3 * model['modelled_step_s']:.3f}",
             f"{1e3 * row['step_s']:.3f}",
             str(row["iterations"]),
@@ -259,17 +211,17 @@ def measured(wanted: list[str]) -> int:
     return 0
 
 
-def save_measured(kind: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
+def save_measured(kind: str, rows: Mapping[str, Row]) -> None:
     """Add rows to what is known of a kind of device, and whether rows of the cases are still missing."""
     record = saved()
     known = {**record.get("measured", {}).get(kind, {}).get("rows", {}), **rows}
-    all_rows = {f"{name}, {label}" for name, case in CASES.items() for label in case.solvers}
+    all_rows = {row_name(name, label) for name, case in CASES.items() for label in case.solvers}
     here = {"matmul_precision": "float32", "is_part": not all_rows <= known.keys(), "rows": known}
     save({**record, "measured": {**record.get("measured", {}), kind: here}})
 
 
 def of_this_run() -> dict[str, Any]:
-    """What a row says of the run that it is of: others of the same table may be of earlier ones."""
+    """The versions and the commit of this run, which each row has: others of its table may be of earlier runs."""
     environment = describe_environment()
     return {key: environment[key] for key in ("versions", "git_commit")}
 
@@ -295,20 +247,43 @@ def counted(gpu: str, wanted: list[str]) -> int:
     return 0 if not failed and all(limit.met for limit in held) else 1
 
 
-def save_counted(gpu: str, rows: Mapping[str, Mapping[str, Any]], held: list[Limit]) -> None:
+def save_counted(gpu: str, rows: Mapping[str, Row], held: list[Limit]) -> None:
     """Put rows and limits in the place of those that are known of the same systems."""
     record = saved()
     known, systems = record.get(gpu, {}), {row["system"] for row in rows.values()}
     others = {title: row for title, row in known.get("rows", {}).items() if row["system"] not in systems}
     new = {limit.what: {"count": limit.ratio, "limit": limit.bound, "met": limit.met} for limit in held}
-    counted_systems = systems | {row["system"] for row in others.values()}
     here = {
         "assumed": {"kernel_s": KERNEL_S, "round_trip_s": ROUND_TRIP_S, "data_sheet": GPUS[gpu]._asdict()},
-        "not_counted": [name for name in names() if name not in {each.split(" (")[0] for each in counted_systems}],
         "rows": others | dict(rows),
         "limits": {**known.get("limits", {}), **new},
     }
     save({**record, gpu: here})
+
+
+def recounted(wanted: list[str]) -> int:
+    """Trace the solvers' steps, and save their operations in the rows that GPUs have of them; returns 0."""
+    for name in wanted:
+        for part, system, solvers in compared(name):
+            for label, solver in solvers.items():
+                save_operations(row_name(system_name(name, part), label), operations_row(system, solver))
+    return 0
+
+
+def save_operations(title: str, found: Mapping[str, Any]) -> None:
+    """Put the operations of a step into its rows, with the time modelled of them and the commit of this count."""
+    record = saved()
+    for gpu in GPUS:
+        if row := record.get(gpu, {}).get("rows", {}).get(title):
+            row |= found
+            row |= {"modelled_step_s": modelled_step_s(gpu, row), "operations_git_commit": of_this_run()["git_commit"]}
+    save(record)
+
+
+def names_with_rows() -> list[str]:
+    """The names of which some GPU has rows."""
+    missing = not_counted(row for gpu in GPUS for row in saved().get(gpu, {}).get("rows", {}).values())
+    return [name for name in names() if name not in missing]
 
 
 def saved() -> dict[str, Any]:
@@ -322,27 +297,38 @@ def save(record: Mapping[str, Any]) -> None:
     write_atomically(PATH, (json.dumps(record, indent=1) + "\n").encode())
 
 
+def _gpu() -> str:
+    """The kind of device that code is told which asks what it is compiled for."""
+    return "gpu"
+
+
 def main() -> int:
     """Compile or measure, print, save."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "names",
         nargs="*",
-        help=f"some of {', '.join(CASES)} and names of shipped configs; by default all, with --measure the former",
+        help=f"some of {', '.join(CASES)} and names of shipped configs; default: everything; with --measure the five "
+        "cases; with --operations what has rows",
     )
     parser.add_argument("--gpu", choices=sorted(GPUS), default="H100", help="whose data sheet")
-    parser.add_argument("--measure", action="store_true", help="time solves on this machine's GPU, and count nothing")
+    others = parser.add_mutually_exclusive_group()
+    others.add_argument("--measure", action="store_true", help="time solves on this machine's GPU, and count nothing")
+    others.add_argument("--operations", action="store_true", help="count the operations of rows again, compile nothing")
     options = parser.parse_args()
     for name in options.names:
         if name not in names():
             parser.error(unknown("name", name, names()))
     if options.measure:
         return measured(options.names or list(CASES))
+    if options.operations:
+        jax.default_backend = _gpu
+        return recounted(options.names or names_with_rows())
     prepare()
     if gpu_devices(options.gpu) is None:
         print("JAX's CUDA wheels are not installed: .venv/bin/python -m pip install -r requirements-gpu.txt")
         return 0
-    jax.default_backend = lambda: "gpu"  # code that asks is told what it is compiled for
+    jax.default_backend = _gpu
     return counted(options.gpu, options.names or names())
 
 

@@ -135,10 +135,10 @@ def step_of(text: str) -> Part:
     return next(body for rounds, body in parse(text).loops if rounds is None)
 
 
-def modelled_s(gpu: GPU, flops: float, moved_bytes: float, part: Part) -> float:
-    """Seconds of one run of a part, a model: the slower of arithmetic and memory, launches, and waits for the host."""
+def modelled_s(gpu: GPU, flops: float, moved_bytes: float, kernels: int, round_trips: int) -> float:
+    """Seconds of a piece of work, a model: the slower of arithmetic and memory, launches, and waits for the host."""
     work = max(flops / gpu.float32_flops_s, moved_bytes / gpu.bandwidth_b_s)
-    return work + part.launched * KERNEL_S + part.round_trips * ROUND_TRIP_S
+    return work + kernels * KERNEL_S + round_trips * ROUND_TRIP_S
 
 
 _FREE = {

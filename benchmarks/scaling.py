@@ -154,7 +154,8 @@ def _modelled(flops: float, memory_bytes: int, text: str, sizes: list[int]) -> f
 
     Memory, weights included, is counted as read or written once; collectives are kernels too.
     """
-    step = modelled_s(GPUS["H100"], flops, memory_bytes, step_of(text))
+    part = step_of(text)
+    step = modelled_s(GPUS["H100"], flops, memory_bytes, part.launched, part.round_trips)
     return float(step + len(sizes) * COLLECTIVE_S + 2 * sum(sizes) / NVLINK_B_S)
 
 

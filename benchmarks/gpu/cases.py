@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +11,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from benchmarks.gpu import shipped
+from benchmarks.gpu.rows import Row, steps_taken
 from benchmarks.gpu.shipped import Compared
-from common.paths import REFERENCE
 from models.densenet.model import DenseNet, DenseNetConfig
 from models.densenet.systems import DenseNetSystem
 from models.made.model import MADE, MADEConfig
@@ -36,7 +35,7 @@ class Case:
 
     @property
     def solvers(self) -> dict[str, Solver]:
-        """By the labels that the configs' results have."""
+        """The solvers of the configs and the case's own, by the labels that the results have."""
         shared = {label: entry.solver for name in self.configs for label, entry in shipped.solvers_of(name).items()}
         return shared | dict(self.own)
 
@@ -115,6 +114,12 @@ def names() -> list[str]:
     return [*CASES, *(name for name in shipped.names() if name not in covered)]
 
 
+def not_counted(rows: Iterable[Row]) -> list[str]:
+    """The cases and the configs of which there is no row."""
+    counted = {row["system"].split(" (")[0] for row in rows}
+    return [name for name in names() if name not in counted]
+
+
 def compared(name: str) -> Iterator[Compared]:
     """The systems of a case or of a shipped config, and their solvers."""
     if name in CASES:
@@ -128,10 +133,3 @@ def config_with(name: str, label: str) -> str | None:
     """The config whose results have a row of a solver on a system; None where several systems share a config."""
     configs = CASES[name].configs if name in CASES else (name,)
     return next((config for config in configs if label in steps_taken(config)), None)
-
-
-def steps_taken(config: str) -> dict[str, int]:
-    """Iterations of the solvers in the shipped results of a config, by label; of a training those before it."""
-    record = json.loads((REFERENCE / config / "results.json").read_text(encoding="utf-8"))
-    rows = [row for row in record.get("rows", ()) if row.get("phase", "start") == "start"]
-    return {row["label"]: row["num_iterations"] for row in rows if row.get("status") == "converged"}

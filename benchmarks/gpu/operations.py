@@ -15,54 +15,72 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
-# What computes one number of each number of its result.
-_EACH = re.compile(
+# Primitives that compute one number for each number of their result.
+_PER_RESULT = re.compile(
     "add|sub|mul|div|rem|max|min|neg|abs|sign|floor|ceil|round|pow|integer_pow|sqrt|rsqrt|square|exp|exp2|expm1|log|log1p"
     "|tanh|logistic|sin|cos|tan|erf|erf_inv|erfc|cumsum|cumprod|cumlogsumexp|cummax|add_any"
 )
-# What computes one number of each number that it is given.
-_ALL = re.compile("reduce_(sum|max|min|prod)|argmax|argmin")
+# Primitives that compute one number for each number of their operand.
+_PER_OPERAND = re.compile("reduce_(sum|max|min|prod)|argmax|argmin")
+# Primitives whose programs stay apart in the compiled program; a program that any other calls is copied into it.
+_CONTROL_FLOW = ("while", "scan", "cond")
 
 
 @dataclass(frozen=True)
 class Operations:
-    """How many a program does."""
+    """The floating-point operations of a program."""
 
     flops: float
     whole: bool  # False: a loop whose length is unknown is in it, of which one round is counted
 
     @classmethod
     def of_all(cls, parts: Iterable[Operations]) -> Operations:
-        """Those of several programs, one after the other."""
+        """The sum over several programs that run one after the other."""
         each = list(parts)
         return cls(sum(one.flops for one in each), all(one.whole for one in each))
 
 
 def operations_of_a_step(function: Callable[..., Any], *arguments: Any) -> Operations:
-    """Those of one round of the first loop of unknown length that a function of arrays has: of a solve, one step."""
+    """The operations of one round of the first loop of unknown length in a function of arrays: of a solve, one step.
+
+    Loops outside of other loops and of branches come first, as the compiled program's step is looked for there alone
+    (``step_of`` in benchmarks/gpu_programs.py).
+    """
     traced = jax.make_jaxpr(function)(*arguments)
     return operations(next(_loops(traced.jaxpr)))
 
 
 def operations(program: Jaxpr) -> Operations:
-    """Products and convolutions, two for each pair of numbers; one for each number of other arithmetic of floats.
+    """Count the operations of a program: two for each pair of numbers that a product or a convolution multiplies.
 
-    Factorizations and sorting are left out. Of branches those of the longest are counted.
+    Other arithmetic counts one for each number. Factorizations, triangular solves and sorting are left out. Of
+    branches the one with the most operations is counted.
     """
     return Operations.of_all(map(_operations, program.eqns))
 
 
 def _operations(equation: JaxprEqn) -> Operations:
     name, parts = equation.primitive.name, list(_parts(equation))
-    if name == "scan":
-        body = operations(parts[0])
-        return Operations(body.flops * equation.params["length"], body.whole)
     if name == "while":
         return Operations(operations(equation.params["body_jaxpr"].jaxpr).flops, whole=False)
     if name == "cond":
         each = [operations(part) for part in parts]
         return Operations(max(one.flops for one in each), all(one.whole for one in each))
-    return Operations.of_all(map(operations, parts)) if parts else Operations(_arithmetic(equation), whole=True)
+    if parts:
+        inside = Operations.of_all(map(operations, parts))
+        return Operations(inside.flops * _repeats(equation), inside.whole)
+    return Operations(_arithmetic(equation), whole=True)
+
+
+def _repeats(equation: JaxprEqn) -> int:
+    """How often the programs inside an equation run: a scatter or a reduction runs them for each of its numbers."""
+    name = equation.primitive.name
+    if name == "scan":
+        return int(equation.params["length"])
+    if name.startswith("scatter"):
+        _, _, updates = equation.invars
+        return int(_array(updates).size)
+    return int(_array(equation.invars[0]).size) if name == "reduce" else 1
 
 
 def _arithmetic(equation: JaxprEqn) -> float:
@@ -73,10 +91,13 @@ def _arithmetic(equation: JaxprEqn) -> float:
         return 2.0 * made.size * math.prod(read[0].shape[axis] for axis in contracted)
     if name == "conv_general_dilated":
         features = read[1].shape[equation.params["dimension_numbers"].rhs_spec[0]]
-        return 2.0 * made.size * read[1].size / features
-    if _EACH.fullmatch(name):
+        inserted = math.prod(
+            equation.params["lhs_dilation"]
+        )  # one in so many of the numbers that a tap meets is no inserted zero
+        return 2.0 * made.size * read[1].size / features / inserted
+    if _PER_RESULT.fullmatch(name):
         return _floats(made)
-    return _floats(read[0]) if _ALL.fullmatch(name) else 0.0
+    return _floats(read[0]) if _PER_OPERAND.fullmatch(name) else 0.0
 
 
 def _array(value: Any) -> Any:
@@ -90,12 +111,24 @@ def _floats(array: Any) -> float:
 
 
 def _loops(program: Jaxpr) -> Iterator[Jaxpr]:
-    """The bodies of the loops of unknown length, in the order of the program."""
-    for equation in program.eqns:
+    """The bodies of the loops of unknown length: first those outside of other loops and branches, then the rest."""
+    inside: list[Jaxpr] = []
+    for equation in _called(program):
         if equation.primitive.name == "while":
             yield equation.params["body_jaxpr"].jaxpr
-        for part in _parts(equation):
-            yield from _loops(part)
+        if equation.primitive.name in _CONTROL_FLOW:
+            inside += _parts(equation)
+    for part in inside:
+        yield from _loops(part)
+
+
+def _called(program: Jaxpr) -> Iterator[JaxprEqn]:
+    """The equations of a program and of the programs that it calls, in their order."""
+    for equation in program.eqns:
+        yield equation
+        if equation.primitive.name not in _CONTROL_FLOW:
+            for part in _parts(equation):
+                yield from _called(part)
 
 
 def _parts(equation: JaxprEqn) -> Iterator[Jaxpr]:

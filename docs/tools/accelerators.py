@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.gpu.cases import not_counted
+from benchmarks.gpu.rows import Row, gflop, kernels, modelled_solve_s, temporaries_mib
 from common.paths import ROOT
-from docs.tools.results import converged, markdown
+from docs.tools.results import markdown
 from runners.report.units import format_seconds
 
 # What benchmarks/accelerator.json calls by a short name; other systems have the names of their configs.
@@ -18,8 +20,7 @@ TITLES = {
     "densenet201": "DenseNet-201, one photograph",
     "gru": "GRU of 8 units, 10,000 steps, batch 16",
 }
-ON_BOTH = ("H100", "A100")
-Row = Mapping[str, Any]
+GPUS_SHOWN = ("H100", "A100")
 
 
 def record() -> dict[str, Any]:
@@ -50,63 +51,61 @@ def timed() -> str:
     found = record()
     lines = []
     for device, measured in found["measured"].items():
-        model: Mapping[str, Row] = next(
-            (found[gpu]["rows"] for gpu in ON_BOTH if device == _description(found[gpu])), {}
+        counted: Mapping[str, Row] = next(
+            (found[gpu]["rows"] for gpu in GPUS_SHOWN if device == _description(found[gpu])), {}
         )
+        model = _by_system(counted)
         for system, rows in _by_system(measured["rows"]).items():
             for solver, row in rows.items():
-                modelled = model.get(f"{system}, {solver}")
+                modelled = model.get(system, {}).get(solver)
                 shown = (format_seconds(row["solve_s"]), str(row["iterations"]), format_seconds(row["step_s"]))
                 told = format_seconds(modelled["modelled_step_s"]) if modelled else ""
-                lines.append([_title(system), f"`{solver}`", *shown, told])
-    return markdown(["system", "solver", "a solve", "iterations", "an iteration", "the model"], lines)
+                lines.append([_title(system), device, f"`{solver}`", *shown, told])
+    return markdown(["system", "GPU", "solver", "a solve", "iterations", "an iteration", "the model"], lines)
 
 
 def launched() -> str:
     """What a step of each solver launches, and modelled times of a step and of a solve."""
-    first, second = (record()[gpu]["rows"] for gpu in ON_BOTH)
+    first, second = (record()[gpu]["rows"] for gpu in GPUS_SHOWN)
     rows = sorted(first.items(), key=lambda item: _place(item[1]["system"]))
-    facts = ["round trips", "GFLOP", "MiB of temporaries"]
-    kernels, steps = [f"kernels, {gpu}" for gpu in ON_BOTH], [f"a step, {gpu}: a model" for gpu in ON_BOTH]
-    header = ["system", "solver", *kernels, *facts, *steps, "a solve, H100: a model", "a solve, published"]
+    facts = ["round trips", "GFLOP", f"MiB of temporaries, {GPUS_SHOWN[0]}, with cuBLAS's workspace"]
+    counts, steps = [f"kernels, {gpu}" for gpu in GPUS_SHOWN], [f"a step, {gpu}: a model" for gpu in GPUS_SHOWN]
+    header = ["system", "solver", *counts, *facts, *steps, "a solve, H100: a model", "a solve, published"]
     table = markdown(header, [_line(row, second.get(name)) for name, row in rows])
-    missing = {gpu: ", ".join(f"`{name}`" for name in record()[gpu]["not_counted"]) for gpu in ON_BOTH}
+    missing = {gpu: not_counted(record()[gpu]["rows"].values()) for gpu in GPUS_SHOWN}
     return table + "".join(
-        f"\nNot compiled for the {gpu} so far: {names}.\n" for gpu, names in missing.items() if names
+        f"\nNot compiled for the {gpu} so far: {', '.join(f'`{name}`' for name in names)}.\n"
+        for gpu, names in missing.items()
+        if names
     )
 
 
 def _line(row: Row, other: Row | None) -> list[str]:
     """A row of one GPU, beside the same of another where that is known."""
-    taken, published = _iterations(row), row["published_solve_s"]
+    modelled, published = modelled_solve_s(row), row["published_solve_s"]
     return [
         _title(row["system"]),
         f"`{row['solver']}`",
-        _kernels(row),
-        "" if other is None else _kernels(other),
+        kernels(row),
+        "" if other is None else kernels(other),
         str(row["round_trips"]),
-        f"{'' if row['flops_whole'] else '≥ '}{row['flops'] / 1e9:.2g}",
-        f"{row['temporaries_bytes'] / 2**20:.3g}",
+        gflop(row),
+        temporaries_mib(row),
         format_seconds(row["modelled_step_s"]),
         "" if other is None else format_seconds(other["modelled_step_s"]),
-        "" if taken is None else format_seconds(taken * row["modelled_step_s"]),
+        "" if modelled is None else format_seconds(modelled),
         "" if published is None else format_seconds(published),
     ]
 
 
-def _kernels(row: Row) -> str:
-    least, most = row["kernels_least"], row["kernels"]
-    return f"{least:,} - {most:,}" if least < most else f"{most:,}"
-
-
 def gpu_limits() -> str:
     """The counts that the benchmark is held against, and which of them are missed."""
-    limits = {gpu: record()[gpu]["limits"] for gpu in ON_BOTH}
+    limits = {gpu: record()[gpu]["limits"] for gpu in GPUS_SHOWN}
     lines = [
-        [what, f"{one['limit']:g}", *(_count(limits[gpu].get(what)) for gpu in ON_BOTH)]
+        [what, f"{one['limit']:g}", *(_count(limits[gpu].get(what)) for gpu in GPUS_SHOWN)]
         for what, one in limits["H100"].items()
     ]
-    return markdown(["what", "at most", *ON_BOTH], lines)
+    return markdown(["what", "at most", *GPUS_SHOWN], lines)
 
 
 def _count(limit: Mapping[str, Any] | None) -> str:
@@ -118,9 +117,8 @@ def _count(limit: Mapping[str, Any] | None) -> str:
 def _by_system(rows: Mapping[str, Row]) -> dict[str, dict[str, Row]]:
     """Rows by system and solver."""
     found: dict[str, dict[str, Row]] = {}
-    for name, row in rows.items():
-        system, _, solver = name.partition(", ")
-        found.setdefault(system, {})[solver] = row
+    for row in rows.values():
+        found.setdefault(row["system"], {})[row["solver"]] = row
     return dict(sorted(found.items(), key=lambda item: _place(item[0])))
 
 
@@ -135,13 +133,3 @@ def _title(system: str) -> str:
 
 def _description(counted: Mapping[str, Any]) -> str:
     return str(counted["assumed"]["data_sheet"]["description"])
-
-
-def _iterations(row: Row) -> int | None:
-    """The iterations of a row's solver in the shipped results; None where these have no such row."""
-    if row["config"] is None:
-        return None
-    taken: Iterator[int] = (
-        each["num_iterations"] for each in converged(row["config"]) if each["label"] == row["solver"]
-    )
-    return next(taken, None)

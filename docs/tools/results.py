@@ -18,12 +18,6 @@ def results(config: str) -> dict[str, Any]:
     return found
 
 
-def converged(config: str) -> list[Row]:
-    """The rows of a comparison that converged; of a training those before it."""
-    rows = results(config)["rows"]
-    return [row for row in rows if row["status"] == "converged" and row.get("phase", "start") == "start"]
-
-
 def is_cached(row: Row) -> bool:
     """Whether the row is of forward substitution with a cache, in one piece or segment by segment."""
     return bool(re.match(r"cached_sequential|segmented\(solver=cached_sequential", row["label"]))

@@ -16,11 +16,12 @@ from common.paths import ROOT
 from docs.tools.accelerators import gpu_limits, launched, on_gpu, timed
 from docs.tools.choice import INSTEAD, advice
 from docs.tools.headline import every, gallery, headline, solved
-from docs.tools.results import converged, is_cached, is_parallel, markdown, median, results
+from docs.tools.results import is_cached, is_parallel, markdown, median, results
 from docs.tools.survey import survey
 from docs.tools.timing import timing
 from docs.tools.voice import voice
 from runners.cli.flags import parser
+from runners.report.shipped import converged
 from runners.report.units import format_bytes, format_seconds
 from solvers import SOLVERS, Solver
 from solvers.table import solver_name

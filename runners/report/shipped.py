@@ -1,9 +1,10 @@
-"""Where the results of a config are: in the folder of a user's own run where there is one, else in that which ships."""
+"""The results of a config: where they are, a user's own or else those that ship, and which shipped rows converged."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from common.paths import REFERENCE, RESULTS
 
@@ -22,3 +23,10 @@ def results_of(name: str, inside: Path = RESULTS) -> Path:
     shown = Path(inside.name, folder.relative_to(inside)).as_posix()
     print(f"results: {shown} ({whose}, {f'commit {commit}' if commit else 'no commit is known'})")
     return folder
+
+
+def converged(name: str) -> list[dict[str, Any]]:
+    """The rows of a config's shipped comparison whose solvers converged; of a training those before it."""
+    record = json.loads((REFERENCE / name / "results.json").read_text(encoding="utf-8"))
+    rows = [row for row in record.get("rows", ()) if row.get("phase", "start") == "start"]
+    return [row for row in rows if row.get("status") == "converged"]

@@ -15,9 +15,9 @@ def on_cpu() -> bool:
 
     It is asked while a function is traced: a program that is compiled already keeps the form that it has. Where arrays
     will be is not known then: those that were put on another device than the default one do not change the answer,
-    ``jax.default_device`` does. Their programs take the form for the default device. With the CPU's an accelerator is
-    right but slow; with an accelerator's a CPU is right up to rounding, but passes of the same shape may differ there
-    in their last bits from one program to another (see ``isolated`` in equations.py).
+    ``jax.default_device`` does. Their programs take the form for the default device. An accelerator that runs the CPU's
+    form is right but slow; a CPU that runs an accelerator's form is right up to rounding, but passes of the same shape
+    may differ there in their last bits from one program to another (see ``isolated`` in equations.py).
     """
     device = jax.config.jax_default_device  # type: ignore[attr-defined]
     platform = jax.default_backend() if device is None else getattr(device, "platform", device)

@@ -9,6 +9,8 @@ import pytest
 
 from benchmarks import accelerator
 from benchmarks.gpu import cases, shipped
+from benchmarks.gpu.rows import gflop, kernels, modelled_solve_s
+from benchmarks.gpu_programs import GPUS, KERNEL_S, ROUND_TRIP_S
 from benchmarks.limits import Limit
 from common.paths import REFERENCE
 from runners import RUNNERS
@@ -61,10 +63,45 @@ def test_a_part_of_the_table_leaves_the_others_as_they_are_known(path):
     assert record["limits"]["of b"]["count"] == 3
 
 
-def test_what_is_not_counted_yet_is_told(path):
-    accelerator.save_counted("H100", {"made, jacobi": {"system": "made"}, "r": {"system": "forward_rnn (gru)"}}, [])
-    missing = set(json.loads(path.read_text())["H100"]["not_counted"])
-    assert missing == set(cases.names()) - {"made", "forward_rnn"}
+def test_what_is_not_counted_yet_is_told():
+    missing = cases.not_counted([{"system": "made"}, {"system": "forward_rnn (gru)"}])
+    assert set(missing) == set(cases.names()) - {"made", "forward_rnn"}
+
+
+def test_operations_that_are_counted_anew_change_the_rows_of_every_gpu(path):
+    row = {"system": "made", "flops": 1.0, "flops_whole": True, "program_bytes": 0, "kernels": 2, "round_trips": 1}
+    for gpu in GPUS:
+        accelerator.save_counted(gpu, {"made, jacobi": row, "made, elk": row}, [])
+    accelerator.save_operations("made, jacobi", {"flops": 67e12, "flops_whole": False})
+    accelerator.save_operations("made, newton", {"flops": 67e12, "flops_whole": False})
+    assert accelerator.names_with_rows() == ["made"]
+    record = json.loads(path.read_text())
+    for gpu, sheet in GPUS.items():
+        rows = record[gpu]["rows"]
+        assert rows["made, elk"] == row
+        assert (rows["made, jacobi"]["flops"], rows["made, jacobi"]["flops_whole"]) == (67e12, False)
+        launches = 2 * KERNEL_S + ROUND_TRIP_S
+        assert rows["made, jacobi"]["modelled_step_s"] == pytest.approx(67e12 / sheet.float32_flops_s + launches)
+        assert rows["made, jacobi"].keys() > {"operations_git_commit"}
+        assert "made, newton" not in rows
+
+
+@pytest.mark.parametrize(
+    ("row", "shown"),
+    [
+        ({"kernels_least": 5, "kernels": 5, "flops": 2e6, "flops_whole": True}, ("5", "0.002")),
+        ({"kernels_least": 5, "kernels": 1234, "flops": 39e9, "flops_whole": False}, ("5 - 1,234", "≥ 39")),
+    ],
+)
+def test_ranges_and_lower_bounds_are_shown_as_such(row, shown):
+    assert (kernels(row), gflop(row)) == shown
+
+
+def test_a_solve_is_modelled_where_results_say_its_steps():
+    row = {"config": "made_sampler", "solver": "sequential", "modelled_step_s": 2.0}
+    assert modelled_solve_s(row) == 784 * 2.0
+    assert modelled_solve_s({**row, "solver": "newton"}) is None
+    assert modelled_solve_s({**row, "config": None}) is None
 
 
 def test_measured_rows_are_a_part_until_all_of_the_cases_are_there(path, monkeypatch):

@@ -54,11 +54,10 @@ def test_kernels_of_loops_and_branches():
 
 
 def test_a_modelled_time_is_work_and_launches_and_waits():
-    step, gpu = step_of(TEXT), GPUS["H100"]
-    waits = 23 * KERNEL_S + ROUND_TRIP_S
-    assert modelled_s(gpu, 0.0, 0.0, step) == pytest.approx(waits)
-    assert modelled_s(gpu, gpu.float32_flops_s, 0.0, step) == pytest.approx(1 + waits)
-    assert modelled_s(gpu, 0.0, 2 * gpu.bandwidth_b_s, step) == pytest.approx(2 + waits)
+    gpu, waits = GPUS["H100"], 23 * KERNEL_S + ROUND_TRIP_S
+    assert modelled_s(gpu, 0.0, 0.0, 23, 1) == pytest.approx(waits)
+    assert modelled_s(gpu, gpu.float32_flops_s, 0.0, 23, 1) == pytest.approx(1 + waits)
+    assert modelled_s(gpu, 0.0, 2 * gpu.bandwidth_b_s, 23, 1) == pytest.approx(2 + waits)
 
 
 @pytest.mark.parametrize("name", GPUS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -17,7 +18,18 @@ from models.layers.products import correlate, double, products, sum_of_products
 from models.made.model import MADE, MADEConfig
 from models.pixelcnnpp.model import PixelCNNPP, PixelCNNPPConfig
 from models.wavenet.model import WaveNet, WaveNetConfig
-from solvers import CachedSequential, GSJacobi, Jacobi, Newton, Sequential, advance, from_function, solve, start
+from solvers import (
+    CachedSequential,
+    FunctionSystem,
+    GSJacobi,
+    Jacobi,
+    Newton,
+    Sequential,
+    advance,
+    pytree,
+    solve,
+    start,
+)
 from solvers.linear.prefix_scan import affine_scan, chain_length, covariance_scan
 from solvers.systems.autoregressive import AutoregressiveSystem
 from tests.kit.bank import affine_chain, tiny_gru, tiny_pixelcnnpp
@@ -155,7 +167,6 @@ def test_a_sweep_of_pixelcnnpp():
 
 
 def test_steps_on_a_block():
-    """Passes of one block, from the cache of those before it, stand apart like whole sweeps."""
     solver, system = GSJacobi(2, tol=1e-5), affine_chain(4, 2, 0)
 
     def two_steps(system: Any, x: Any) -> Any:
@@ -175,7 +186,7 @@ def steps(platform: str, system: Any, solver: Any) -> str:
     return str(traced.lower(lowering_platforms=(platform,)).as_text())
 
 
-@pytest.mark.parametrize("solver", [Jacobi(), Newton()], ids=["jacobi", "newton"])
+@pytest.mark.parametrize("solver", [Jacobi(), Newton(), GSJacobi(2)], ids=["jacobi", "newton", "gs_jacobi"])
 def test_a_step_has_no_conditional_on_an_accelerator(solver):
     """It might wait for the host there. The CPU's has one, behind which a pass is left alone."""
 
@@ -184,13 +195,32 @@ def test_a_step_has_no_conditional_on_an_accelerator(solver):
         assert "stablehlo.case" not in steps("cuda", tiny_gru(21, 2, 0), solver)  # another length, as traces are kept
 
 
-@pytest.mark.parametrize("solver", [Jacobi(), Sequential()], ids=["jacobi", "sequential"])
-def test_a_sweep_stands_between_barriers_on_an_accelerator(solver):
+@pytree
+@dataclass(frozen=True)
+class Sines(FunctionSystem[jax.Array]):
+    """A system whose sweep, and whose pass of a block, is a sine and nothing else."""
+
+    @property
+    def block_unit(self) -> int:
+        return 1
+
+    def init_cache(self) -> jax.Array:
+        return jnp.zeros(1)
+
+    def update(self, x: jax.Array, cache: jax.Array, start: Any, size: int) -> tuple[jax.Array, jax.Array]:
+        return self.f(x), cache
+
+    def prefix_caches(self, x: jax.Array, block_size: int) -> jax.Array:
+        return jnp.zeros((-(-len(x) // block_size), 1))
+
+
+@pytest.mark.parametrize("solver", [Jacobi(), Sequential(), GSJacobi(2)], ids=["jacobi", "sequential", "gs_jacobi"])
+def test_a_pass_stands_between_barriers_on_an_accelerator(solver):
     """What it reads has passed one, and what it gives passes another, before anything else is made of it."""
-    system = from_function(lambda x: jax.lax.sin(x), jnp.zeros((6, 1)), check=False)
+    system = Sines(jax.lax.sin, jnp.zeros((6, 1)), ())
     with accelerators_form():
         lines = steps("cuda", system, solver).splitlines()
-    (sweep,) = (i for i, line in enumerate(lines) if "stablehlo.sine" in line)
-    result, operand = re.findall(r"%\w+", lines[sweep])
-    assert re.search(rf"{operand} = stablehlo.optimization_barrier", lines[sweep - 1])
-    assert re.search(rf"stablehlo.optimization_barrier {result} ", lines[sweep + 1])
+    (one,) = (i for i, line in enumerate(lines) if "stablehlo.sine" in line)
+    result, operand = re.findall(r"%\w+", lines[one])
+    assert re.search(rf"{operand}(:\d+)? = stablehlo.optimization_barrier", lines[one - 1])
+    assert re.search(rf"stablehlo.optimization_barrier .*{result}\b", lines[one + 1])

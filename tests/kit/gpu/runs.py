@@ -18,7 +18,7 @@ from runners.cli.flags import DEVICES
 from tests.kit.smallest import CASES
 
 LIMIT_S = 400.0
-DRIVER = Path("/dev/nvidiactl")  # is there where NVIDIA's driver has found a GPU
+DEVICE_FILES = Path("/dev")  # where NVIDIA's driver has a file for each GPU, nvidia0, nvidia1, ...
 INSTALLING = f"{sys.executable} -m pip install -r requirements-gpu.txt adds what JAX needs for it"
 # Several processes share the GPU, of which each would take three quarters of the memory at once.
 SHARING = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
@@ -82,9 +82,10 @@ def describe(device: str) -> dict[str, Any] | None:
         return found
     if platform != "cpu":
         raise BrokenInstallError(f"JAX computes on a {platform}, and not on a {device}")
-    if DRIVER.exists():
+    gpu = next(DEVICE_FILES.glob("nvidia[0-9]*"), None)
+    if gpu is not None:
         raise BrokenInstallError(
-            f"JAX finds no GPU, but there is {DRIVER}, as where NVIDIA's driver has one: {INSTALLING}, and "
+            f"JAX finds no GPU, but there is {gpu}, as where NVIDIA's driver has one: {INSTALLING}, and "
             "JAX_PLATFORMS must not keep JAX from it"
         )
     return None

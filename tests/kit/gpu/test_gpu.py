@@ -31,7 +31,7 @@ VALUES = np.linspace(-2, 2, 10, dtype=np.float32)
 @pytest.fixture
 def no_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """These tests keep JAX on the processor, on a machine that has a GPU too."""
-    monkeypatch.setattr(runs, "DRIVER", tmp_path / "nothing")
+    monkeypatch.setattr(runs, "DEVICE_FILES", tmp_path / "nothing")
 
 
 @pytest.mark.usefixtures("no_driver")
@@ -73,11 +73,21 @@ def test_an_install_that_hangs_is_a_failure(
 def test_a_gpu_that_jax_leaves_alone_is_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(runs, "DRIVER", tmp_path)
+    gpu = tmp_path / "nvidia0"
+    gpu.touch()
+    monkeypatch.setattr(runs, "DEVICE_FILES", tmp_path)
     monkeypatch.setattr(runs, "python", lambda *_, **__: ended(0))
     assert main([]) == 1
-    assert capsys.readouterr().err.startswith(f"error: JAX finds no GPU, but there is {tmp_path}, as where ")
+    assert capsys.readouterr().err.startswith(f"error: JAX finds no GPU, but there is {gpu}, as where ")
     assert runs.describe("cpu") == {"device": {"platform": "cpu"}}
+
+
+def test_the_files_of_a_driver_without_a_gpu_are_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("nvidiactl", "nvidia-uvm"):  # which containers have on machines with the driver, without a GPU too
+        (tmp_path / name).touch()
+    monkeypatch.setattr(runs, "DEVICE_FILES", tmp_path)
+    monkeypatch.setattr(runs, "python", lambda *_, **__: ended(0))
+    assert runs.describe("gpu") is None
 
 
 def test_the_list_runs_on_a_processor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,8 +115,9 @@ def test_a_mistake_is_one_sentence(arguments: list[str], sentence: str, capsys: 
     assert capsys.readouterr().err.startswith(sentence)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "affine" else pytest.mark.slow) for name in SYSTEMS]
+)
 def test_bits_are_as_promised(name: str) -> None:
     make, solver = SYSTEMS[name]
     assert list(broken(make(), solver)) == []
