@@ -75,7 +75,9 @@ def choose(
     solver of each kind is scouted: compiled in a hurry, it runs for a moment, which tells its steps but not its time.
     Those that may be the best by then are flown for about as long as the best so far takes. One that comes to the end
     is measured; of others steps and time are extrapolated from how the exact prefix grew and the residual fell. What
-    the budget does not reach stays modelled. In the end those that are close to the best are timed against each other.
+    the budget does not reach stays modelled, and one that was only scouted is chosen where even the slowest time that
+    is expected of its steps is less than that of all that were flown. In the end those that are close to the best are
+    timed against each other.
     Nothing of it changes an answer.
 
     Args:

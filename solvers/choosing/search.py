@@ -67,10 +67,18 @@ class Search:
 
     @property
     def best(self) -> Prediction:
-        """The best of those that are known by more than the model, if there are any."""
+        """The best of those that are known by more than the model, if there are any, or one that is surely better."""
         enough = {MEASURED, SWEPT, EXTRAPOLATED} | ({SCOUTED} if self.objective == "steps" else set())
         known = [each for each in self.expected.values() if each.basis in enough]
-        return min(known or self.expected.values(), key=self._rank)
+        best = min(known or self.expected.values(), key=self._rank)
+        if self.objective != "time":
+            return best
+        # A scout's steps are known and their time is modelled: it wins where it would even at the slowest.
+        surely = [each for each in self._scouted() if each.time_range[1] < best.time_range[0]]
+        return min([best, *surely], key=self._rank)
+
+    def _scouted(self) -> list[Prediction]:
+        return [each for each in self.expected.values() if each.basis == SCOUTED]
 
     def fly(self, tell: Callable[[str], None]) -> None:
         """Fly pilots until the budget is spent."""

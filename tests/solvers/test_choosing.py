@@ -214,6 +214,22 @@ def test_a_kind_of_solver_that_is_not_flown_is_scouted() -> None:
     assert chosen.prediction.basis == MEASURED
 
 
+def test_a_solver_that_was_only_scouted_is_chosen_where_it_is_surely_faster() -> None:
+    flown = Prediction("parallel_scan", MEASURED, 1, (1, 1), 0.28, (0.27, 0.29))
+    jacobi = Prediction("jacobi", SCOUTED, 28, (28, 28), 0.02, (0.01, 0.2))
+    perhaps = Prediction("newton", SCOUTED, 9, (2, 100), 0.01, (0.001, 0.5))
+    guessed = Prediction("picard", MODELLED, 3, (3, 3), 0.001, (0.001, 0.001))
+
+    def best(*expected: Prediction, objective: str = "time") -> str:
+        found = object.__new__(search.Search)
+        found.objective, found.expected = objective, {each.label: each for each in expected}
+        return found.best.label
+
+    assert best(flown, jacobi, perhaps, guessed) == "jacobi"
+    assert best(flown, perhaps, guessed) == "parallel_scan"
+    assert best(flown, jacobi, guessed, objective="memory") == "parallel_scan"
+
+
 def test_steps_go_on_as_the_prefix_grew_or_as_the_residual_fell() -> None:
     nothing = Point(0, 0, 0.0, 0.0, 0, math.inf, 0.0)
     half, last = Point(5, 5, 5.0, 8.0, 6, 1.0, 0.5), Point(10, 10, 10.0, 18.0, 16, 1.0, 1.0)
