@@ -170,9 +170,9 @@ def _table(chosen: Row, rows: Sequence[Row]) -> ResultTable:
         best=next(i for i, each in enumerate(choice.predictions) if each.label == choice.label),
         note=(
             f"* chosen for the least {choice.objective}; measured: run to its end in a pilot; swept: nothing but "
-            "sweeps, which were counted and timed; extrapolated: from a part of its run; scouted: its steps were "
-            "counted or extrapolated in a hurry, its time is modelled; modelled: there was no "
-            "time to try it, and it may be off by a factor of 3."
+            "sweeps, which were counted and timed; extrapolated: from a part of its run; hurried: run by a program "
+            "that was compiled in a hurry, so that its steps are known and its time is modelled; scouted: the same of "
+            "a part of its steps; modelled: there was no time to try it, and it may be off by a factor of 3."
         ),
     )
 

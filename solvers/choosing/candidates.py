@@ -118,6 +118,18 @@ def _default(solver: Solver, option: str, otherwise: Any) -> Any:
     return otherwise if found is dataclasses.MISSING else found
 
 
+def labels_of(system: Any, solvers: Iterable[Solver]) -> set[str]:
+    """The labels that solvers have among the candidates of ``system``, of those that go with it."""
+    found = set()
+    for solver in solvers:
+        try:
+            require_fit(system, solver)
+            found.add(label_of(solver.resolved(system)))
+        except ValueError:
+            continue
+    return found
+
+
 def _names(solver: Solver) -> set[str]:
     """The names of a solver and of those inside it."""
     inner = _names(solver.solver) if isinstance(solver, CompositeSolver) else set()

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..pairing import PairingError
 from ..solver import Solver
-from .candidates import MEMORY_BYTES, candidates
+from .candidates import MEMORY_BYTES, candidates, labels_of
 from .prediction import OBJECTIVES, Prediction, as_record, from_record
 from .search import Search
 
@@ -72,11 +72,12 @@ def choose(
     Every solver that goes with the system is a candidate, with block lengths and inner solvers that suit it. A few
     sweeps of Jacobi's iteration tell what a sweep costs and how fast exact values spread; from that a model says which
     candidates are promising. Forward substitution is flown first: compiled, it solves the system itself. Then one
-    solver of each kind is scouted: compiled in a hurry, it runs for a moment, which tells its steps but not its time.
-    Those that may be the best by then are flown for about as long as the best so far takes. One that comes to the end
-    is measured; of others steps and time are extrapolated from how the exact prefix grew and the residual fell. What
-    the budget does not reach stays modelled, and one that was only scouted is chosen where even the slowest time that
-    is expected of its steps is less than that of all that were flown. In the end those that are close to the best are
+    solver of each kind is scouted, two at a time and those in ``also`` first: compiled in a hurry, it runs for a
+    moment, which tells its steps but little of its time. Those that may be the best by then are flown for about as long
+    as the best so far takes. One that comes to the end is measured; of others steps and time are extrapolated from how
+    the exact prefix grew and the residual fell. What cannot be compiled within the budget, which the number of its
+    operations tells, stays modelled, and one that was only scouted is chosen where even the slowest time that is
+    expected of its steps is less than that of all that were flown. In the end those that are close to the best are
     timed against each other.
     Nothing of it changes an answer.
 
@@ -101,10 +102,11 @@ def choose(
     if not budget_s > 0.0:
         raise ValueError(f"budget_s must be positive, not {budget_s}")
     begin = time.perf_counter()
+    also = tuple(also)
     found = candidates(system, tol=tol, without=without, also=also, allowed=allowed, memory_bytes=memory_bytes)
     if not found:
         raise PairingError(f"no solver is left for {type(system).__name__} without {', '.join(sorted(without))}")
-    search = Search(system, found, objective, budget_s, begin)
+    search = Search(system, found, objective, budget_s, begin, labels_of(system, (each.with_tol(tol) for each in also)))
     search.fly(tell)
     search.compare_the_best()
     best, predictions = search.outcome()
@@ -124,6 +126,7 @@ def kept_choice(
     Device and versions should be those of then, too: whoever keeps records sees to it. Raises KeyError, TypeError or
     ValueError where it is not such a record, or the solver is no candidate any more.
     """
+    also = tuple(also)
     found = candidates(system, tol=tol, also=also, memory_bytes=memory_bytes)
     label = record["solver"]
     predictions = tuple(from_record(each) for each in record["predictions"])

@@ -15,8 +15,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ..equations import batch_size, compare, isolated, prefix_mask, select
+from ..system import MarkovSystem
 from ..trees.precision import full_products
+from .forgetting import apart
 from .prediction import ROUNDING
+from .program import compiled, operations
 
 _SWEEPS = 64  # of one state, at the most
 _ENOUGH = 6  # sweeps from which on it can be told how differences fade
@@ -53,7 +56,7 @@ class Facts:
     gaps: tuple[float, ...]  # how far the state of each sweep from the first guess on is from the last, as tol measures
     settled: bool  # whether the last of them changed nothing
     frontier: float  # exact equations after them, the mean of the batch
-    compile_s: float
+    apart: tuple[float, ...] = ()  # of two states of a system of order one, after each transition that both take
     cached_s: float | None = None  # of forward substitution, once that is known
     cold: Spread | None = None  # behind exact prefixes, into the first guess
     warm: Spread | None = None  # into what Jacobi's iteration has made of it
@@ -65,35 +68,37 @@ class Facts:
         whole = self.sweep_s if self.cached_s is None else self.cached_s
         return whole / max(1, self.num_equations)
 
-    def fading(self, tol: float) -> float:
-        """Sweeps until differences are within ``tol`` or lost in rounding; infinite where they do not fade.
-
-        Where that was not seen they are taken to go on falling as in the second half of the sweeps.
-        """
+    def ends(self, tol: float) -> int | None:
+        """Sweeps after which differences are within ``tol``; None where that was not seen."""
         seen = next((i for i, gap in enumerate(self.gaps, 1) if gap <= tol), None)
-        if seen is not None:
-            return float(seen)
-        half = len(self.gaps) // 2
-        first, last = self.gaps[half], self.gaps[-1]
-        if len(self.gaps) < _ENOUGH or not 0.0 < last < first < math.inf:
-            return math.inf
-        steps = len(self.gaps) - 1 - half
-        return len(self.gaps) + max(0.0, math.log(last / max(tol, ROUNDING)) * steps / math.log(first / last))
+        return len(self.gaps) if seen is None and self.settled else seen
+
+    def fading(self, tol: float) -> float:
+        """Sweeps until differences are within ``tol`` or lost in rounding; infinite where they do not fade."""
+        seen = self.ends(tol)
+        return _fading(self.gaps, tol) if seen is None else float(seen)
+
+    def forgetting(self, tol: float) -> float:
+        """Sweeps until no equation knows of the guess any more, of which it has read as many equations away."""
+        return _fading(self.apart, tol) + 1
 
     def jacobi_steps(self, tol: float) -> float:
         """The steps of Jacobi's iteration: seen, or as blocks went, or as exact values spread."""
+        fading = min(float(self.num_equations), self.fading(tol))
+        if self.ends(tol) is not None:
+            return fading
+        return min(fading, self.forgetting(tol), max(float(len(self.gaps)), self._spreading()) + 1)
+
+    def _spreading(self) -> float:
+        """Sweeps until exact values have spread to the end."""
         total = float(self.num_equations)
-        fading = min(total, self.fading(tol))
-        if self.settled:
-            return min(fading, float(len(self.gaps)))
         if self.blocks:
-            return min(fading, self.steps_through(self.num_equations) + 1)
+            return self.steps_through(self.num_equations)
         if self.warm is not None:
             stretch = max(1, round(total / len(self.warm.room)))
             wanted = np.minimum(stretch, self.warm.room)
-            spreading = total * float(np.sum(self.warm.steps_through(stretch)) / np.sum(wanted))
-            return min(fading, spreading + 1)
-        return min(fading, len(self.gaps) * total / max(self.frontier, 1.0) + 1)
+            return total * float(np.sum(self.warm.steps_through(stretch)) / np.sum(wanted))
+        return len(self.gaps) * total / max(self.frontier, 1.0)
 
     def steps_through(self, length: int) -> float:
         """Sweeps inside a block of ``length`` equations behind an exact prefix until it is exact.
@@ -123,6 +128,22 @@ class Facts:
         return _within(length, float(np.quantile(steps, self.batch_size / (self.batch_size + 1))))
 
 
+def _fading(distances: Sequence[float], tol: float) -> float:
+    """After how many steps distances are within ``tol`` or lost in rounding; infinite where they do not fade.
+
+    Where that was not seen they are taken to go on falling as in the second half of the steps.
+    """
+    seen = next((i for i, distance in enumerate(distances, 1) if distance <= tol), None)
+    if seen is not None:
+        return float(seen)
+    half = len(distances) // 2
+    if len(distances) < _ENOUGH or not 0.0 < distances[-1] < distances[half] < math.inf:
+        return math.inf
+    steps = len(distances) - 1 - half
+    rate = math.log(distances[half] / distances[-1]) / steps
+    return len(distances) + max(0.0, math.log(distances[-1] / max(tol, ROUNDING)) / rate)
+
+
 def _nearest(blocks: Sequence[tuple[int, float]], length: int) -> tuple[tuple[int, float], tuple[int, float]]:
     """Of blocks in order the two between which ``length`` lies, or is nearest to; one twice where there is one."""
     after = next((i for i, (size, _) in enumerate(blocks) if size >= length), len(blocks) - 1)
@@ -135,19 +156,38 @@ def _within(length: int, steps: float) -> float:
     return min(float(length), max(1.0, steps))
 
 
+class Sweep:
+    """The sweep of a system, traced and lowered; ``compile`` may be called in any thread."""
+
+    def __init__(self, system: Any) -> None:
+        """Trace. ``size`` is the number of operations, ``guess`` the first guess."""
+        self.system = system
+        self.guess = jax.jit(lambda system: system.initial_guess())(system)
+        traced = jax.jit(_swept).trace(system, self.guess, self.guess, np.float32(0))
+        self.size = operations(traced.jaxpr.jaxpr)
+        self._lowered = traced.lower()
+
+    def compile(self, quick: bool) -> Any:
+        """The executable. ``quick`` compiles in a third of the time what runs longer."""
+        return compiled(self._lowered, quick)
+
+
 class Sweeps:
     """The compiled sweep of a system, and what it has led to from the first guess."""
 
-    def __init__(self, system: Any, limit_s: float) -> None:
-        """Sweep until nothing changes or ``limit_s`` seconds are over; if it goes on, three times at the least."""
-        self._system, self._guess = system, jax.jit(lambda system: system.initial_guess())(system)
-        begin = time.perf_counter()
-        self._swept = jax.jit(_swept).lower(system, self._guess, self._guess, np.float32(0)).compile()
-        compile_s = time.perf_counter() - begin
+    def __init__(self, sweep: Sweep, swept: Any, limit_s: float) -> None:
+        """Sweep until nothing changes or ``limit_s`` seconds are over; three times at the least, or twice.
+
+        ``swept`` is what ``sweep`` was compiled to.
+        """
+        self._system, self._guess, self._swept = sweep.system, sweep.guess, swept
+        system = sweep.system
         seconds: list[float] = []
         gaps: list[float] = []  # between each state and the next
         self._x, settled, reached = self._guess, False, np.zeros(1)
-        while len(seconds) < 3 or (sum(seconds) < limit_s and len(seconds) < _SWEEPS):
+        while len(seconds) < (3 if sum(seconds[:1]) < limit_s else 2) or (
+            sum(seconds) < limit_s and len(seconds) < _SWEEPS
+        ):
             begin = time.perf_counter()
             self._x, same, gap = jax.block_until_ready(self._swept(system, self._x, self._x, np.float32(0)))
             seconds.append(time.perf_counter() - begin)
@@ -163,30 +203,36 @@ class Sweeps:
             gaps=tuple(gaps),
             settled=settled,
             frontier=float(reached.mean()),
-            compile_s=compile_s,
         )
+        if isinstance(system, MarkovSystem) and not settled:
+            found = apart(system, self._guess, self._x, self.facts.sweep_s, limit_s)
+            self.facts = dataclasses.replace(self.facts, apart=found)
 
-    def look(self, exact: Any, limit_s: float) -> None:
-        """See how exact values spread behind exact prefixes, into the first guess and into what came of it."""
-        if self.facts.settled:
-            return
-        half = limit_s / 2
-        reached = min(int(self.facts.frontier), self.facts.num_equations - 1)
-        cold, warm = self._spread(exact, self._guess, half, 0), self._spread(exact, self._x, half, reached)
-        self.facts = dataclasses.replace(self.facts, cold=cold, warm=warm)
+    def look(self, exact: Any, limit_s: float) -> bool:
+        """See how exact values spread behind exact prefixes, into the first guess and into what came of it.
 
-    def _spread(self, exact: Any, behind: Any, limit_s: float, first: int) -> Spread:
-        """Sweeps of states that are exact up to places from ``first`` on, different ones in each sample."""
+        Returns whether more was seen than before.
+        """
         total, batch = self.facts.num_equations, self.facts.batch_size
-        rounds = max(1, math.ceil(_PLACES / batch))
+        rounds = min(math.ceil(2 * _PLACES / batch), int(limit_s / 2 / max(self.facts.sweep_s, 1e-6)))
+        rounds = max(math.ceil(2 / batch), rounds)
         sweeps = max(2, min(_SWEEPS, int(limit_s / rounds / max(self.facts.sweep_s, 1e-6))))
-        places = (first + np.arange(rounds * batch) * (total - first) // (rounds * batch)).astype(np.int32)
+        if self.facts.settled or (self.facts.cold is not None and sweeps <= len(self.facts.cold.grown)):
+            return False
+        # Each sample of each round looks at a place of its own, the first half of them at what lies behind cold ones.
+        warm = np.arange(rounds * batch) >= (rounds * batch + 1) // 2
+        reached = min(int(self.facts.frontier), total - 1)
+        first, last = np.where(warm, reached, 0), np.where(warm, np.cumsum(warm) - 1, np.arange(rounds * batch))
+        starts = (first + last * (total - first) // np.where(warm, warm.sum(), (~warm).sum())).astype(np.int32)
         columns = []
-        for starts in places.reshape(batch, rounds).T:
-            z = select(prefix_mask(jnp.asarray(starts), total), exact, behind)
-            columns.append(np.stack(list(self._grown(z, exact, starts, sweeps))))
-        room = np.concatenate([total - starts for starts in places.reshape(batch, rounds).T])
-        return Spread(np.concatenate(columns, axis=1), room.astype(float))
+        for places, heated in zip(starts.reshape(rounds, batch), warm.reshape(rounds, batch), strict=True):
+            behind = select(jnp.broadcast_to(heated, (total, batch)), self._x, self._guess)
+            z = select(prefix_mask(jnp.asarray(places), total), exact, behind)
+            columns.append(np.stack(list(self._grown(z, exact, places, sweeps))))
+        grown, room = np.concatenate(columns, axis=1), (total - starts).astype(float)
+        cold, hot = (Spread(grown[:, which], room[which]) for which in (~warm, warm))
+        self.facts = dataclasses.replace(self.facts, cold=cold, warm=hot)
+        return True
 
     def _grown(self, z: Any, exact: Any, starts: Int[np.ndarray, " B"], sweeps: int) -> Iterator[np.ndarray]:
         for _ in range(sweeps):

@@ -32,15 +32,17 @@ from .prediction import MODELLED, SWEPT, Prediction
 
 _FACTOR = 3.0  # by which such a prediction may err on either side
 _SWEPT = 1.3  # and one of a number of sweeps that is known
-_NEWTON_STEPS = 10.0  # where nothing is known of them: on systems that forget, a few are enough
+_NEWTON_STEPS = 14.0  # where nothing is known of them: about as many as the shipped systems that forget need
+_PARAREAL_ROUNDS = 8.0  # the same
 _SCAN_SWEEPS = 1.0  # what a prefix scan costs beside the sweeps of a step
+_SLIDING = 1.2  # how much sooner a window is through that moves on with what is solved, than blocks in order
 _SIDE_BY_SIDE = 0.3  # of a sweep, for each column of Jacobians: they are taken all at once
 
 
 def modelled(label: str, solver: Solver, system: Any, facts: Facts) -> Prediction:
     """Steps and time of a solver by the model. Of sequential ones the steps are certain."""
     steps, seconds = _expected(solver, system, facts)
-    swept = isinstance(solver, Sequential) or (_plain(solver) and facts.settled)
+    swept = isinstance(solver, Sequential) or (_plain(solver) and facts.ends(solver.tol) is not None)
     wide = 1.0 if swept or is_forward(solver) else _FACTOR
     spread = _SWEPT if swept else _FACTOR
     return Prediction(
@@ -54,8 +56,8 @@ def modelled(label: str, solver: Solver, system: Any, facts: Facts) -> Predictio
 
 
 def _plain(solver: Solver) -> bool:
-    """Whether a solver does nothing but sweep until equal bits come back."""
-    return isinstance(solver, Jacobi) and solver.damping == 1.0 and solver.tol == 0.0
+    """Whether a solver does nothing but sweep."""
+    return isinstance(solver, Jacobi) and solver.damping == 1.0
 
 
 def steps_of_a_round(solver: Solver, system: Any) -> int:
@@ -81,13 +83,15 @@ def _expected(solver: Solver, system: Any, facts: Facts) -> tuple[float, float]:
     if isinstance(solver, JacobiGS):
         length = solver.block_length(system)
         # Of order one, what its beginning is told is forgotten inside a block; else each waits for those before it.
-        seen = 1 + jacobi / length if isinstance(system, MarkovSystem) else jacobi
-        rounds = min(total / length, seen + 1)
+        blocks = float(math.ceil(total / length))
+        forgets = isinstance(system, MarkovSystem)
+        rounds = min(blocks + 1.0, math.ceil(jacobi / length) + 2.0) if forgets else min(blocks, jacobi + 1.0)
         return rounds * steps_of_a_round(solver, system), rounds * (2 * sweep + length * step)
     if isinstance(solver, BlockSolver):
         return _blocks(solver, system, facts, jacobi)
     if isinstance(solver, Segmented):
-        return 1.2 * jacobi, jacobi * (sweep / 4 + step)
+        parts = [_inside(inner, segment, facts, jacobi) for segment, inner in solver.parts(system)]
+        return math.fsum(steps for steps, _ in parts), math.fsum(seconds for _, seconds in parts)
     if isinstance(solver, Windowed):
         steps, seconds = _expected(solver.inner, system, facts)
         return 3 * steps, 1.5 * seconds
@@ -96,7 +100,7 @@ def _expected(solver: Solver, system: Any, facts: Facts) -> tuple[float, float]:
         return steps, 2 * seconds
     if isinstance(solver, Parareal):
         length = solver.block_length(system)
-        rounds = max(2.0, math.sqrt(total / length))
+        rounds = min(_PARAREAL_ROUNDS, math.ceil(total / length) + 1.0)
         steps = rounds * steps_of_a_round(solver, system)
         return steps, rounds * sweep + steps * step
     if isinstance(solver, ParallelScan):
@@ -113,12 +117,23 @@ def _expected(solver: Solver, system: Any, facts: Facts) -> tuple[float, float]:
     return jacobi, jacobi * sweep * (1.5 if isinstance(solver, Anderson) else 1.0)
 
 
+def _inside(solver: Solver, segment: Any, facts: Facts, jacobi: float) -> tuple[float, float]:
+    """One segment behind those that are solved, which is a block, or several."""
+    if isinstance(solver, BlockSolver):
+        return _blocks(solver, segment, facts, jacobi)
+    return _block(int(segment.num_equations), facts, jacobi)
+
+
 def _blocks(solver: BlockSolver, system: Any, facts: Facts, jacobi: float) -> tuple[float, float]:
-    """Blocks in order, each as many steps as Jacobi's iteration needs for so many equations, and one to see it."""
-    length = solver.block_length(system)
-    total = max(1, facts.num_equations)
-    each = facts.sweep_s * length / total + facts.step_s
-    inside = facts.steps_through(length) + 1
-    in_order = inside * total / length
-    steps = in_order if isinstance(solver, GSJacobi) else max(jacobi, in_order / 1.5)
-    return steps, steps * each
+    """Blocks in order, or fewer steps of a window that moves on with what is solved."""
+    length, total = solver.block_length(system), int(system.num_equations)
+    steps, seconds = _block(length, facts, jacobi)
+    in_order = steps * total / length
+    fewer = in_order if isinstance(solver, GSJacobi) else max(min(jacobi, float(total)), in_order / _SLIDING)
+    return fewer, fewer * seconds / steps
+
+
+def _block(length: int, facts: Facts, jacobi: float) -> tuple[float, float]:
+    """As many steps as Jacobi's iteration needs for so many equations, and one to see that they are solved."""
+    steps = min(facts.steps_through(length), jacobi) + 1
+    return steps, steps * (facts.sweep_s * length / max(1, facts.num_equations) + facts.step_s)

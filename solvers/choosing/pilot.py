@@ -13,12 +13,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ..equations import magnitude
-from ..iterate import advance, start
 from ..progress import Progress
 from ..solution import Status
-from ..solver import Solver
+from .program import Program
 
-_QUICK: dict[str, str | bool] = {"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": False}
+_ROUNDS = 3  # iterations that a pilot takes at the least, where that takes
+_PATIENCE = 2.0  # no more than this many times its limit
 
 
 class Point(NamedTuple):
@@ -47,30 +47,29 @@ class Flight:
 class Pilot:
     """One solver on one system, compiled."""
 
-    def __init__(self, system: Any, solver: Solver, quick: bool = False) -> None:
+    def __init__(self, program: Program, quick: bool = False) -> None:
         """Compile; ``compile_s`` is how long that took, ``memory_bytes`` what the program holds at once.
 
-        ``quick`` compiles in a third of the time what runs several times slower: enough to count steps.
+        ``quick`` is for counting steps alone: see ``Program.compile``.
         """
         begin = time.perf_counter()
-        self._system = system
-        options = _QUICK if quick else None
-        self._start = jax.jit(lambda system: start(system, solver)).lower(system).compile(options)
-        first = self._start(system)
-        self._advance = advance.lower(system, solver, first, np.int32(1)).compile(options)
+        self.quick = quick
+        self._system, self._start = program.system, program.start
+        self._advance = program.compile(quick)
         self.compile_s = time.perf_counter() - begin
         self.memory_bytes = _bytes(self._advance)
 
     def fly(self, limit_s: float) -> Flight:
-        """Solve until it is done or ``limit_s`` seconds are over, one step at the least, then once more if it is done.
+        """Solve until it is done or ``limit_s`` seconds are over, a few steps at the least unless they take long.
 
-        Slices double, so that looking at them costs little. The second solve is without them, and warm.
+        Slices double, so that looking at them costs little. What came to its end in time is solved once more, without
+        slices and warm, unless it was compiled in a hurry.
         """
         begin = time.perf_counter()
         progress: Progress = jax.block_until_ready(self._start(self._system))
         points, size = [_point(progress, time.perf_counter() - begin)], 1
         frontiers = [np.asarray(progress.frontier)]
-        while progress_goes_on(progress) and (len(points) == 1 or points[-1].seconds < limit_s):
+        while progress_goes_on(progress) and _flies_on(points[-1], limit_s):
             begin = time.perf_counter()
             until = np.int32(points[-1].num_iterations + size)
             progress = jax.block_until_ready(self._advance(self._system, progress, until))
@@ -83,7 +82,7 @@ class Pilot:
         ended = not progress_goes_on(progress)
         converged = ended and status == Status.CONVERGED
         seconds = points[-1].seconds
-        if converged and seconds < limit_s:
+        if converged and seconds < limit_s and not self.quick:
             seconds = min(seconds, self.time())
         behind = _behind(points, frontiers, np.asarray(progress.status) == Status.MAX_STEPS_REACHED)
         return Flight(behind, converged, ended and not converged, seconds if converged else None, progress.x)
@@ -94,6 +93,12 @@ class Pilot:
         progress = self._start(self._system)
         jax.block_until_ready(self._advance(self._system, progress, np.int32(np.iinfo(np.int32).max)))
         return time.perf_counter() - begin
+
+
+def _flies_on(last: Point, limit_s: float) -> bool:
+    """Whether a pilot has time for more: of one or two steps it is hard to tell how the others will go."""
+    few = 0 < last.num_iterations < _ROUNDS and last.seconds < _PATIENCE * limit_s
+    return last.num_iterations == 0 or few or last.seconds < limit_s
 
 
 def progress_goes_on(progress: Progress) -> bool:

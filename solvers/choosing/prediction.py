@@ -10,9 +10,10 @@ from typing import Any
 from .pilot import Flight, Point
 
 MEASURED, SWEPT, EXTRAPOLATED, MODELLED, FAILED = "measured", "swept", "extrapolated", "modelled", "failed"
-SCOUTED = "scouted"
+SCOUTED, HURRIED = "scouted", "hurried"
 OBJECTIVES = ("time", "steps", "memory")
 ROUNDING = 1e-7  # relative differences of float32 numbers below this are lost, so that a solve for equal bits ends
+SLOWER = (1.5, 8.0)  # how many times longer a program runs that was compiled in a hurry, at the least and at the most
 _RETOLD = 1.1  # by how much a time differs from the same solve's next one, on a quiet machine
 
 
@@ -22,8 +23,8 @@ class Prediction:
 
     label: str
     # measured: flown to its end; swept: nothing but sweeps, which were counted; extrapolated from a part of a flight;
-    # scouted: its steps were counted or extrapolated in a hurry, its time is modelled; modelled, as no pilot was flown;
-    # failed
+    # hurried: by a program that was compiled in a hurry, which takes longer; scouted: the same of a part of its steps,
+    # from which they are extrapolated, and the time is modelled; modelled, as no pilot was flown; failed
     basis: str
     num_steps: int
     steps_range: tuple[int, int]
@@ -36,7 +37,7 @@ class Prediction:
 
         ``others`` are pairs of a modelled prediction and what was found. What is certain stays as it is.
         """
-        known = [(told, found) for told, found in others if found.basis in (MEASURED, EXTRAPOLATED, SCOUTED)]
+        known = [(told, found) for told, found in others if found.basis in (MEASURED, EXTRAPOLATED, SCOUTED, HURRIED)]
         if not known or self.basis != MODELLED:
             return self
         steps = math.exp(math.fsum(math.log(max(1, b.num_steps) / max(1, a.num_steps)) for a, b in known) / len(known))
@@ -49,6 +50,19 @@ class Prediction:
             steps_range=(math.floor(low * steps), math.ceil(high * steps)),
             time_s=self.time_s * seconds,
             time_range=(self.time_range[0] * seconds, self.time_range[1] * seconds),
+        )
+
+    def with_steps_of(self, other: Prediction) -> Prediction:
+        """The prediction with the steps of another, each of which takes as long as it did."""
+        few, ratio, many = (
+            steps / max(1, self.num_steps) for steps in (other.steps_range[0], other.num_steps, other.steps_range[1])
+        )
+        return replace(
+            self,
+            num_steps=other.num_steps,
+            steps_range=other.steps_range,
+            time_s=self.time_s * ratio,
+            time_range=(self.time_s * few, self.time_s * many),
         )
 
     def cost(self, objective: str) -> float:
@@ -87,15 +101,21 @@ def measured(label: str, flight: Flight, num_equations: int, tol: float, bound: 
     )
 
 
-def scouted(said: Prediction, found: Prediction) -> Prediction:
-    """What a scout ``found`` of a solver's steps and memory, and the modelled time of so many steps."""
+def scouted(said: Prediction, found: Prediction, certain: bool) -> Prediction:
+    """What a scout ``found`` of a solver's steps and memory, and the modelled time of so many steps.
+
+    Where its steps are ``certain``, it took no less than the solver compiled in full, and not many times more.
+    """
     if found.basis == FAILED:
         return found
     few, ratio, many = (
         steps / max(1, said.num_steps) for steps in (found.steps_range[0], found.num_steps, found.steps_range[1])
     )
-    low, high = said.time_range
-    return replace(found, basis=SCOUTED, time_s=said.time_s * ratio, time_range=(low * few, high * many))
+    seconds, (low, high) = said.time_s * ratio, said.time_range
+    if not certain:
+        return replace(found, basis=SCOUTED, time_s=seconds, time_range=(low * few, high * many))
+    most, least = (found.time_s / factor for factor in SLOWER)
+    return replace(found, basis=HURRIED, time_s=min(max(seconds, least), most), time_range=(least, found.time_s))
 
 
 def halfway(points: Sequence[Point]) -> Point:

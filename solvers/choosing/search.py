@@ -1,28 +1,32 @@
-"""The search for the best of some candidates: which of them are flown, in what order, and what is known of each."""
+"""The search for the best of some candidates: which of them are flown, in what order, as far as the budget goes."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..methods.gs_jacobi import GSJacobi
 from ..methods.sequential import Sequential
 from ..solver import Solver
 from .candidates import is_forward, kind
-from .facts import Facts, Sweeps
-from .model import modelled, steps_of_a_round
+from .facts import Sweep, Sweeps
+from .known import Known
 from .pilot import Pilot
-from .prediction import EXTRAPOLATED, FAILED, MEASURED, SCOUTED, SWEPT, Prediction, measured, scouted
+from .prediction import EXTRAPOLATED, FAILED, MEASURED, SWEPT, Prediction
+from .program import TOGETHER, CompileTimes, Program, side_by_side
 
-_LOOKING = 0.05  # share of the budget in which sweeps are looked at, before forward substitution and after it
-_SCOUTING = 0.6  # share of the budget in which kinds of solvers are scouted
+_SWEEP = 0.25  # share of the budget that compiling the sweep in full may take
+_LOOKING = (0.05, 0.1)  # shares of the budget in which sweeps are looked at, before its solution is known, and after
+_SCOUTING = 0.7  # share of the budget in which kinds of solvers are scouted
 _PILOTS = 0.95  # share of the budget in which pilots are to be over; the rest is for timing the best again
-_LEAST_S = 0.2  # how long a pilot may fly at the least, and a scout at the most
+_SLOW = 4.0  # how many times longer than is expected an iteration may take in a hurry, where that was not seen
+_LEAST_S = 0.2  # how long a pilot may fly at the least
+_SCOUT = 0.8  # and a scout, as a share of what compiling it took, or twice that where it was asked about
 _SHARE = 6  # and that part of what is left of the budget at the most
-_STEP = 0.1  # and the share of the budget that a single step may take
+_STEP = 0.2  # and the share of the budget that a single step may take
 _BEYOND = 1.5  # and how long, in units of the best time so far
 _NEAR = 2.5  # those that are expected to take this many times the best's time may yet be the best
 _CLOSE = 1.3  # candidates within this factor of the best are timed against each other
@@ -30,192 +34,211 @@ _FINAL_ROUNDS = 3
 
 
 class Turn(NamedTuple):
-    """The candidate to try now."""
+    """The candidates to try now: they are compiled side by side, and flown one after another."""
 
-    label: str
-    quick: bool  # scouted: only its steps are wanted
+    labels: tuple[str, ...]
+    quick: bool  # scouted: only their steps are wanted
 
 
 class Search:
-    """The candidates, what is expected of each by now, and the pilots that were flown."""
+    """The candidates, what is known of each by now, and the pilots that were flown."""
 
-    def __init__(self, system: Any, found: Mapping[str, Solver], objective: str, budget_s: float, begin: float) -> None:
-        """Sweep, and expect what the model says. ``begin`` is when choosing began, by ``time.perf_counter``."""
+    def __init__(
+        self,
+        system: Any,
+        found: Mapping[str, Solver],
+        objective: str,
+        budget_s: float,
+        begin: float,
+        listed: Collection[str] = (),
+    ) -> None:
+        """Sweep, and expect what the model says.
+
+        ``begin`` is when choosing began, by ``time.perf_counter``. ``listed`` are the labels of candidates that were
+        asked about: of all kinds theirs are scouted first.
+        """
         self.begin, self.budget_s = begin, budget_s
-        self.system, self.found, self.objective = system, found, objective
-        self.sweeps = Sweeps(system, budget_s * _LOOKING)
+        self.system, self.found, self.objective, self.listed = system, found, objective, listed
         self.pilots: dict[str, Pilot] = {}  # those that are near the best
-        self.compile_s: dict[bool, float] = {}  # the longest until a pilot was compiled, or failed to be; by ``quick``
-        self.flown: set[str] = set()
-        self.scouts: dict[str, Prediction] = {}  # what scouts took
+        self.programs: dict[str, Program] = {}  # those that were traced
+        self.compile_times = CompileTimes()
+        self.slowness = _SLOW  # how many times longer an iteration took in a hurry than was expected, at the most
+        self.lost: set[tuple[str, bool]] = set()  # what could not be compiled or run, or not in time, and if ``quick``
         lengths = [each.block_length(system) for each in found.values() if isinstance(each, GSJacobi)]
         self.longest = max(lengths, default=0)  # blocks of GS-Jacobi
-        self.rounds = {label: steps_of_a_round(solver, system) for label, solver in found.items()}
-        self.lost: set[str] = set()  # those whose pilot or scout could not be compiled or run
-        self.expected: dict[str, Prediction] = {}
-        self._model()
-
-    @property
-    def facts(self) -> Facts:
-        """What sweeps have told of the system so far."""
-        return self.sweeps.facts
+        self.known = self._begin()
 
     @property
     def spent_s(self) -> float:
         """Seconds since the search began."""
         return time.perf_counter() - self.begin
 
-    @property
-    def best(self) -> Prediction:
-        """The best of those that are known by more than the model, if there are any, or one that is surely better."""
-        enough = {MEASURED, SWEPT, EXTRAPOLATED} | ({SCOUTED} if self.objective == "steps" else set())
-        known = [each for each in self.expected.values() if each.basis in enough]
-        best = min(known or self.expected.values(), key=self._rank)
-        if self.objective != "time":
-            return best
-        # A scout's steps are known and their time is modelled: it wins where it would even at the slowest.
-        surely = [each for each in self._scouted() if each.time_range[1] < best.time_range[0]]
-        return min([best, *surely], key=self._rank)
-
-    def _scouted(self) -> list[Prediction]:
-        return [each for each in self.expected.values() if each.basis == SCOUTED]
-
     def fly(self, tell: Callable[[str], None]) -> None:
-        """Fly pilots until the budget is spent."""
+        """Fly pilots until the budget is spent, and look with what is left of it at those that were not flown."""
         while (turn := self._next()) is not None:
-            tell(turn.label)
+            for label in turn.labels:
+                tell(label)
             self._try(turn)
+        self.known.look(_PILOTS * self.budget_s - self.spent_s)
 
     def compare_the_best(self) -> None:
         """Time those close to the best in turn: what disturbed one pilot would decide otherwise."""
         if self.objective != "time":
             return
-        limit = _CLOSE * self.best.time_s
-        expected = {label: self.expected[label] for label in self.pilots}
+        limit = _CLOSE * self.known.best.time_s
+        expected = {label: self.known.expected[label] for label in self.pilots}
         close = [label for label, each in expected.items() if each.basis == MEASURED and each.time_s <= limit]
         for _ in range(_FINAL_ROUNDS):
             for label in close:
-                if self.spent_s + self.expected[label].time_s < self.budget_s:
-                    self._retime(label)
+                if self.spent_s + self.known.expected[label].time_s < self.budget_s:
+                    self.known.retime(label, self.pilots[label].time())
 
     def outcome(self) -> tuple[str, tuple[Prediction, ...]]:
         """The label of the best, and all predictions in order. Raises RuntimeError where none could be run."""
-        if self.best.basis == FAILED:
+        best = self.known.best
+        if best.basis == FAILED:
             raise RuntimeError(f"no solver could be run on {type(self.system).__name__}")
-        return self.best.label, tuple(sorted(self.expected.values(), key=self._rank))
+        return best.label, tuple(sorted(self.known.expected.values(), key=self.known.rank))
 
-    def _rank(self, prediction: Prediction) -> tuple[float, float]:
-        return prediction.cost(self.objective), prediction.cost("time")
+    def _begin(self) -> Known:
+        """Compile the sweep, and forward substitution in a hurry at the same time; sweep, and expect things.
 
-    def _model(self) -> None:
-        """Expect of what has not been flown what the model says, as far as it was right about solvers of the kind."""
-        said = {label: modelled(label, solver, self.system, self.facts) for label, solver in self.found.items()}
-        for label, found in self.scouts.items():
-            if label not in self.flown and not self._failed(label):
-                self.expected[label] = scouted(said[label], found)
-        for label in self.found:
-            if label not in {*self.flown, *self.scouts} and not self._failed(label):
-                kin = self._kin(label, self.flown) or self._kin(label, self.scouts)
-                self.expected[label] = said[label].corrected([(said[other], self.expected[other]) for other in kin])
-
-    def _failed(self, label: str) -> bool:
-        return label in self.expected and self.expected[label].basis == FAILED
-
-    def _kin(self, label: str, others: Iterable[str]) -> list[str]:
-        return [other for other in others if kind(self.found[other]) == kind(self.found[label])]
+        Both tell how long programs of this system take to compile. Where that is short, both are compiled in full.
+        """
+        sweep = Sweep(self.system)
+        forward = [label for label, solver in self.found.items() if is_forward(solver) and self.objective != "memory"]
+        programs = self._traced(forward[:1], quick=True)
+        jobs: list[Callable[[], Any]] = [partial(sweep.compile, quick=True)]
+        jobs += [partial(Pilot, program, quick=True) for program in programs.values()]
+        (swept, seconds), *pilots = side_by_side(jobs)
+        self.compile_times.add(sweep.size, True, seconds)
+        if isinstance(swept, Exception) or self.compile_times.expected(sweep.size, False) <= _SWEEP * self.budget_s:
+            begin = time.perf_counter()
+            swept = sweep.compile(quick=False)
+            self.compile_times.add(sweep.size, False, time.perf_counter() - begin)
+        before, after = (share * self.budget_s for share in _LOOKING)
+        self.known = Known(self.system, self.found, self.objective, Sweeps(sweep, swept, before), after)
+        for label, (pilot, took) in zip(programs, pilots, strict=True):
+            if self._turn([label], False, _PILOTS) is None:
+                self._fly(label, True, pilot, took, max(_LEAST_S, (self.budget_s - self.spent_s) / 2))
+        return self.known
 
     def _next(self) -> Turn | None:
         """Forward substitution first, as it tells what a small step costs; then scouts, then what may be the best."""
-        done = (MEASURED, EXTRAPOLATED, FAILED)
-        waiting = [label for label in self.found if self.expected[label].basis not in done]
+        known, done = self.known, (MEASURED, EXTRAPOLATED, FAILED)
+        waiting = [label for label in self.found if known.expected[label].basis not in done]
         by_memory = self.objective == "memory"  # which compiling tells, and not compiling in a hurry
         if not by_memory:  # the sweep tells all of naive forward substitution
             waiting = [label for label in waiting if not isinstance(self.found[label], Sequential)]
         wanted = "steps" if self.objective == "steps" else "time"
-        waiting.sort(key=lambda label: self.expected[label].cost(wanted))
-        if not self.compile_s:
-            first = [label for label in waiting if is_forward(self.found[label])]
-            return next((Turn(label, quick=False) for label in first or waiting), None)
-        waiting = [label for label in waiting if self._step_s(label) <= _STEP * self.budget_s]  # a pilot takes one step
-        scouts = [] if by_memory else [label for label in waiting if label not in {*self.scouts, *self.lost}]
-        tried = {self._sort(label) for label in (*self.flown, *self.scouts, *self.lost)}
-        kinds = [label for label in scouts if self._sort(label) not in tried]
-        if kinds and self._time_for(quick=True, share=_SCOUTING):
-            return Turn(kinds[0], quick=True)
-        limit = math.inf if by_memory else _NEAR * self.best.cost(wanted)
-        near = [label for label in waiting if self.expected[label].cost(wanted) <= limit]
-        if near and self._time_for(quick=False, share=_PILOTS):
-            return Turn(near[0], quick=False)
-        if scouts and self._time_for(quick=True, share=_PILOTS):
-            return Turn((kinds or scouts)[0], quick=True)
-        return None
+        waiting.sort(key=lambda label: known.expected[label].cost(wanted))
+        short = [label for label in waiting if known.step_s(label) <= _STEP * self.budget_s]  # a pilot takes one step
+        if known.nothing:
+            return self._first(waiting, short)
+        if not known.flown and (turn := self._turn(filter(known.is_forward, short), False, _PILOTS)):
+            return turn
+        scouts = [] if by_memory else [label for label in short if self._untold(label)]
+        scouts.sort(key=lambda label: label not in self.listed)
+        tried = {self._sort(label) for label in (*known.flown, *known.scouts, *(label for label, _ in self.lost))}
+        kinds: dict[tuple[Any, ...], str] = {}
+        for label in scouts:
+            if self._sort(label) not in tried:
+                kinds.setdefault(self._sort(label), label)
+        limit = math.inf if by_memory else _NEAR * known.best.cost(wanted)
+        near = [label for label in short if known.expected[label].cost(wanted) <= limit]
+        return (
+            self._turn(kinds.values(), True, _SCOUTING)
+            or self._turn(near, False, _PILOTS)
+            or self._turn(kinds.values(), True, _PILOTS)
+            or self._turn(scouts, True, _PILOTS)
+        )
+
+    def _first(self, waiting: Iterable[str], short: Iterable[str]) -> Turn | None:
+        """The first of all, in a hurry if there is no time for more: something is to be known in the end."""
+        untried = {label for label in waiting if self.lost.isdisjoint({(label, True), (label, False)})}
+        forward = [label for label in waiting if label in untried and self.known.is_forward(label)]
+        best = [*forward, *(label for label in (*short, *waiting) if label in untried)][:1]
+        quick = self.objective != "memory"
+        return self._turn(best, False, _PILOTS) or (Turn(tuple(best), quick) if best else None)
+
+    def _untold(self, label: str) -> bool:
+        """Whether a scout would tell anything."""
+        return label not in self.known.scouts and self.known.expected[label].basis != SWEPT
 
     def _sort(self, label: str) -> tuple[Any, ...]:
         """What is scouted once: a kind of solver, and of GS-Jacobi the longest blocks, which tell how steps grow."""
         solver = self.found[label]
         return kind(solver), isinstance(solver, GSJacobi) and solver.block_length(self.system) == self.longest
 
-    def _step_s(self, label: str) -> float:
-        """What one iteration is expected to take, which may be several steps: no pilot takes less."""
-        expected = self.expected[label]
-        return expected.time_s / max(1.0, expected.num_steps / max(1, self.rounds[label]))
+    def _turn(self, labels: Iterable[str], quick: bool, share: float) -> Turn | None:
+        """The first of them that are likely to be over within that share of the budget; None where none is."""
+        waiting = [label for label in labels if (label, quick) not in self.lost]
+        in_time = [label for label in waiting if self._in_time(label, quick, share)]
+        return Turn(tuple(in_time[: TOGETHER if quick else 1]), quick) if in_time else None
 
-    def _time_for(self, quick: bool, share: float) -> bool:
-        """Whether a further pilot is likely to be over within that share of the budget."""
-        compile_s = self.compile_s.get(quick, max(self.compile_s.values()))
-        return self.spent_s + compile_s + self._limit(quick) <= share * self.budget_s
+    def _in_time(self, label: str, quick: bool, share: float) -> bool:
+        """Whether a pilot, compiling it included, is likely to be over within that share of the budget."""
+        program = self.programs.get(label)
+        compile_s = self.compile_times.expected(None if program is None else program.size, quick)
+        flight_s = self._limit(label, quick, compile_s)
+        if quick:
+            flight_s = max(flight_s, self.slowness * self.known.step_s(label))
+        return self.spent_s + compile_s + flight_s <= share * self.budget_s
 
-    def _limit(self, quick: bool) -> float:
-        """How long a pilot may fly."""
+    def _limit(self, label: str, quick: bool, compile_s: float) -> float:
+        """How long a pilot may fly that was compiled in ``compile_s`` seconds."""
+        if quick:
+            return max(_LEAST_S, _SCOUT * compile_s * (2 if label in self.listed else 1))
         left = self.budget_s - self.spent_s
-        flown = [each.time_s for each in self.expected.values() if each.basis == MEASURED]
-        return _LEAST_S if quick else max(_LEAST_S, min(left / _SHARE, _BEYOND * min(flown, default=left)))
+        flown = [each.time_s for each in self.known.expected.values() if each.basis == MEASURED]
+        return max(_LEAST_S, min(left / _SHARE, _BEYOND * min(flown, default=left)))
 
     def _try(self, turn: Turn) -> None:
-        """One pilot; a program that cannot be compiled or run is no candidate."""
-        label, quick = turn
-        solver, begin = self.found[label], time.perf_counter()
+        """Pilots of one turn. Those whose programs are larger than was expected, too large for the time, are left."""
+        quick = turn.quick
+        programs = self._traced(turn.labels, quick)
+        # Where nothing is known yet, what takes long is better than nothing in the end.
+        choosy = not self.known.nothing or self.spent_s < self.budget_s / 2
+        for label in tuple(programs):
+            if choosy and not self._in_time(label, quick, _PILOTS):
+                self.lost.add((label, quick))
+                del programs[label]
+        jobs = [partial(Pilot, program, quick=quick) for program in programs.values()]
+        for label, (pilot, seconds) in zip(programs, side_by_side(jobs), strict=True):
+            self._fly(label, quick, pilot, seconds, self._limit(label, quick, seconds))
+
+    def _traced(self, labels: Iterable[str], quick: bool) -> dict[str, Program]:
+        """Programs of those that can be traced."""
+        for label in labels:
+            if label not in self.programs:
+                try:
+                    self.programs[label] = Program(self.system, self.found[label])
+                except (MemoryError, RuntimeError):
+                    self._lose(label, quick)
+        return {label: self.programs[label] for label in labels if label in self.programs}
+
+    def _lose(self, label: str, quick: bool) -> None:
+        """A program that cannot be compiled or run is no candidate; of one in a hurry it may be the hurry."""
+        self.lost.add((label, quick))
+        if not quick:
+            self.known.fail(label)
+
+    def _fly(self, label: str, quick: bool, pilot: Pilot | Exception, compile_s: float, limit_s: float) -> None:
+        """One pilot, or why it could not be compiled."""
+        self.compile_times.add(self.programs[label].size, quick, compile_s)
         try:
-            pilot = Pilot(self.system, solver, quick)
-            self._compiled(quick, pilot.compile_s)
-            flight = pilot.fly(self._limit(quick))
+            if isinstance(pilot, Exception):
+                raise pilot
+            flight = pilot.fly(limit_s)
         except (MemoryError, RuntimeError):
-            self._compiled(quick, time.perf_counter() - begin)
-            self.lost.add(label)
-            if not quick:  # of a scout it may be the hurry
-                self.expected[label] = dataclasses.replace(self.expected[label], basis=FAILED)
+            self._lose(label, quick)
             return
-        bound = solver.max_steps(self.system)
-        found = measured(label, flight, self.facts.num_equations, solver.tol, bound, pilot.memory_bytes)
         if quick:
-            self.scouts[label] = found
+            last = flight.points[-1]
+            each_s = last.seconds / max(1, last.num_iterations)
+            self.slowness = max(self.slowness, each_s / max(self.known.step_s(label), 1e-9))
         else:
-            self.flown.add(label)
-            self.pilots[label], self.expected[label] = pilot, found
-        if is_forward(solver) and flight.converged and not quick:
-            known = math.inf if self.facts.cached_s is None else self.facts.cached_s
-            self.sweeps.facts = dataclasses.replace(self.facts, cached_s=min(known, found.time_s))
-            if self.facts.cold is None:
-                self.sweeps.look(flight.x, self.budget_s * _LOOKING)
-        if isinstance(solver, GSJacobi) and found.basis != FAILED:
-            self._learn_blocks(solver, found.num_steps)
-        self._model()
-        near = _CLOSE * self.best.time_s
-        self.pilots = {label: self.pilots[label] for label in self.pilots if self.expected[label].time_s <= near}
-
-    def _compiled(self, quick: bool, seconds: float) -> None:
-        self.compile_s[quick] = max(seconds, self.compile_s.get(quick, 0.0))
-
-    def _learn_blocks(self, solver: GSJacobi, num_steps: int) -> None:
-        """How many sweeps a block took, in the mean, beside the one that sees that it is solved."""
-        length = solver.block_length(self.system)
-        sweeps = num_steps / max(1, -(-self.facts.num_equations // length)) - 1.0
-        known = dict(self.facts.blocks) | {length: max(1.0, sweeps)}
-        self.sweeps.facts = dataclasses.replace(self.facts, blocks=tuple(known.items()))
-
-    def _retime(self, label: str) -> None:
-        """A further time of one that came to its end; the least counts, as disturbances only ever add."""
-        old, seconds = self.expected[label], self.pilots[label].time()
-        if seconds < old.time_s:
-            low, high = (bound * seconds / old.time_s for bound in old.time_range)
-            self.expected[label] = dataclasses.replace(old, time_s=seconds, time_range=(low, high))
+            self.pilots[label] = pilot
+        self.known.add(label, flight, pilot.memory_bytes, quick)
+        near = _CLOSE * self.known.best.time_s
+        self.pilots = {label: self.pilots[label] for label in self.pilots if self.known.expected[label].time_s <= near}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from solvers import (
     Parareal,
     Picard,
     QuasiELK,
+    Segmented,
     Windowed,
     choose,
     from_function,
@@ -30,12 +33,15 @@ from solvers import (
 )
 from solvers.choosing import search
 from solvers.choosing.candidates import candidates
-from solvers.choosing.facts import Facts, Spread, Sweeps
+from solvers.choosing.facts import Facts, Spread, Sweep, Sweeps
+from solvers.choosing.forgetting import apart
+from solvers.choosing.known import Known
 from solvers.choosing.model import modelled, steps_of_a_round
 from solvers.choosing.pilot import Flight, Pilot, Point
 from solvers.choosing.prediction import (
     EXTRAPOLATED,
     FAILED,
+    HURRIED,
     MEASURED,
     MODELLED,
     SCOUTED,
@@ -44,18 +50,29 @@ from solvers.choosing.prediction import (
     measured,
     scouted,
 )
+from solvers.choosing.program import CompileTimes, Program, operations, side_by_side
 from tests.kit.bank import (
     Driven,
     affine_chain,
     chain,
     contractive_link,
     linear_link,
+    tiny_flow,
     tiny_flow_block,
     tiny_gru,
     tiny_made,
 )
 
-FACTS = Facts(100, 1, 0.01, (1.0, 1.0, 1.0), False, 6.0, 0.0)
+FACTS = Facts(100, 1, 0.01, (1.0, 1.0, 1.0), False, 6.0)
+
+
+def pilot_of(system, solver, quick=False) -> Pilot:
+    return Pilot(Program(system, solver), quick)
+
+
+def sweeps_of(system, limit_s: float) -> Sweeps:
+    sweep = Sweep(system)
+    return Sweeps(sweep, sweep.compile(quick=False), limit_s)
 
 
 def unfinished(*points: Point) -> Flight:
@@ -147,10 +164,10 @@ def test_mistakes_are_told(options, error, message) -> None:
 
 def test_a_program_that_fails_is_no_candidate(monkeypatch) -> None:
     class Broken(Pilot):
-        def __init__(self, system, solver, quick):
-            if isinstance(solver, Jacobi):
+        def __init__(self, program, quick):
+            if isinstance(program.solver, Jacobi):
                 raise RuntimeError("no room")
-            super().__init__(system, solver, quick)
+            super().__init__(program, quick)
 
     monkeypatch.setattr(search, "Pilot", Broken)
     system = from_function(lambda x: jnp.zeros_like(x), jnp.zeros((4, 1)))
@@ -163,10 +180,10 @@ def test_a_program_that_fails_is_no_candidate(monkeypatch) -> None:
 @pytest.mark.parametrize("hurry", [False, True])
 def test_what_fails_in_full_stays_failed_and_what_fails_in_a_hurry_is_not_condemned(monkeypatch, hurry) -> None:
     class Broken(Pilot):
-        def __init__(self, system, solver, quick):
-            if isinstance(solver, Jacobi) and quick == hurry:
+        def __init__(self, program, quick):
+            if isinstance(program.solver, Jacobi) and quick == hurry:
                 raise RuntimeError("no room")
-            super().__init__(system, solver, quick)
+            super().__init__(program, quick)
 
     monkeypatch.setattr(search, "Pilot", Broken)
     few, objective = (CachedSequential, Jacobi, Picard), "time" if hurry else "memory"  # by memory all are run in full
@@ -179,7 +196,7 @@ def test_what_fails_in_full_stays_failed_and_what_fails_in_a_hurry_is_not_condem
 
 def test_a_pilot_stops_in_time_and_at_the_end() -> None:
     system = chain(lambda x, b: x + b + 1.0, 40, 2, 0)
-    pilot = Pilot(system, Jacobi())
+    pilot = pilot_of(system, Jacobi())
     begun, done = pilot.fly(1e-9), pilot.fly(60.0)
     assert not begun.converged
     assert begun.points[-1].num_steps == 1
@@ -195,14 +212,24 @@ def test_a_pilot_stops_in_time_and_at_the_end() -> None:
 
 def test_a_scout_counts_steps_and_leaves_the_time_to_the_model() -> None:
     system = tiny_gru(30, 2, 0)
-    scout, pilot = (Pilot(system, Newton(), quick).fly(60.0) for quick in (True, False))
+    scout, pilot = (pilot_of(system, Newton(), quick).fly(60.0) for quick in (True, False))
     assert scout.points[-1].num_steps == pilot.points[-1].num_steps
     said = Prediction("newton", MODELLED, 10, (5, 20), 1.0, (0.5, 2.0))
-    found = replace(said, basis=MEASURED, num_steps=4, steps_range=(4, 4), time_s=9.0, memory_bytes=7)
-    told = scouted(said, found)
-    assert (told.basis, told.num_steps, told.steps_range, told.memory_bytes) == (SCOUTED, 4, (4, 4), 7)
-    assert (told.time_s, told.time_range) == (pytest.approx(0.4), pytest.approx((0.2, 0.8)))
-    assert scouted(said, replace(found, basis=FAILED)).basis == FAILED
+    found = replace(said, basis=EXTRAPOLATED, num_steps=4, steps_range=(4, 6), time_s=9.0, memory_bytes=7)
+    told = scouted(said, found, certain=False)
+    assert (told.basis, told.num_steps, told.steps_range, told.memory_bytes) == (SCOUTED, 4, (4, 6), 7)
+    assert (told.time_s, told.time_range) == (pytest.approx(0.4), pytest.approx((0.2, 1.2)))
+    assert scouted(said, replace(found, basis=FAILED), certain=True).basis == FAILED
+
+
+@pytest.mark.parametrize(("modelled_s", "expected_s"), [(0.01, 1.0), (2.0, 2.0), (100.0, 8.0 / 1.5)])
+def test_a_scout_that_came_to_its_end_bounds_the_time(modelled_s: float, expected_s: float) -> None:
+    said = Prediction("newton", MODELLED, 4, (1, 9), modelled_s, (modelled_s / 3, 3 * modelled_s))
+    found = replace(said, basis=MEASURED, steps_range=(4, 4), time_s=8.0)
+    told = scouted(said, found, certain=True)
+    assert (told.basis, told.num_steps) == (HURRIED, 4)
+    assert told.time_s == pytest.approx(expected_s)
+    assert told.time_range == (1.0, 8.0)
 
 
 def test_a_kind_of_solver_that_is_not_flown_is_scouted() -> None:
@@ -210,7 +237,7 @@ def test_a_kind_of_solver_that_is_not_flown_is_scouted() -> None:
     system = chain(contractive_link, 40, 2, 0)
     chosen = choose(system, allowed=lambda solver: type(solver) in few, budget_s=60.0)
     basis = {each.label: each.basis for each in chosen.predictions}
-    assert set(basis.values()) <= {MEASURED, SCOUTED}
+    assert set(basis.values()) <= {MEASURED, SWEPT, SCOUTED, HURRIED}
     assert chosen.prediction.basis == MEASURED
 
 
@@ -220,11 +247,16 @@ def test_a_solver_that_was_only_scouted_is_chosen_where_it_is_surely_faster() ->
     perhaps = Prediction("newton", SCOUTED, 9, (2, 100), 0.01, (0.001, 0.5))
     guessed = Prediction("picard", MODELLED, 3, (3, 3), 0.001, (0.001, 0.001))
 
+    solved = Prediction("elk", HURRIED, 9, (9, 9), 0.1, (0.05, 0.4))
+
     def best(*expected: Prediction, objective: str = "time") -> str:
-        found = object.__new__(search.Search)
+        found = object.__new__(Known)
         found.objective, found.expected = objective, {each.label: each for each in expected}
         return found.best.label
 
+    assert best(flown, solved, guessed) == "elk"
+    assert best(flown, replace(solved, time_s=0.2), guessed) == "parallel_scan"  # that may be an error of the model
+    assert best(solved, guessed) == "elk"
     assert best(flown, jacobi, perhaps, guessed) == "jacobi"
     assert best(flown, perhaps, guessed) == "parallel_scan"
     assert best(flown, jacobi, guessed, objective="memory") == "parallel_scan"
@@ -287,16 +319,66 @@ def test_differences_fade_to_the_tolerance_or_to_rounding() -> None:
 
 def test_sweeps_see_what_the_system_does() -> None:
     system = chain(contractive_link, 60, 2, 0)
-    sweeps = Sweeps(system, 60.0)
+    sweeps = sweeps_of(system, 60.0)
     assert sweeps.facts.settled
     assert sweeps.facts.jacobi_steps(Jacobi().tol) == int(solve(system, Jacobi()).stats.num_steps)
     steady = chain(lambda x, b: x + b + 1.0, 90, 2, 0)
-    seen = Sweeps(steady, 1e-9)
+    seen = sweeps_of(steady, 1e-9)
     assert not seen.facts.settled
     seen.look(solve(steady, Jacobi()).value, 1e-9)
-    assert seen.facts.cold.grown.shape == (2, 6)
+    assert seen.facts.cold.grown.shape == (2, 1)  # at one place each, as there is no time for more
+    assert not seen.look(solve(steady, Jacobi()).value, 1e-9)
+    assert seen.look(solve(steady, Jacobi()).value, 60.0)
+    assert seen.facts.cold.grown.shape == seen.facts.warm.grown.shape == (64, 6)
     assert seen.facts.jacobi_steps(0.0) == pytest.approx(91, abs=1)
     assert seen.facts.steps_through(10) == pytest.approx(10, abs=1)
+
+
+def test_a_batch_looks_at_both_kinds_of_places_in_the_same_sweeps() -> None:
+    steady = chain(lambda x, b: x + b + 1.0, 90, 16, 0)
+    seen = sweeps_of(steady, 1e-9)
+    assert seen.look(solve(steady, Jacobi()).value, 60.0)
+    assert seen.facts.cold.room.tolist() == [90.0 - i * 90 // 8 for i in range(8)]
+    assert seen.facts.warm.room[0] == 90 - int(seen.facts.frontier)
+    np.testing.assert_array_equal(seen.facts.cold.grown[:, 0], np.arange(1, 65))
+
+
+def test_no_fewer_sweeps_are_expected_than_were_made_in_vain() -> None:
+    at_once = Spread(np.full((2, 1), 100.0), np.array([100.0]))  # nearly solved by the sweeps before
+    facts = replace(FACTS, warm=at_once, cold=at_once)
+    assert facts.jacobi_steps(0.0) == 4
+
+
+def test_a_tolerance_that_sweeps_have_met_tells_the_steps() -> None:
+    seen = replace(FACTS, gaps=(1.0, 1e-3, 1e-5, 1e-6))
+    assert seen.ends(1e-4) == seen.jacobi_steps(1e-4) == 3
+    assert seen.ends(1e-7) is None
+    system = affine_chain(40, 2, 0)
+    assert modelled("a", Jacobi(tol=1e-4), system, seen).basis == SWEPT
+    assert modelled("a", Jacobi(tol=1e-7), system, seen).basis == MODELLED
+
+
+def test_a_system_forgets_where_it_began_as_fast_as_distances_fall() -> None:
+    halving = chain(lambda x, b: 0.5 * x + b, 200, 2, 0)
+    zeros = jnp.zeros_like(halving.initial_guess())
+    far = apart(halving, zeros, zeros + 1.0, 1e-3, 60.0)
+    assert 16 <= len(far) <= 64
+    assert far[-1] == 0.0
+    np.testing.assert_allclose(far[:8], 0.5 ** np.arange(1, 9), rtol=0.2)  # values are rounded, and may exceed one
+    facts = replace(FACTS, apart=tuple(0.5**i for i in range(1, 65)))
+    assert facts.forgetting(1e-3) == 10 + 1
+    assert facts.jacobi_steps(1e-3) == 11
+    rising = chain(lambda x, b: 2.0 * x + b, 200, 2, 0)
+    assert replace(FACTS, apart=apart(rising, zeros, zeros + 1.0, 1e-3, 60.0)).forgetting(1e-3) == math.inf
+    assert apart(chain(linear_link, 12, 2, 0), zeros[:12], zeros[:12], 1e-3, 60.0) == ()
+
+
+def test_jacobi_of_a_long_system_that_forgets_is_told_from_few_sweeps() -> None:
+    system = chain(lambda x, b: 0.5 * x + b, 4000, 2, 0)
+    seen = sweeps_of(system, 1e-9)
+    assert len(seen.facts.gaps) == 2
+    took = int(solve(system, Jacobi(tol=1e-6)).stats.num_steps)
+    assert seen.facts.jacobi_steps(1e-6) == pytest.approx(took, rel=0.3)
 
 
 def test_what_was_found_of_one_corrects_what_is_expected_of_its_kind() -> None:
@@ -324,6 +406,94 @@ def test_a_model_stands_for_every_candidate(make) -> None:
             assert told.steps_range == (system.num_equations,) * 2
 
 
+def test_a_segment_is_modelled_as_a_block_and_blocks_in_it_as_several() -> None:
+    system = tiny_flow(0, image_shape=(4, 8, 1)).equations(jax.random.key(0), 2)
+    segments = [segment.num_equations for segment, _ in Segmented(solver=Jacobi()).parts(system)]
+    facts = replace(FACTS, num_equations=sum(segments), frontier=3.0)  # one more with every sweep
+    whole = modelled("a", Segmented(solver=Jacobi()), system, facts)
+    assert whole.num_steps == sum(length + 1 for length in segments)
+    halves = modelled("a", Segmented(solver=GSJacobi(block_size=2)), system, facts)
+    assert halves.num_steps == sum(round((2 + 1) * length / 2) for length in segments)
+
+
+def test_what_is_inside_corrects_a_solver_that_was_not_tried() -> None:
+    system = tiny_gru(40, 2, 0)
+    known = object.__new__(Known)
+    known.found = {"newton": Newton(), "windowed": Windowed()}
+    known.scouts, known.flown = {"newton": Prediction("newton", MEASURED, 4, (4, 4), 1.0, (1.0, 1.0))}, set()
+    assert known._kin(Windowed()) == []
+    assert known._kin(Windowed().inner) == ["newton"]
+    assert steps_of_a_round(Windowed(), system) == 1
+
+
+def test_operations_are_counted_wherever_they_stand() -> None:
+    def twice(x):
+        return jnp.sin(x) + 1.0
+
+    plain = operations(jax.make_jaxpr(twice)(1.0).jaxpr)
+    assert plain == 2
+    called = jax.make_jaxpr(lambda x: jax.jit(twice)(jax.jit(twice)(x)))(1.0).jaxpr
+    assert operations(called) == 2 * plain + 2
+    looped = jax.make_jaxpr(lambda x: jax.lax.fori_loop(0, 9, lambda i, x: twice(x), x))(1.0).jaxpr
+    assert operations(looped) > plain
+    assert operations(jax.make_jaxpr(lambda x: x)(1.0).jaxpr) == 0
+
+
+def test_compiling_is_expected_to_take_as_long_for_each_operation_as_it_did() -> None:
+    times = CompileTimes()
+    assert times.expected(100, quick=True) == 0.0
+    times.add(100, True, 1.0)
+    assert times.expected(200, quick=True) == pytest.approx(2.0)
+    assert times.expected(10, quick=True) == 1.0  # no less than any other
+    assert times.expected(None, quick=True) == 1.0
+    assert times.expected(100, quick=False) == pytest.approx(3.0)
+    times.add(300, False, 6.0)
+    assert times.expected(100, quick=False) == 6.0
+    assert times.expected(600, quick=False) == pytest.approx(12.0)
+
+
+def test_what_fails_beside_others_spoils_nothing() -> None:
+    def fails() -> int:
+        raise MemoryError("no room")
+
+    (failed, _), (done, seconds) = side_by_side([fails, lambda: 7])
+    assert isinstance(failed, MemoryError)
+    assert done == 7
+    assert seconds >= 0.0
+    assert side_by_side([]) == []
+    with pytest.raises(KeyError):
+        side_by_side([lambda: {}["mistake"]])
+
+
+def test_where_compiling_takes_long_forward_substitution_is_known_from_a_hurry(monkeypatch) -> None:
+    system = tiny_made(12, 2, 0)
+    monkeypatch.setattr(CompileTimes, "expected", lambda self, size, quick: 0.0 if quick else 1e9)
+    found = candidates(system, without=["dense_newton", "anderson", "triangular_anderson"])
+    searched = search.Search(system, found, "time", 5.0, time.perf_counter())
+    searched.fly(lambda label: None)
+    best, predictions = searched.outcome()
+    told = {each.label: each for each in predictions}
+    assert told["cached_sequential"].basis == HURRIED
+    assert told["cached_sequential"].num_steps == 12
+    assert not searched.known.flown
+    assert told[best].basis in (HURRIED, SWEPT)
+
+
+def test_solvers_that_were_asked_about_are_scouted_first(monkeypatch) -> None:
+    system = chain(contractive_link, 40, 2, 0)
+    asked = "picard"
+    tried: list[str] = []
+    found = candidates(system)
+    searched = search.Search(system, found, "time", 60.0, time.perf_counter(), [asked])
+    monkeypatch.setattr(searched, "_try", lambda turn: tried.append(turn))
+    searched.known.flown.add("cached_sequential")
+    turn = searched._next()
+    assert turn is not None
+    assert turn.quick
+    assert turn.labels[0] == asked
+    assert len(turn.labels) == 2
+
+
 def test_what_is_no_sweep_of_jacobi_is_not_modelled_as_one() -> None:
     settled = replace(FACTS, settled=True)
     system = affine_chain(40, 2, 0)
@@ -336,7 +506,7 @@ def test_what_is_no_sweep_of_jacobi_is_not_modelled_as_one() -> None:
 
 def test_residuals_are_told_in_the_units_of_tolerances() -> None:
     system = chain(lambda x, b: 0.1 * x + 900.0, 40, 2, 0)
-    progress = Pilot(system, Jacobi()).fly(1e-9)
+    progress = pilot_of(system, Jacobi()).fly(1e-9)
     own = solve(system, Jacobi(), max_steps=1, throw=False).stats.residual
     assert progress.points[-1].residual == pytest.approx(float(np.max(own)) / float(np.max(np.abs(progress.x))))
 
@@ -354,6 +524,6 @@ def test_samples_that_are_done_do_not_tell_how_fast_others_go_on() -> None:
         return jnp.where(jnp.arange(2)[:, None] == 0, x + b + 1.0, jnp.zeros_like(x))
 
     system = Driven(link, jnp.ones((40, 2, 1)), jnp.zeros((2, 1)))
-    begun = Pilot(system, Jacobi()).fly(1e-9)
+    begun = pilot_of(system, Jacobi()).fly(1e-9)
     assert begun.points[-1].frontier == begun.points[-1].slowest == 1
     assert measured("jacobi", begun, 40, 0.0, 41, None).num_steps == pytest.approx(41, abs=1)

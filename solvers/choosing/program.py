@@ -1,0 +1,116 @@
+"""A solver's program before it is compiled: how large it is, and how long compiling it is expected to take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+from ..iterate import advance, start
+from ..solver import Solver
+
+T = TypeVar("T")
+TOGETHER = 2  # programs that are compiled at once: most of a compiler's work is done by one thread
+_QUICK: dict[str, str | bool] = {"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": False}
+_HURRY = 3.0  # how many times longer a program takes to compile in full than in a hurry, where that is not known
+
+
+class Program:
+    """One solver on one system, traced and lowered.
+
+    Tracing is Python's, and belongs to the thread whose settings of JAX it is to have; ``compile`` may be called in
+    any.
+    """
+
+    def __init__(self, system: Any, solver: Solver) -> None:
+        """Trace. ``size`` is the number of operations, ``trace_s`` how long it took."""
+        begin = time.perf_counter()
+        self.system, self.solver = system, solver
+        self.start = jax.jit(lambda system: start(system, solver))
+        first = self.start(system)
+        traced = advance.trace(system, solver, first, np.int32(1))
+        self.size = operations(traced.jaxpr.jaxpr)
+        self._lowered = traced.lower()
+        self.trace_s = time.perf_counter() - begin
+
+    def compile(self, quick: bool) -> Any:
+        """The executable. ``quick`` compiles in a third of the time what runs several times slower."""
+        return compiled(self._lowered, quick)
+
+
+def compiled(lowered: jax.stages.Lowered, quick: bool) -> jax.stages.Compiled:
+    """The executable of a program, ``quick`` one that is hardly optimized."""
+    return lowered.compile(_QUICK if quick else None)
+
+
+def operations(jaxpr: Jaxpr) -> int:
+    """How many equations a jaxpr has, those of functions and of loops' bodies counted wherever they stand."""
+    inside = (each for equation in jaxpr.eqns for each in _inside(equation.params.values()))
+    return len(jaxpr.eqns) + sum(map(operations, inside))
+
+
+def _inside(values: Iterable[Any]) -> Iterator[Jaxpr]:
+    for value in values:
+        if isinstance(value, ClosedJaxpr):
+            yield value.jaxpr
+        elif isinstance(value, Jaxpr):
+            yield value
+        elif isinstance(value, tuple | list):
+            yield from _inside(value)
+
+
+class Taken(NamedTuple):
+    """What compiling a program took."""
+
+    size: int
+    quick: bool
+    seconds: float
+
+
+class CompileTimes:
+    """What compiling has taken so far, and what it is expected to take."""
+
+    def __init__(self) -> None:
+        """Nothing is known yet."""
+        self._taken: list[Taken] = []
+
+    def add(self, size: int, quick: bool, seconds: float) -> None:
+        """Note what was compiled, or failed to be."""
+        self._taken.append(Taken(size, quick, seconds))
+
+    def expected(self, size: int | None, quick: bool) -> float:
+        """Seconds that a program of ``size`` operations is expected to take, or one as large as the others were.
+
+        As long for each operation as it took in all programs that were compiled so, and no less than the shortest.
+        """
+        alike = [each for each in self._taken if each.quick == quick]
+        others, factor = (alike, 1.0) if alike else (self._taken, 1.0 / _HURRY if quick else _HURRY)
+        if not others:
+            return 0.0
+        seconds, sizes = sum(each.seconds for each in others), sum(each.size for each in others)
+        mean = sizes / len(others)
+        least = min(each.seconds for each in others)
+        return factor * max(least, seconds / max(1, sizes) * (mean if size is None else size))
+
+
+def side_by_side(jobs: Sequence[Callable[[], T]]) -> list[tuple[T | Exception, float]]:
+    """What each of some jobs gives or raises, and the seconds that it took; they run at once, in threads.
+
+    Only MemoryError and RuntimeError are caught, as which a compiler's failures come.
+    """
+
+    def timed(job: Callable[[], T]) -> tuple[T | Exception, float]:
+        begin = time.perf_counter()
+        try:
+            done: T | Exception = job()
+        except (MemoryError, RuntimeError) as error:
+            done = error
+        return done, time.perf_counter() - begin
+
+    with ThreadPoolExecutor(max(1, len(jobs))) as pool:
+        return list(pool.map(timed, jobs))
