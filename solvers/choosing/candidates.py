@@ -104,12 +104,24 @@ def _goes(system: Any, solver: Solver, memory_bytes: int) -> bool:
         solver.max_steps(system)  # refuses block sizes
         guess = jax.eval_shape(lambda system: system.initial_guess(), system)
         jax.eval_shape(lambda system: solver.init(system, system.initial_guess()), system)  # refuses large systems
-        needs_features = isinstance(system, MarkovSystem) and solver.floats_per_equation(1) is not None
-        features = jax.eval_shape(ravel, guess).shape[-1] if needs_features else 0  # refuses whole numbers
     except ValueError:
+        return False
+    needs_features = isinstance(system, MarkovSystem) and solver.floats_per_equation(1) is not None
+    features = features_of(system) if needs_features else 0
+    if needs_features and not features:
         return False
     floats = solver.floats_per_equation(features) or 0
     return _FLOAT_BYTES * floats * int(system.num_equations) * batch_size(guess) <= memory_bytes
+
+
+def features_of(system: Any) -> int:
+    """How many floats the value of an equation of order one has; 0 where it has others, or the system is no such."""
+    if not isinstance(system, MarkovSystem):
+        return 0
+    try:
+        return int(jax.eval_shape(lambda system: ravel(system.initial_guess()), system).shape[-1])
+    except ValueError:  # whole numbers
+        return 0
 
 
 def _default(solver: Solver, option: str, otherwise: Any) -> Any:

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 from ..equations import batch_size, compare, isolated, prefix_mask, select
 from ..system import MarkovSystem
 from ..trees.precision import full_products
+from .candidates import features_of
 from .forgetting import apart
 from .prediction import ROUNDING
 from .program import compiled, operations
@@ -56,8 +57,10 @@ class Facts:
     gaps: tuple[float, ...]  # how far the state of each sweep from the first guess on is from the last, as tol measures
     settled: bool  # whether the last of them changed nothing
     frontier: float  # exact equations after them, the mean of the batch
+    num_features: int = 0  # of an equation's value, where it is of order one and in floats
     apart: tuple[float, ...] = ()  # of two states of a system of order one, after each transition that both take
     cached_s: float | None = None  # of forward substitution, once that is known
+    beside_s: float | None = None  # that a step of a solver with blocks took beside what it swept, once one was timed
     cold: Spread | None = None  # behind exact prefixes, into the first guess
     warm: Spread | None = None  # into what Jacobi's iteration has made of it
     blocks: tuple[tuple[int, float], ...] = ()  # lengths that were solved in order, and sweeps that each block took
@@ -67,6 +70,11 @@ class Facts:
         """What a step costs however little it computes: an equation of forward substitution, where that is known."""
         whole = self.sweep_s if self.cached_s is None else self.cached_s
         return whole / max(1, self.num_equations)
+
+    @property
+    def block_s(self) -> float:
+        """What a step of a solver with blocks costs however little it computes."""
+        return self.step_s if self.beside_s is None else max(self.step_s, self.beside_s)
 
     def ends(self, tol: float) -> int | None:
         """Sweeps after which differences are within ``tol``; None where that was not seen."""
@@ -207,6 +215,7 @@ class Sweeps:
         if isinstance(system, MarkovSystem) and not settled:
             found = apart(system, self._guess, self._x, self.facts.sweep_s, limit_s)
             self.facts = dataclasses.replace(self.facts, apart=found)
+        self.facts = dataclasses.replace(self.facts, num_features=features_of(system))
 
     def look(self, exact: Any, limit_s: float) -> bool:
         """See how exact values spread behind exact prefixes, into the first guess and into what came of it.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..blocks import BlockSolver
 from ..composite import CompositeSolver
 from ..methods.gs_jacobi import GSJacobi
 from ..solver import Solver
@@ -98,6 +100,8 @@ class Known:
         else:
             self.flown.add(label)
             self.expected[label] = found
+            if found.basis == MEASURED and isinstance(solver, BlockSolver):
+                self._learn_steps(found, flight.points[-1].sweeps)
         if self.is_forward(label) and flight.converged:
             self._learn_forward(flight.x)
         if isinstance(solver, GSJacobi) and not guessed and found.basis != FAILED:
@@ -152,6 +156,12 @@ class Known:
         if self._exact is None:
             self._exact = x
             self._sweeps.look(x, self._look_s)
+
+    def _learn_steps(self, found: Prediction, sweeps: float) -> None:
+        """What a step takes beside sweeps, of which it made so many in all; of several solvers the least counts."""
+        beside = max(0.0, found.time_s - sweeps * self.facts.sweep_s) / max(1, found.num_steps)
+        known = math.inf if self.facts.beside_s is None else self.facts.beside_s
+        self._sweeps.facts = dataclasses.replace(self.facts, beside_s=min(known, beside))
 
     def _learn_blocks(self, solver: GSJacobi, num_steps: int) -> None:
         """How many sweeps a block took, in the mean, beside the one that sees that it is solved."""

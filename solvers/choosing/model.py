@@ -11,6 +11,7 @@ from typing import Any
 
 from ..blocks import BlockSolver
 from ..linear.choices import sweeps_beside
+from ..linear.linearize import jacobian_sweeps
 from ..methods.anderson import Anderson
 from ..methods.dense_newton import DenseNewton
 from ..methods.elk import LevenbergMarquardt
@@ -36,6 +37,7 @@ _NEWTON_STEPS = 14.0  # where nothing is known of them: about as many as the shi
 _PARAREAL_ROUNDS = 8.0  # the same
 _SCAN_SWEEPS = 1.0  # what a prefix scan costs beside the sweeps of a step
 _SLIDING = 1.2  # how much sooner a window is through that moves on with what is solved, than blocks in order
+_PRODUCT_S = 1e-10  # of a multiplication in products of small matrices
 _SIDE_BY_SIDE = 0.3  # of a sweep, for each column of Jacobians: they are taken all at once
 
 
@@ -106,15 +108,23 @@ def _expected(solver: Solver, system: Any, facts: Facts) -> tuple[float, float]:
     if isinstance(solver, ParallelScan):
         return 1.0, sweep * (2 + _SCAN_SWEEPS)
     if isinstance(solver, LevenbergMarquardt):
-        return 2 * _NEWTON_STEPS, 2 * _NEWTON_STEPS * sweep * (4 + _SCAN_SWEEPS)
+        beside = _SIDE_BY_SIDE * jacobian_sweeps(system)
+        each = sweep * (4 + _SCAN_SWEEPS + beside) + _products_s(solver, facts)
+        return 2 * _NEWTON_STEPS, 2 * _NEWTON_STEPS * each
     if isinstance(solver, DenseNewton):
         steps = min(jacobi, _NEWTON_STEPS)
         return steps, steps * sweep * (1 + _SIDE_BY_SIDE * total)
     if isinstance(solver, Newton):
         steps = min(jacobi, _NEWTON_STEPS)
         beside = _SIDE_BY_SIDE * sweeps_beside(solver.jacobian, solver.probes, system)
-        return steps, steps * sweep * (1 + _SCAN_SWEEPS + beside)
+        return steps, steps * (sweep * (1 + _SCAN_SWEEPS + beside) + _products_s(solver, facts))
     return jacobi, jacobi * sweep * (1.5 if isinstance(solver, Anderson) else 1.0)
+
+
+def _products_s(solver: Solver, facts: Facts) -> float:
+    """Seconds of a step's products of matrices, of which each float that is held takes part in one for each feature."""
+    floats = solver.floats_per_equation(facts.num_features) or 0
+    return _PRODUCT_S * facts.num_equations * facts.batch_size * floats * facts.num_features
 
 
 def _inside(solver: Solver, segment: Any, facts: Facts, jacobi: float) -> tuple[float, float]:
@@ -136,4 +146,4 @@ def _blocks(solver: BlockSolver, system: Any, facts: Facts, jacobi: float) -> tu
 def _block(length: int, facts: Facts, jacobi: float) -> tuple[float, float]:
     """As many steps as Jacobi's iteration needs for so many equations, and one to see that they are solved."""
     steps = min(facts.steps_through(length), jacobi) + 1
-    return steps, steps * (facts.sweep_s * length / max(1, facts.num_equations) + facts.step_s)
+    return steps, steps * (facts.sweep_s * length / max(1, facts.num_equations) + facts.block_s)

@@ -180,9 +180,8 @@ class Search:
         """Whether a pilot, compiling it included, is likely to be over within that share of the budget."""
         program = self.programs.get(label)
         compile_s = self.compile_times.expected(None if program is None else program.size, quick)
-        flight_s = self._limit(label, quick, compile_s)
-        if quick:
-            flight_s = max(flight_s, self.slowness * self.known.step_s(label))
+        step_s = self.known.step_s(label) * (self.slowness if quick else 1.0)
+        flight_s = max(step_s, self._limit(label, quick, compile_s))
         return self.spent_s + compile_s + flight_s <= share * self.budget_s
 
     def _limit(self, label: str, quick: bool, compile_s: float) -> float:

@@ -426,6 +426,21 @@ def test_what_is_inside_corrects_a_solver_that_was_not_tried() -> None:
     assert steps_of_a_round(Windowed(), system) == 1
 
 
+def test_a_pilot_tells_what_steps_take_beside_their_sweeps() -> None:
+    system = tiny_gru(40, 2, 0)
+    known = Known(
+        system, {"gs_jacobi": GSJacobi(block_size=10), "jacobi": Jacobi()}, "time", sweeps_of(system, 1e-9), 0.0
+    )
+    points = [Point(0, 0, 0.0, 0.0, 0, math.inf, 0.0), Point(20, 20, 5.0, 40.0, 40, 0.0, 9.0)]
+    flight = Flight(points, converged=True, failed=False, seconds=9.0, x=system.initial_guess())
+    known.add("gs_jacobi", flight, None, quick=False)
+    assert known.facts.beside_s == known.facts.block_s == pytest.approx((9.0 - 5 * known.facts.sweep_s) / 20)
+    assert known.expected["gs_jacobi"].time_s == 9.0
+    assert known.expected["jacobi"].basis == MODELLED
+    assert replace(FACTS, cached_s=5.0).block_s == pytest.approx(0.05)
+    assert replace(FACTS, cached_s=5.0, beside_s=0.01).block_s == pytest.approx(0.05)
+
+
 def test_operations_are_counted_wherever_they_stand() -> None:
     def twice(x):
         return jnp.sin(x) + 1.0
