@@ -90,7 +90,7 @@ def choose(
         allowed: whether a solver may be a candidate.
         budget_s: seconds for trying solvers, compiling included; a pilot that has begun by then is finished.
         memory_bytes: what a candidate may hold at once, by its own word.
-        tell: called with the label of each candidate before its pilot.
+        tell: called with the label of each candidate that is about to be tried; of some there turns out to be no time.
 
     Raises:
         ValueError: an unknown objective or solver, or a budget that is not positive.

@@ -20,10 +20,11 @@ from ..trees.precision import full_products
 from .candidates import features_of
 from .forgetting import apart
 from .prediction import ROUNDING
-from .program import compiled, operations
+from .program import SLOWER, compiled, operations
 
 _SWEEPS = 64  # of one state, at the most
 _ENOUGH = 6  # sweeps from which on it can be told how differences fade
+_STEADY = 0.5  # part of the rate at which they faded before, at the least
 _PLACES = 6  # at which exact values are seen to spread, at the least
 _SAME = 1e-4  # how near to the solution an equation counts as exact, where two passes may round differently
 
@@ -57,6 +58,7 @@ class Facts:
     gaps: tuple[float, ...]  # how far the state of each sweep from the first guess on is from the last, as tol measures
     settled: bool  # whether the last of them changed nothing
     frontier: float  # exact equations after them, the mean of the batch
+    hurried: bool = False  # whether the sweep was compiled in a hurry, so that what it takes is guessed
     num_features: int = 0  # of an equation's value, where it is of order one and in floats
     apart: tuple[float, ...] = ()  # of two states of a system of order one, after each transition that both take
     cached_s: float | None = None  # of forward substitution, once that is known
@@ -87,15 +89,16 @@ class Facts:
         return _fading(self.gaps, tol) if seen is None else float(seen)
 
     def forgetting(self, tol: float) -> float:
-        """Sweeps until no equation knows of the guess any more, of which it has read as many equations away."""
-        return _fading(self.apart, tol) + 1
+        """Sweeps until no equation knows of the guess any more, which it has read as many equations away."""
+        return _fading(self.apart, tol)
 
     def jacobi_steps(self, tol: float) -> float:
         """The steps of Jacobi's iteration: seen, or as blocks went, or as exact values spread."""
         fading = min(float(self.num_equations), self.fading(tol))
         if self.ends(tol) is not None:
             return fading
-        return min(fading, self.forgetting(tol), max(float(len(self.gaps)), self._spreading()) + 1)
+        solved = max(float(len(self.gaps)), min(self.forgetting(tol), self._spreading()))
+        return min(fading, solved + 1)
 
     def _spreading(self) -> float:
         """Sweeps until exact values have spread to the end."""
@@ -139,7 +142,8 @@ class Facts:
 def _fading(distances: Sequence[float], tol: float) -> float:
     """After how many steps distances are within ``tol`` or lost in rounding; infinite where they do not fade.
 
-    Where that was not seen they are taken to go on falling as in the second half of the steps.
+    Where that was not seen they are taken to go on falling as in the second half of the steps, unless they fall much
+    slower there than before.
     """
     seen = next((i for i, distance in enumerate(distances, 1) if distance <= tol), None)
     if seen is not None:
@@ -149,6 +153,8 @@ def _fading(distances: Sequence[float], tol: float) -> float:
         return math.inf
     steps = len(distances) - 1 - half
     rate = math.log(distances[half] / distances[-1]) / steps
+    if 0.0 < distances[0] < math.inf and rate < _STEADY * math.log(distances[0] / distances[half]) / half:
+        return math.inf
     return len(distances) + max(0.0, math.log(distances[-1] / max(tol, ROUNDING)) / rate)
 
 
@@ -183,12 +189,13 @@ class Sweep:
 class Sweeps:
     """The compiled sweep of a system, and what it has led to from the first guess."""
 
-    def __init__(self, sweep: Sweep, swept: Any, limit_s: float) -> None:
+    def __init__(self, sweep: Sweep, swept: Any, limit_s: float, hurried: bool = False) -> None:
         """Sweep until nothing changes or ``limit_s`` seconds are over; three times at the least, or twice.
 
-        ``swept`` is what ``sweep`` was compiled to.
+        ``swept`` is what ``sweep`` was compiled to, in full unless it was ``hurried``.
         """
         self._system, self._guess, self._swept = sweep.system, sweep.guess, swept
+        self._looked = 0  # sweeps of places
         system = sweep.system
         seconds: list[float] = []
         gaps: list[float] = []  # between each state and the next
@@ -207,12 +214,13 @@ class Sweeps:
         self.facts = Facts(
             num_equations=int(system.num_equations),
             batch_size=batch_size(self._guess),
-            sweep_s=float(np.median(seconds[1:])),
+            sweep_s=float(np.median(seconds[1:])) / (SLOWER if hurried else 1.0),
             gaps=tuple(gaps),
             settled=settled,
             frontier=float(reached.mean()),
+            hurried=hurried,
         )
-        if isinstance(system, MarkovSystem) and not settled:
+        if isinstance(system, MarkovSystem) and not settled and not hurried:
             found = apart(system, self._guess, self._x, self.facts.sweep_s, limit_s)
             self.facts = dataclasses.replace(self.facts, apart=found)
         self.facts = dataclasses.replace(self.facts, num_features=features_of(system))
@@ -226,8 +234,9 @@ class Sweeps:
         rounds = min(math.ceil(2 * _PLACES / batch), int(limit_s / 2 / max(self.facts.sweep_s, 1e-6)))
         rounds = max(math.ceil(2 / batch), rounds)
         sweeps = max(2, min(_SWEEPS, int(limit_s / rounds / max(self.facts.sweep_s, 1e-6))))
-        if self.facts.settled or (self.facts.cold is not None and sweeps <= len(self.facts.cold.grown)):
+        if self.facts.settled or rounds * sweeps <= self._looked:
             return False
+        self._looked = rounds * sweeps
         # Each sample of each round looks at a place of its own, the first half of them at what lies behind cold ones.
         warm = np.arange(rounds * batch) >= (rounds * batch + 1) // 2
         reached = min(int(self.facts.frontier), total - 1)

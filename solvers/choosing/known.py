@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..blocks import BlockSolver
 from ..composite import CompositeSolver
 from ..methods.gs_jacobi import GSJacobi
+from ..methods.sliding_gs_jacobi import SlidingGSJacobi
 from ..solver import Solver
 from .candidates import is_forward, kind
 from .facts import Facts, Sweeps
@@ -20,15 +20,16 @@ from .prediction import (
     FAILED,
     HURRIED,
     MEASURED,
+    MODELLED,
     SCOUTED,
     SWEPT,
     Prediction,
     measured,
     scouted,
 )
+from .program import SLOWER
 
 _FEW = 6  # iterations from which on it can be told how the others will go
-_USUALLY = 2.0  # times that forward substitution takes longer in a hurry
 _CLEARLY = 1.5  # a time that is modelled is taken for shorter than one that was measured from this factor on
 
 
@@ -94,13 +95,13 @@ class Known:
         few = flight.points[-1].num_iterations < _FEW
         guessed = found.basis == EXTRAPOLATED and few and not self.is_forward(label)
         if guessed:
-            found = found.with_steps_of(modelled(label, solver, self.system, self.facts))
+            found = found.with_steps_of(modelled(label, solver, self.system, self.facts), flight.points[-1].num_steps)
         if quick:
             self.scouts[label] = found
         else:
             self.flown.add(label)
             self.expected[label] = found
-            if found.basis == MEASURED and isinstance(solver, BlockSolver):
+            if found.basis == MEASURED and isinstance(solver, GSJacobi | SlidingGSJacobi):
                 self._learn_steps(found, flight.points[-1].sweeps)
         if self.is_forward(label) and flight.converged:
             self._learn_forward(flight.x)
@@ -115,10 +116,12 @@ class Known:
             low, high = (bound * seconds / old.time_s for bound in old.time_range)
             self.expected[label] = dataclasses.replace(old, time_s=seconds, time_range=(low, high))
 
-    def look(self, limit_s: float) -> None:
-        """See how values spread where the solution is known, for about so long."""
-        if self._exact is not None and self._sweeps.look(self._exact, limit_s):
+    def look(self, limit_s: float) -> bool:
+        """See how values spread where the solution is known, for about so long; whether that told anything."""
+        told = bool(self._by(MODELLED)) and self._exact is not None and self._sweeps.look(self._exact, limit_s)
+        if told:
             self._model()
+        return told
 
     def _by(self, *bases: str) -> list[Prediction]:
         return [each for each in self.expected.values() if each.basis in bases]
@@ -151,7 +154,7 @@ class Known:
     def _learn_forward(self, x: Any) -> None:
         """What forward substitution takes, and how values spread where its solution is known."""
         taken = [self.expected[label].time_s for label in self.flown if self.is_forward(label)]
-        hurried = [each.time_s / _USUALLY for label, each in self.scouts.items() if self.is_forward(label)]
+        hurried = [each.time_s / SLOWER for label, each in self.scouts.items() if self.is_forward(label)]
         self._sweeps.facts = dataclasses.replace(self.facts, cached_s=min(taken or hurried))
         if self._exact is None:
             self._exact = x

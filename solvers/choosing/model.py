@@ -14,7 +14,7 @@ from ..linear.choices import sweeps_beside
 from ..linear.linearize import jacobian_sweeps
 from ..methods.anderson import Anderson
 from ..methods.dense_newton import DenseNewton
-from ..methods.elk import LevenbergMarquardt
+from ..methods.elk import ELK, LevenbergMarquardt
 from ..methods.gs_jacobi import GSJacobi
 from ..methods.jacobi import Jacobi
 from ..methods.jacobi_gs import JacobiGS
@@ -27,6 +27,7 @@ from ..methods.triangular_anderson import TriangularAnderson
 from ..methods.windowed import Windowed
 from ..solver import Solver
 from ..system import MarkovSystem
+from ..trees.platform import on_cpu
 from .candidates import is_forward
 from .facts import Facts
 from .prediction import MODELLED, SWEPT, Prediction
@@ -37,7 +38,7 @@ _NEWTON_STEPS = 14.0  # where nothing is known of them: about as many as the shi
 _PARAREAL_ROUNDS = 8.0  # the same
 _SCAN_SWEEPS = 1.0  # what a prefix scan costs beside the sweeps of a step
 _SLIDING = 1.2  # how much sooner a window is through that moves on with what is solved, than blocks in order
-_PRODUCT_S = 1e-10  # of a multiplication in products of small matrices
+_PRODUCT_S = 3e-10  # of a multiplication in products of small matrices, of which a prefix scan has several
 _SIDE_BY_SIDE = 0.3  # of a sweep, for each column of Jacobians: they are taken all at once
 
 
@@ -46,7 +47,7 @@ def modelled(label: str, solver: Solver, system: Any, facts: Facts) -> Predictio
     steps, seconds = _expected(solver, system, facts)
     swept = isinstance(solver, Sequential) or (_plain(solver) and facts.ends(solver.tol) is not None)
     wide = 1.0 if swept or is_forward(solver) else _FACTOR
-    spread = _SWEPT if swept else _FACTOR
+    spread = _SWEPT if swept and not facts.hurried else _FACTOR
     return Prediction(
         label,
         SWEPT if swept else MODELLED,
@@ -122,9 +123,10 @@ def _expected(solver: Solver, system: Any, facts: Facts) -> tuple[float, float]:
 
 
 def _products_s(solver: Solver, facts: Facts) -> float:
-    """Seconds of a step's products of matrices, of which each float that is held takes part in one for each feature."""
-    floats = solver.floats_per_equation(facts.num_features) or 0
-    return _PRODUCT_S * facts.num_equations * facts.batch_size * floats * facts.num_features
+    """Seconds of a step's products of dense matrices, which are what takes long of many features on a processor."""
+    if not on_cpu() or not (isinstance(solver, ELK) or (isinstance(solver, Newton) and solver.jacobian == "full")):
+        return 0.0
+    return _PRODUCT_S * facts.num_equations * facts.batch_size * facts.num_features**3
 
 
 def _inside(solver: Solver, segment: Any, facts: Facts, jacobi: float) -> tuple[float, float]:

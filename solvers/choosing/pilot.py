@@ -48,15 +48,13 @@ class Pilot:
     """One solver on one system, compiled."""
 
     def __init__(self, program: Program, quick: bool = False) -> None:
-        """Compile; ``compile_s`` is how long that took, ``memory_bytes`` what the program holds at once.
+        """Compile; ``memory_bytes`` is what the program holds at once.
 
         ``quick`` is for counting steps alone: see ``Program.compile``.
         """
-        begin = time.perf_counter()
         self.quick = quick
-        self._system, self._start = program.system, program.start
-        self._advance = program.compile(quick)
-        self.compile_s = time.perf_counter() - begin
+        self._system = program.system
+        self._start, self._advance = program.compile(quick)
         self.memory_bytes = _bytes(self._advance)
 
     def fly(self, limit_s: float) -> Flight:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .pilot import Flight, Point
+from .program import SLOWER, SLOWER_AT_MOST
 
 MEASURED, SWEPT, EXTRAPOLATED, MODELLED, FAILED = "measured", "swept", "extrapolated", "modelled", "failed"
 SCOUTED, HURRIED = "scouted", "hurried"
 OBJECTIVES = ("time", "steps", "memory")
 ROUNDING = 1e-7  # relative differences of float32 numbers below this are lost, so that a solve for equal bits ends
-SLOWER = (1.5, 8.0)  # how many times longer a program runs that was compiled in a hurry, at the least and at the most
 _RETOLD = 1.1  # by how much a time differs from the same solve's next one, on a quiet machine
 
 
@@ -23,8 +23,8 @@ class Prediction:
 
     label: str
     # measured: flown to its end; swept: nothing but sweeps, which were counted; extrapolated from a part of a flight;
-    # hurried: by a program that was compiled in a hurry, which takes longer; scouted: the same of a part of its steps,
-    # from which they are extrapolated, and the time is modelled; modelled, as no pilot was flown; failed
+    # hurried: solved to its end by a program that was compiled in a hurry, which takes longer; scouted: the same of a
+    # part of the solve; modelled, as no pilot was flown; failed
     basis: str
     num_steps: int
     steps_range: tuple[int, int]
@@ -52,18 +52,14 @@ class Prediction:
             time_range=(self.time_range[0] * seconds, self.time_range[1] * seconds),
         )
 
-    def with_steps_of(self, other: Prediction) -> Prediction:
-        """The prediction with the steps of another, each of which takes as long as it did."""
-        few, ratio, many = (
-            steps / max(1, self.num_steps) for steps in (other.steps_range[0], other.num_steps, other.steps_range[1])
+    def with_steps_of(self, other: Prediction, at_least: int) -> Prediction:
+        """The prediction with the steps of another, but more than ``at_least``; each takes as long as it did."""
+        low, steps, high = (
+            max(at_least + 1, each) for each in (other.steps_range[0], other.num_steps, other.steps_range[1])
         )
-        return replace(
-            self,
-            num_steps=other.num_steps,
-            steps_range=other.steps_range,
-            time_s=self.time_s * ratio,
-            time_range=(self.time_s * few, self.time_s * many),
-        )
+        each_s = self.time_s / max(1, self.num_steps)
+        seconds = (low * each_s, high * each_s)
+        return replace(self, num_steps=steps, steps_range=(low, high), time_s=steps * each_s, time_range=seconds)
 
     def cost(self, objective: str) -> float:
         """What is to be small: seconds, steps or bytes; infinite where it is not known or no solution was found."""
@@ -114,8 +110,9 @@ def scouted(said: Prediction, found: Prediction, certain: bool) -> Prediction:
     seconds, (low, high) = said.time_s * ratio, said.time_range
     if not certain:
         return replace(found, basis=SCOUTED, time_s=seconds, time_range=(low * few, high * many))
-    most, least = (found.time_s / factor for factor in SLOWER)
-    return replace(found, basis=HURRIED, time_s=min(max(seconds, least), most), time_range=(least, found.time_s))
+    least, most = found.time_s / SLOWER_AT_MOST, found.time_s / math.sqrt(SLOWER)
+    basis = HURRIED if found.basis == MEASURED else SCOUTED
+    return replace(found, basis=basis, time_s=min(max(seconds, least), most), time_range=(least, found.time_s))
 
 
 def halfway(points: Sequence[Point]) -> Point:

@@ -17,6 +17,7 @@ from ..solver import Solver
 T = TypeVar("T")
 TOGETHER = 2  # programs that are compiled at once: most of a compiler's work is done by one thread
 _QUICK: dict[str, str | bool] = {"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": False}
+SLOWER, SLOWER_AT_MOST = 2.0, 8.0  # how many times longer it then runs than compiled in full, usually and at the most
 _HURRY = 3.0  # how many times longer a program takes to compile in full than in a hurry, where that is not known
 
 
@@ -28,19 +29,17 @@ class Program:
     """
 
     def __init__(self, system: Any, solver: Solver) -> None:
-        """Trace. ``size`` is the number of operations, ``trace_s`` how long it took."""
-        begin = time.perf_counter()
+        """Trace, and begin a solve, by a program in a hurry. ``size`` is the number of operations of a step."""
         self.system, self.solver = system, solver
-        self.start = jax.jit(lambda system: start(system, solver))
-        first = self.start(system)
-        traced = advance.trace(system, solver, first, np.int32(1))
+        self._start = jax.jit(lambda system: start(system, solver)).lower(system)
+        self._started = compiled(self._start, quick=True)
+        traced = advance.trace(system, solver, self._started(system), np.int32(1))
         self.size = operations(traced.jaxpr.jaxpr)
-        self._lowered = traced.lower()
-        self.trace_s = time.perf_counter() - begin
+        self._advance = traced.lower()
 
-    def compile(self, quick: bool) -> Any:
-        """The executable. ``quick`` compiles in a third of the time what runs several times slower."""
-        return compiled(self._lowered, quick)
+    def compile(self, quick: bool) -> tuple[Any, Any]:
+        """What begins a solve, and what goes on with it. ``quick`` ones take a third of the time, and run longer."""
+        return (self._started if quick else compiled(self._start, quick)), compiled(self._advance, quick)
 
 
 def compiled(lowered: jax.stages.Lowered, quick: bool) -> jax.stages.Compiled:
@@ -80,22 +79,23 @@ class CompileTimes:
         self._taken: list[Taken] = []
 
     def add(self, size: int, quick: bool, seconds: float) -> None:
-        """Note what was compiled, or failed to be."""
+        """Note what was compiled."""
         self._taken.append(Taken(size, quick, seconds))
 
     def expected(self, size: int | None, quick: bool) -> float:
         """Seconds that a program of ``size`` operations is expected to take, or one as large as the others were.
 
-        As long for each operation as it took in all programs that were compiled so, and no less than the shortest.
+        As long for each operation as in the slower half of the programs that were compiled so, as some are found in a
+        cache; and no less than the shortest.
         """
         alike = [each for each in self._taken if each.quick == quick]
         others, factor = (alike, 1.0) if alike else (self._taken, 1.0 / _HURRY if quick else _HURRY)
         if not others:
             return 0.0
-        seconds, sizes = sum(each.seconds for each in others), sum(each.size for each in others)
-        mean = sizes / len(others)
-        least = min(each.seconds for each in others)
-        return factor * max(least, seconds / max(1, sizes) * (mean if size is None else size))
+        slow = sorted(others, key=lambda each: each.seconds / max(1, each.size))[len(others) // 2 :]
+        rate = sum(each.seconds for each in slow) / max(1, sum(each.size for each in slow))
+        mean = sum(each.size for each in others) / len(others)
+        return factor * max(min(each.seconds for each in others), rate * (mean if size is None else size))
 
 
 def side_by_side(jobs: Sequence[Callable[[], T]]) -> list[tuple[T | Exception, float]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,18 +16,17 @@ from .facts import Sweep, Sweeps
 from .known import Known
 from .pilot import Pilot
 from .prediction import EXTRAPOLATED, FAILED, MEASURED, SWEPT, Prediction
-from .program import TOGETHER, CompileTimes, Program, side_by_side
+from .program import SLOWER, SLOWER_AT_MOST, TOGETHER, CompileTimes, Program, side_by_side
 
 _SWEEP = 0.25  # share of the budget that compiling the sweep in full may take
 _LOOKING = (0.05, 0.1)  # shares of the budget in which sweeps are looked at, before its solution is known, and after
 _SCOUTING = 0.7  # share of the budget in which kinds of solvers are scouted
 _PILOTS = 0.95  # share of the budget in which pilots are to be over; the rest is for timing the best again
-_SLOW = 4.0  # how many times longer than is expected an iteration may take in a hurry, where that was not seen
 _LEAST_S = 0.2  # how long a pilot may fly at the least
-_SCOUT = 0.8  # and a scout, as a share of what compiling it took, or twice that where it was asked about
-_SHARE = 6  # and that part of what is left of the budget at the most
-_STEP = 0.2  # and the share of the budget that a single step may take
-_BEYOND = 1.5  # and how long, in units of the best time so far
+_SHARE = 6  # what part of the rest of the budget a pilot may fly at the most
+_BEYOND = 1.5  # how long a pilot may fly, in units of the best time so far
+_SCOUT = 0.8  # how long a scout may fly, as a share of what compiling it took; twice that where it was asked about
+_STEP = 0.2  # share of the budget that a single step may take
 _NEAR = 2.5  # those that are expected to take this many times the best's time may yet be the best
 _CLOSE = 1.3  # candidates within this factor of the best are timed against each other
 _FINAL_ROUNDS = 3
@@ -62,8 +61,10 @@ class Search:
         self.pilots: dict[str, Pilot] = {}  # those that are near the best
         self.programs: dict[str, Program] = {}  # those that were traced
         self.compile_times = CompileTimes()
-        self.slowness = _SLOW  # how many times longer an iteration took in a hurry than was expected, at the most
-        self.lost: set[tuple[str, bool]] = set()  # what could not be compiled or run, or not in time, and if ``quick``
+        # How many times longer an iteration took in a hurry than was expected, at the most.
+        self.slowness = math.sqrt(SLOWER * SLOWER_AT_MOST)
+        self.lost: set[tuple[str, bool]] = set()  # what could not be compiled or run, and whether in a hurry
+        self.late: set[tuple[str, bool]] = set()  # what would not have been compiled and flown in time
         lengths = [each.block_length(system) for each in found.values() if isinstance(each, GSJacobi)]
         self.longest = max(lengths, default=0)  # blocks of GS-Jacobi
         self.known = self._begin()
@@ -75,11 +76,13 @@ class Search:
 
     def fly(self, tell: Callable[[str], None]) -> None:
         """Fly pilots until the budget is spent, and look with what is left of it at those that were not flown."""
-        while (turn := self._next()) is not None:
-            for label in turn.labels:
-                tell(label)
-            self._try(turn)
-        self.known.look(_PILOTS * self.budget_s - self.spent_s)
+        while True:
+            while (turn := self._next()) is not None:
+                for label in turn.labels:
+                    tell(label)
+                self._try(turn)
+            if not self.known.look(_PILOTS * self.budget_s - self.spent_s):
+                return
 
     def compare_the_best(self) -> None:
         """Time those close to the best in turn: what disturbed one pilot would decide otherwise."""
@@ -103,7 +106,8 @@ class Search:
     def _begin(self) -> Known:
         """Compile the sweep, and forward substitution in a hurry at the same time; sweep, and expect things.
 
-        Both tell how long programs of this system take to compile. Where that is short, both are compiled in full.
+        Both tell how long programs of this system take to compile. Where that is short, the sweep is compiled in full,
+        and what is compiled of forward substitution is not flown, as its turn comes.
         """
         sweep = Sweep(self.system)
         forward = [label for label, solver in self.found.items() if is_forward(solver) and self.objective != "memory"]
@@ -112,15 +116,20 @@ class Search:
         jobs += [partial(Pilot, program, quick=True) for program in programs.values()]
         (swept, seconds), *pilots = side_by_side(jobs)
         self.compile_times.add(sweep.size, True, seconds)
-        if isinstance(swept, Exception) or self.compile_times.expected(sweep.size, False) <= _SWEEP * self.budget_s:
+        for program, (pilot, took) in zip(programs.values(), pilots, strict=True):
+            self._compiled(program, True, pilot, took)
+        failed = isinstance(swept, Exception)
+        in_full = failed or self.compile_times.expected(sweep.size, False) <= _SWEEP * self.budget_s
+        if in_full:
             begin = time.perf_counter()
             swept = sweep.compile(quick=False)
             self.compile_times.add(sweep.size, False, time.perf_counter() - begin)
         before, after = (share * self.budget_s for share in _LOOKING)
-        self.known = Known(self.system, self.found, self.objective, Sweeps(sweep, swept, before), after)
-        for label, (pilot, took) in zip(programs, pilots, strict=True):
+        sweeps = Sweeps(sweep, swept, before, hurried=not in_full)
+        self.known = Known(self.system, self.found, self.objective, sweeps, after)
+        for label, (pilot, _) in zip(programs, pilots, strict=True):
             if self._turn([label], False, _PILOTS) is None:
-                self._fly(label, True, pilot, took, max(_LEAST_S, (self.budget_s - self.spent_s) / 2))
+                self._fly(label, True, pilot, max(_LEAST_S, (self.budget_s - self.spent_s) / 2))
         return self.known
 
     def _next(self) -> Turn | None:
@@ -139,7 +148,8 @@ class Search:
             return turn
         scouts = [] if by_memory else [label for label in short if self._untold(label)]
         scouts.sort(key=lambda label: label not in self.listed)
-        tried = {self._sort(label) for label in (*known.flown, *known.scouts, *(label for label, _ in self.lost))}
+        gone = (label for label, _ in self.lost | self.late)
+        tried = {self._sort(label) for label in (*known.flown, *known.scouts, *gone)}
         kinds: dict[tuple[Any, ...], str] = {}
         for label in scouts:
             if self._sort(label) not in tried:
@@ -153,12 +163,17 @@ class Search:
             or self._turn(scouts, True, _PILOTS)
         )
 
-    def _first(self, waiting: Iterable[str], short: Iterable[str]) -> Turn | None:
+    def _first(self, waiting: Sequence[str], short: Sequence[str]) -> Turn | None:
         """The first of all, in a hurry if there is no time for more: something is to be known in the end."""
-        untried = {label for label in waiting if self.lost.isdisjoint({(label, True), (label, False)})}
-        forward = [label for label in waiting if label in untried and self.known.is_forward(label)]
-        best = [*forward, *(label for label in (*short, *waiting) if label in untried)][:1]
         quick = self.objective != "memory"
+        gone = {label for label, _ in self.lost}
+        left = [label for label in waiting if label not in gone]
+        late = {label for label, _ in self.late}
+        fresh = [label for label in left if label not in late]
+        forward = [label for label in fresh if self.known.is_forward(label)]
+        best = [*forward, *(label for label in short if label in fresh), *fresh][:1]
+        if not best and left:  # all would take too long: the smallest takes the least
+            return Turn((min(left, key=lambda label: self.programs[label].size),), quick)
         return self._turn(best, False, _PILOTS) or (Turn(tuple(best), quick) if best else None)
 
     def _untold(self, label: str) -> bool:
@@ -172,17 +187,23 @@ class Search:
 
     def _turn(self, labels: Iterable[str], quick: bool, share: float) -> Turn | None:
         """The first of them that are likely to be over within that share of the budget; None where none is."""
-        waiting = [label for label in labels if (label, quick) not in self.lost]
-        in_time = [label for label in waiting if self._in_time(label, quick, share)]
-        return Turn(tuple(in_time[: TOGETHER if quick else 1]), quick) if in_time else None
+        chosen: list[str] = []
+        booked_s = 0.0  # by the flights of those before, while compiling goes on side by side
+        for label in labels:
+            if (label, quick) in self.lost | self.late or len(chosen) == (TOGETHER if quick else 1):
+                continue
+            compile_s, flight_s = self._takes(label, quick)
+            if self.spent_s + compile_s + booked_s + flight_s <= share * self.budget_s:
+                chosen.append(label)
+                booked_s += flight_s
+        return Turn(tuple(chosen), quick) if chosen else None
 
-    def _in_time(self, label: str, quick: bool, share: float) -> bool:
-        """Whether a pilot, compiling it included, is likely to be over within that share of the budget."""
+    def _takes(self, label: str, quick: bool) -> tuple[float, float]:
+        """Seconds that compiling a pilot and flying it are expected to take."""
         program = self.programs.get(label)
         compile_s = self.compile_times.expected(None if program is None else program.size, quick)
         step_s = self.known.step_s(label) * (self.slowness if quick else 1.0)
-        flight_s = max(step_s, self._limit(label, quick, compile_s))
-        return self.spent_s + compile_s + flight_s <= share * self.budget_s
+        return compile_s, max(step_s, self._limit(label, quick, compile_s))
 
     def _limit(self, label: str, quick: bool, compile_s: float) -> float:
         """How long a pilot may fly that was compiled in ``compile_s`` seconds."""
@@ -196,15 +217,16 @@ class Search:
         """Pilots of one turn. Those whose programs are larger than was expected, too large for the time, are left."""
         quick = turn.quick
         programs = self._traced(turn.labels, quick)
-        # Where nothing is known yet, what takes long is better than nothing in the end.
-        choosy = not self.known.nothing or self.spent_s < self.budget_s / 2
         for label in tuple(programs):
-            if choosy and not self._in_time(label, quick, _PILOTS):
-                self.lost.add((label, quick))
+            # Where nothing is known in the middle of the time, what takes long is better than nothing in the end.
+            forced = self.known.nothing and ((label, quick) in self.late or self.spent_s > self.budget_s / 2)
+            if not forced and self.spent_s + sum(self._takes(label, quick)) > _PILOTS * self.budget_s:
+                self.late.add((label, quick))
                 del programs[label]
         jobs = [partial(Pilot, program, quick=quick) for program in programs.values()]
         for label, (pilot, seconds) in zip(programs, side_by_side(jobs), strict=True):
-            self._fly(label, quick, pilot, seconds, self._limit(label, quick, seconds))
+            self._compiled(programs[label], quick, pilot, seconds)
+            self._fly(label, quick, pilot, self._limit(label, quick, seconds))
 
     def _traced(self, labels: Iterable[str], quick: bool) -> dict[str, Program]:
         """Programs of those that can be traced."""
@@ -222,9 +244,13 @@ class Search:
         if not quick:
             self.known.fail(label)
 
-    def _fly(self, label: str, quick: bool, pilot: Pilot | Exception, compile_s: float, limit_s: float) -> None:
+    def _compiled(self, program: Program, quick: bool, pilot: Pilot | Exception, seconds: float) -> None:
+        """Learn what compiling took, from what was compiled."""
+        if not isinstance(pilot, Exception):
+            self.compile_times.add(program.size, quick, seconds)
+
+    def _fly(self, label: str, quick: bool, pilot: Pilot | Exception, limit_s: float) -> None:
         """One pilot, or why it could not be compiled."""
-        self.compile_times.add(self.programs[label].size, quick, compile_s)
         try:
             if isinstance(pilot, Exception):
                 raise pilot
@@ -232,12 +258,12 @@ class Search:
         except (MemoryError, RuntimeError):
             self._lose(label, quick)
             return
-        if quick:
-            last = flight.points[-1]
-            each_s = last.seconds / max(1, last.num_iterations)
-            self.slowness = max(self.slowness, each_s / max(self.known.step_s(label), 1e-9))
-        else:
+        if not quick:
             self.pilots[label] = pilot
+        elif not self.known.is_forward(label):
+            last = flight.points[-1]
+            longer = last.seconds / max(1, last.num_iterations) / max(self.known.step_s(label), 1e-9)
+            self.slowness = min(SLOWER_AT_MOST, max(self.slowness, longer))
         self.known.add(label, flight, pilot.memory_bytes, quick)
         near = _CLOSE * self.known.best.time_s
         self.pilots = {label: self.pilots[label] for label in self.pilots if self.known.expected[label].time_s <= near}
