@@ -13,7 +13,7 @@ from ..methods.sliding_gs_jacobi import SlidingGSJacobi
 from ..solver import Solver
 from .candidates import is_forward, kind
 from .facts import Facts, Sweeps
-from .model import modelled, steps_of_a_round
+from .model import modelled, products_s, steps_of_a_round
 from .pilot import Flight
 from .prediction import (
     EXTRAPOLATED,
@@ -30,6 +30,7 @@ from .prediction import (
 from .program import SLOWER
 
 _FEW = 6  # iterations from which on it can be told how the others will go
+_DENSE = 40.0  # times that products of dense matrices take longer in a hurry
 _CLEARLY = 1.5  # a time that is modelled is taken for shorter than one that was measured from this factor on
 
 
@@ -78,6 +79,17 @@ class Known:
         """What one iteration is expected to take, which may be several steps: no pilot takes less."""
         expected = self.expected[label]
         return expected.time_s / max(1.0, expected.num_steps / max(1, self._rounds[label]))
+
+    def hurried_step_s(self, label: str, slowness: float) -> float:
+        """The same in a hurry, so many times longer, and where dense matrices are multiplied yet longer."""
+        return slowness * self.step_s(label) + _DENSE * products_s(self.found[label], self.facts)
+
+    @property
+    def promising(self) -> list[str]:
+        """Those that a hurried program has solved, and that may be faster than what was flown."""
+        flown = min((self.expected[label].time_s for label in self.flown), default=math.inf)
+        solved = sorted(self._by(HURRIED), key=self.rank)
+        return [each.label for each in solved if each.time_s < flown]
 
     def is_forward(self, label: str) -> bool:
         """Whether a candidate is forward substitution with caches."""

@@ -38,7 +38,8 @@ _NEWTON_STEPS = 14.0  # where nothing is known of them: about as many as the shi
 _PARAREAL_ROUNDS = 8.0  # the same
 _SCAN_SWEEPS = 1.0  # what a prefix scan costs beside the sweeps of a step
 _SLIDING = 1.2  # how much sooner a window is through that moves on with what is solved, than blocks in order
-_PRODUCT_S = 3e-10  # of a multiplication in products of small matrices, of which a prefix scan has several
+_PRODUCT_S = 3e-11  # of a multiplication in the products of matrices of a prefix scan
+_FILTER = 10.0  # how many times more of that a Kalman filter takes
 _SIDE_BY_SIDE = 0.3  # of a sweep, for each column of Jacobians: they are taken all at once
 
 
@@ -110,7 +111,7 @@ def _expected(solver: Solver, system: Any, facts: Facts) -> tuple[float, float]:
         return 1.0, sweep * (2 + _SCAN_SWEEPS)
     if isinstance(solver, LevenbergMarquardt):
         beside = _SIDE_BY_SIDE * jacobian_sweeps(system)
-        each = sweep * (4 + _SCAN_SWEEPS + beside) + _products_s(solver, facts)
+        each = sweep * (4 + _SCAN_SWEEPS + beside) + products_s(solver, facts)
         return 2 * _NEWTON_STEPS, 2 * _NEWTON_STEPS * each
     if isinstance(solver, DenseNewton):
         steps = min(jacobi, _NEWTON_STEPS)
@@ -118,15 +119,17 @@ def _expected(solver: Solver, system: Any, facts: Facts) -> tuple[float, float]:
     if isinstance(solver, Newton):
         steps = min(jacobi, _NEWTON_STEPS)
         beside = _SIDE_BY_SIDE * sweeps_beside(solver.jacobian, solver.probes, system)
-        return steps, steps * (sweep * (1 + _SCAN_SWEEPS + beside) + _products_s(solver, facts))
+        return steps, steps * (sweep * (1 + _SCAN_SWEEPS + beside) + products_s(solver, facts))
     return jacobi, jacobi * sweep * (1.5 if isinstance(solver, Anderson) else 1.0)
 
 
-def _products_s(solver: Solver, facts: Facts) -> float:
+def products_s(solver: Solver, facts: Facts) -> float:
     """Seconds of a step's products of dense matrices, which are what takes long of many features on a processor."""
-    if not on_cpu() or not (isinstance(solver, ELK) or (isinstance(solver, Newton) and solver.jacobian == "full")):
+    filters = isinstance(solver, ELK)
+    if not on_cpu() or not (filters or (isinstance(solver, Newton) and solver.jacobian == "full")):
         return 0.0
-    return _PRODUCT_S * facts.num_equations * facts.batch_size * facts.num_features**3
+    each_s = _PRODUCT_S * (_FILTER if filters else 1.0)
+    return each_s * facts.num_equations * facts.batch_size * facts.num_features**3
 
 
 def _inside(solver: Solver, segment: Any, facts: Facts, jacobi: float) -> tuple[float, float]:

@@ -156,8 +156,12 @@ class Search:
                 kinds.setdefault(self._sort(label), label)
         limit = math.inf if by_memory else _NEAR * known.best.cost(wanted)
         near = [label for label in short if known.expected[label].cost(wanted) <= limit]
+        flown = {kind(self.found[label]) for label in known.flown}
+        near.sort(key=lambda label: kind(self.found[label]) in flown)  # what is of another kind may be far better
+        promising = known.promising if wanted == "time" and not by_memory else []
         return (
-            self._turn(kinds.values(), True, _SCOUTING)
+            self._turn((label for label in promising if label in near), False, 1.0)
+            or self._turn(kinds.values(), True, _SCOUTING)
             or self._turn(near, False, _PILOTS)
             or self._turn(kinds.values(), True, _PILOTS)
             or self._turn(scouts, True, _PILOTS)
@@ -202,7 +206,7 @@ class Search:
         """Seconds that compiling a pilot and flying it are expected to take."""
         program = self.programs.get(label)
         compile_s = self.compile_times.expected(None if program is None else program.size, quick)
-        step_s = self.known.step_s(label) * (self.slowness if quick else 1.0)
+        step_s = self.known.hurried_step_s(label, self.slowness) if quick else self.known.step_s(label)
         return compile_s, max(step_s, self._limit(label, quick, compile_s))
 
     def _limit(self, label: str, quick: bool, compile_s: float) -> float:
@@ -220,7 +224,7 @@ class Search:
         for label in tuple(programs):
             # Where nothing is known in the middle of the time, what takes long is better than nothing in the end.
             forced = self.known.nothing and ((label, quick) in self.late or self.spent_s > self.budget_s / 2)
-            if not forced and self.spent_s + sum(self._takes(label, quick)) > _PILOTS * self.budget_s:
+            if not forced and self.spent_s + sum(self._takes(label, quick)) > self.budget_s:
                 self.late.add((label, quick))
                 del programs[label]
         jobs = [partial(Pilot, program, quick=quick) for program in programs.values()]

@@ -36,7 +36,7 @@ from solvers.choosing.candidates import candidates
 from solvers.choosing.facts import Facts, Spread, Sweep, Sweeps
 from solvers.choosing.forgetting import apart
 from solvers.choosing.known import Known
-from solvers.choosing.model import modelled, steps_of_a_round
+from solvers.choosing.model import modelled, products_s, steps_of_a_round
 from solvers.choosing.pilot import Flight, Pilot, Point
 from solvers.choosing.prediction import (
     EXTRAPOLATED,
@@ -482,6 +482,26 @@ def test_a_pilot_tells_what_steps_take_beside_their_sweeps() -> None:
     assert known.expected["jacobi"].basis == MODELLED
     assert replace(FACTS, cached_s=5.0).block_s == pytest.approx(0.05)
     assert replace(FACTS, cached_s=5.0, beside_s=0.01).block_s == pytest.approx(0.05)
+
+
+def test_what_a_hurried_program_has_solved_fast_is_flown_before_others_are_scouted() -> None:
+    system = chain(contractive_link, 40, 2, 0)
+    found = candidates(system, without=["cached_sequential"])
+    searched = search.Search(system, found, "time", 60.0, time.perf_counter())
+    known = searched.known
+    known.expected["jacobi"] = Prediction("jacobi", MEASURED, 9, (9, 9), 5e-7, (4e-7, 6e-7))
+    known.flown.add("jacobi")
+    known.expected["newton"] = Prediction("newton", HURRIED, 3, (3, 3), 4e-7, (2e-7, 1e-6))
+    known.expected["picard"] = Prediction("picard", HURRIED, 3, (3, 3), 6e-7, (2e-7, 1e-6))
+    assert known.promising == ["newton"]
+    assert searched._next() == search.Turn(("newton",), False)
+
+
+def test_products_of_dense_matrices_count_on_a_processor() -> None:
+    facts = replace(FACTS, num_features=100)
+    assert products_s(Newton(), facts) == pytest.approx(3e-11 * 100 * 100**3)
+    assert products_s(ELK(), facts) == pytest.approx(10 * products_s(Newton(), facts))
+    assert products_s(QuasiELK(), facts) == products_s(Picard(), facts) == products_s(Jacobi(), facts) == 0.0
 
 
 def test_operations_are_counted_wherever_they_stand() -> None:
