@@ -29,7 +29,7 @@ from common.paths import CONFIGS, REFERENCE, ROOT
 from runners.config.solvers import SolverEntry, labels, parse_entries, parse_entry
 from runners.report.environment import describe_environment
 from solvers.choosing.candidates import label_of
-from solvers.choosing.prediction import MEASURED, SWEPT
+from solvers.choosing.prediction import HURRIED, MEASURED, SWEPT
 
 SEQUENTIAL = ("sequential", "cached_sequential")
 BUDGET_S = 20.0
@@ -191,7 +191,7 @@ def _entry(row: Mapping[str, Any]) -> SolverEntry:
 
 def limits(found: Sequence[Found], told: Sequence[Told]) -> list[Limit]:
     """The figures that this benchmark is held against."""
-    predicted = [each for each in told if each.basis not in (MEASURED, SWEPT)]
+    predicted = [each for each in told if each.basis not in (MEASURED, SWEPT, HURRIED)]
     whole, withheld = ([each.ratio for each in found if each.withheld is flag] for flag in (False, True))
     return [
         Limit(

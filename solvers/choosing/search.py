@@ -115,9 +115,9 @@ class Search:
         jobs: list[Callable[[], Any]] = [partial(sweep.compile, quick=True)]
         jobs += [partial(Pilot, program, quick=True) for program in programs.values()]
         (swept, seconds), *pilots = side_by_side(jobs)
-        self.compile_times.add(sweep.size, True, seconds)
+        self._compiled(sweep.size, True, swept, seconds)
         for program, (pilot, took) in zip(programs.values(), pilots, strict=True):
-            self._compiled(program, True, pilot, took)
+            self._compiled(program.size, True, pilot, took)
         failed = isinstance(swept, Exception)
         in_full = failed or self.compile_times.expected(sweep.size, False) <= _SWEEP * self.budget_s
         if in_full:
@@ -229,7 +229,7 @@ class Search:
                 del programs[label]
         jobs = [partial(Pilot, program, quick=quick) for program in programs.values()]
         for label, (pilot, seconds) in zip(programs, side_by_side(jobs), strict=True):
-            self._compiled(programs[label], quick, pilot, seconds)
+            self._compiled(programs[label].size, quick, pilot, seconds)
             self._fly(label, quick, pilot, self._limit(label, quick, seconds))
 
     def _traced(self, labels: Iterable[str], quick: bool) -> dict[str, Program]:
@@ -248,10 +248,10 @@ class Search:
         if not quick:
             self.known.fail(label)
 
-    def _compiled(self, program: Program, quick: bool, pilot: Pilot | Exception, seconds: float) -> None:
-        """Learn what compiling took, from what was compiled."""
-        if not isinstance(pilot, Exception):
-            self.compile_times.add(program.size, quick, seconds)
+    def _compiled(self, size: int, quick: bool, done: Any, seconds: float) -> None:
+        """Learn what compiling took, unless it failed."""
+        if not isinstance(done, Exception):
+            self.compile_times.add(size, quick, seconds)
 
     def _fly(self, label: str, quick: bool, pilot: Pilot | Exception, limit_s: float) -> None:
         """One pilot, or why it could not be compiled."""

@@ -58,6 +58,8 @@ def test_predictions_are_held_against_what_solvers_took() -> None:
     assert not Told("made", "jacobi", "modelled", 14, 10).good
     missed = Told("made", "jacobi", "modelled", 14, 10)
     assert [limit.ratio for limit in limits([], [*told, missed])[-2:]] == [0.5, 0.0]
+    hurried = Told("made", "newton", "hurried", 4, 4)  # it was run to its end, though in a hurry
+    assert [limit.ratio for limit in limits([], [missed, hurried])[-2:]] == [0.5, 0.0]
 
 
 def test_what_was_run_before_and_after_a_training_is_two_systems() -> None:
