@@ -8,7 +8,8 @@ others stays. Without the wheels a sentence says so, and nothing is written. ``-
 the rows that are known anew, which needs neither wheels nor a compiler.
 
 With ``--measure`` nothing is counted: the solvers run on the GPU of this machine, compiled as for any run there, and
-what a step took is put beside the model that is in the results.
+what a step took is put beside the model that is in the results. How each solve ended is in its row, and in how many
+equations a sweep of its answer differs from it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -25,13 +26,14 @@ import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.gpu.cases import CASES, compared, config_with, densenet201, names, not_counted
+from benchmarks.gpu.cases import CASES, compared, config_with, densenet201, names, names_to_measure, not_counted
 from benchmarks.gpu.rows import Row, gflop, kernels, modelled_solve_s, row_name, temporaries_mib
 from benchmarks.gpu.step import compiled_row, modelled_step_s, operations_row
 from benchmarks.gpu_programs import GPUS, KERNEL_S, ROUND_TRIP_S, Part, compile_for, gpu_devices, parse, prepare
 from benchmarks.limits import FOLDER, Limit
 from common.files import write_atomically
 from common.names import unknown
+from runners.measure.job import apart
 from runners.measure.timing import CompiledSolve, follow
 from runners.report.environment import describe_environment
 from solvers import Solver
@@ -54,9 +56,11 @@ def measure(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """
     for part, system, solvers in compared(name):
         title = system_name(name, part)
-        for label, solve in _compiled(title, system, solvers).items():
+        sweep, compiled = _compiled(title, system, solvers)
+        for label, solve in compiled.items():
             done = [follow(solve, lambda _: None) for _ in range(4)][1:]
-            seconds, iterations = sorted(one.seconds for one in done)[1], int(done[0].solution.stats.num_iterations)
+            seconds, solution = sorted(one.seconds for one in done)[1], done[0].solution
+            iterations, value = int(solution.stats.num_iterations), solution.value
             print(f"{title}, {label}: {1e3 * seconds:.3f} ms, {iterations} steps", file=sys.stderr, flush=True)
             row = {
                 "system": title,
@@ -65,21 +69,31 @@ def measure(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
                 "solve_s": seconds,
                 "iterations": iterations,
                 "step_s": seconds / iterations,
+                "status": solution.outcome.label,
+                "mismatched_equations": apart(sweep(system, value), value)[1],
             }
             yield row_name(title, label), row
 
 
-def _compiled(title: str, system: Any, solvers: Mapping[str, Solver]) -> dict[str, CompiledSolve]:
-    """The programs of all solvers of a system, by label, compiled many at a time."""
+def _compiled(
+    title: str, system: Any, solvers: Mapping[str, Solver]
+) -> tuple[Callable[[Any, Any], Any], dict[str, CompiledSolve]]:
+    """The programs of a sweep and of all solvers of a system, these by label, compiled many at a time."""
+
+    def swept() -> Callable[[Any, Any], Any]:
+        with jax.default_matmul_precision("float32"):  # which holds for one thread
+            program = jax.jit(lambda system, x: system.sweep(x)).lower(system, system.initial_guess())
+            return program.compile()
 
     def compiled(label: str) -> CompiledSolve:
-        with jax.default_matmul_precision("float32"):  # which holds for one thread
+        with jax.default_matmul_precision("float32"):
             solve = CompiledSolve(system, solvers[label])
         print(f"{title}, {label}: compiled in {solve.compile_s:.1f} s", file=sys.stderr, flush=True)
         return solve
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return dict(zip(solvers, pool.map(compiled, solvers), strict=True))
+        sweep, solves = pool.submit(swept), pool.map(compiled, solvers)
+        return sweep.result(), dict(zip(solvers, solves, strict=True))
 
 
 def table(gpu: str, name: str) -> Iterator[tuple[str, dict[str, Any], Part]]:
@@ -179,7 +193,7 @@ def report(gpu: str, rows: Mapping[str, Row], held: list[Limit]) -> None:
 
 def report_measured(kind: str, rows: Mapping[str, Row], modelled: Mapping[str, Row]) -> None:
     """Print what was measured on a kind of device, beside what is modelled for it, where that is."""
-    columns = ("a step of", "kernels", "model, ms", "measured, ms", "steps of a solve", "a solve, ms", "compiled in, s")
+    columns = ("a step of", "kernels", "model, ms", "measured, ms", "steps of a solve", "a solve, ms", "mismatched")
     shown = Table(*columns, title=f"{kind}: measured")
     for name, row in rows.items():
         model = modelled.get(name)
@@ -190,7 +204,7 @@ def report_measured(kind: str, rows: Mapping[str, Row], modelled: Mapping[str, R
             f"{1e3 * row['step_s']:.3f}",
             str(row["iterations"]),
             f"{1e3 * row['solve_s']:.3f}",
-            f"{row['compile_s']:.1f}",
+            str(row["mismatched_equations"]) if row["status"] == "converged" else row["status"],
         )
     Console(width=None if sys.stdout.isatty() else 140).print(shown)
 
@@ -309,16 +323,17 @@ def main() -> int:
         "names",
         nargs="*",
         help=f"some of {', '.join(CASES)} and names of shipped configs; default: everything; with --measure the five "
-        "cases; with --operations what has rows",
+        "cases, and all shipped configs may be named; with --operations what has rows",
     )
     parser.add_argument("--gpu", choices=sorted(GPUS), default="H100", help="whose data sheet")
     others = parser.add_mutually_exclusive_group()
     others.add_argument("--measure", action="store_true", help="time solves on this machine's GPU, and count nothing")
     others.add_argument("--operations", action="store_true", help="count the operations of rows again, compile nothing")
     options = parser.parse_args()
+    valid = names_to_measure() if options.measure else names()
     for name in options.names:
-        if name not in names():
-            parser.error(unknown("name", name, names()))
+        if name not in valid:
+            parser.error(unknown("name", name, valid))
     if options.measure:
         return measured(options.names or list(CASES))
     if options.operations:

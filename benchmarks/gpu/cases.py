@@ -114,6 +114,11 @@ def names() -> list[str]:
     return [*CASES, *(name for name in shipped.names() if name not in covered)]
 
 
+def names_to_measure() -> list[str]:
+    """The cases, and every shipped config: trained weights take other steps than the random ones of a case."""
+    return [*CASES, *shipped.names()]
+
+
 def not_counted(rows: Iterable[Row]) -> list[str]:
     """The cases and the configs of which there is no row."""
     counted = {row["system"].split(" (")[0] for row in rows}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import jax.numpy as jnp
 import pytest
 
 from benchmarks import accelerator
@@ -14,6 +15,8 @@ from benchmarks.gpu_programs import GPUS, KERNEL_S, ROUND_TRIP_S
 from benchmarks.limits import Limit
 from common.paths import REFERENCE
 from runners import RUNNERS
+from solvers import Jacobi, from_function
+from tests.kit.bank import tiny_made
 
 WITHOUT_SOLVERS = {"StreamRunner", "WaveNetTimingRunner", "TrainRunner", "TrainClassifierRunner"}
 WITHOUT_SOLVERS |= {"TrainWaveNetRunner", "TrainDiffusionRunner", "TrainLanguageRunner"}
@@ -102,6 +105,31 @@ def test_a_solve_is_modelled_where_results_say_its_steps():
     assert modelled_solve_s(row) == 784 * 2.0
     assert modelled_solve_s({**row, "solver": "newton"}) is None
     assert modelled_solve_s({**row, "config": None}) is None
+
+
+def test_trained_weights_can_be_measured_beside_the_random_ones_of_cases():
+    assert {"made", "made_sampler", "ode_lorenz63"} <= set(cases.names_to_measure())
+    assert set(cases.names()) < set(cases.names_to_measure())
+
+
+def overflowing():
+    """x_t = exp(100 x_{t-1}), which is no number that float32 has from the second equation on."""
+    like = jnp.zeros((6, 1))
+    return from_function(lambda x: jnp.exp(100 * jnp.pad(x + 1, ((1, 0), (0, 0)))[:-1]), like, check=False)
+
+
+@pytest.mark.parametrize(
+    ("make", "status", "is_right"),
+    [(lambda: tiny_made(16, 4, 0), "converged", True), (overflowing, "nonfinite", False)],
+)
+def test_a_measured_row_tells_how_its_solve_ended(make, status, is_right, monkeypatch):
+    found = shipped.Compared("", make(), {"jacobi": Jacobi()})
+    monkeypatch.setattr(accelerator, "compared", lambda name: iter([found]))
+    ((title, row),) = accelerator.measure("made")
+    assert title == "made, jacobi"
+    assert row["status"] == status
+    assert (row["mismatched_equations"] == 0) == is_right
+    assert row["step_s"] * row["iterations"] == pytest.approx(row["solve_s"])
 
 
 def test_measured_rows_are_a_part_until_all_of_the_cases_are_there(path, monkeypatch):

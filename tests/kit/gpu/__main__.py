@@ -68,31 +68,39 @@ def main(arguments: Sequence[str]) -> int:
     if environment is None:
         print(NO_GPU)
         return 0
-    record, failures = _compare(options.cases or list(CASES), options.device, environment["device"]["kind"])
-    if not options.cases:
-        record["bits"] = _bits(options.device)
-        failures += [f"bits, {name}: {each}" for name, found in record["bits"]["broken"].items() for each in found]
+    on_all = not options.cases
+    record, failures = _compare(options.cases or list(CASES), options.device, environment["device"]["kind"], on_all)
     out = options.out
-    if not options.cases and options.device == "gpu":
+    if on_all and options.device == "gpu":
         out = out or ROOT / "benchmarks" / "gpu_smoke.json"
+        _save(out, environment, record, failures)  # the benchmark takes minutes, and may be stopped
         record["benchmark_exit_code"] = code = subprocess.run([sys.executable, *BENCHMARK], cwd=ROOT).returncode
         failures += [f"python {' '.join(BENCHMARK)} ended with exit code {code}"] if code else []
     print("\n".join(failures) or "All of it holds.")
     if out is not None:
-        content = {"benchmark": "gpu_smoke", **environment, **record, "failures": failures}
-        write_atomically(out.absolute(), (json.dumps(content, indent=1) + "\n").encode())
+        _save(out, environment, record, failures)
     return 1 if failures else 0
 
 
-def _compare(cases: Sequence[str], device: str, kind: str) -> tuple[dict[str, Any], list[str]]:
-    """Run cases on both devices and print the table of them; what is known of them, and what failed."""
+def _save(out: Path, environment: dict[str, Any], record: dict[str, Any], failures: list[str]) -> None:
+    """What is known so far."""
+    content = {"benchmark": "gpu_smoke", **environment, **record, "failures": failures}
+    write_atomically(out.absolute(), (json.dumps(content, indent=1) + "\n").encode())
+
+
+def _compare(cases: Sequence[str], device: str, kind: str, with_bits: bool) -> tuple[dict[str, Any], list[str]]:
+    """Run cases on both devices, and the promises of bits; print the table, tell what is known and what failed."""
     sides = {"device": device, "processor": "cpu"}
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(_processes()) as pool:
+        bits = pool.submit(_bits, device) if with_bits else None
         jobs = [(case, where, Path(folder, side, case)) for case in cases for side, where in sides.items()]
         runs = list(pool.map(lambda job: run_case(*job), jobs))  # which on Ctrl-C starts no more of them
         rows = [_row(case, *pair) for case, *pair in zip(cases, runs[::2], runs[1::2], strict=True)]
+        record: dict[str, Any] = {"runs": rows, **({} if bits is None else {"bits": bits.result()})}
     ResultTable.of(f"runners at their smallest on {kind}", _CELLS, rows).print(TextConsole())
-    return {"runs": rows}, [f"{row['case']}: {failure}" for row in rows for failure in row["failures"]]
+    failures = [f"{row['case']}: {failure}" for row in rows for failure in row["failures"]]
+    broken = record["bits"]["broken"] if with_bits else {}
+    return record, failures + [f"bits, {name}: {each}" for name, found in broken.items() for each in found]
 
 
 def _processes() -> int:

@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 
 from solvers import FunctionSystem, Jacobi, from_function, pytree
+from tests.kit.gpu import __main__ as smoke
 from tests.kit.gpu import runs
 from tests.kit.gpu.__main__ import NO_GPU, main
 from tests.kit.gpu.answers import MOST_DIFFERING, Answers, differing, disagreements
 from tests.kit.gpu.bits import ROUNDING, SYSTEMS, broken, error_of_products
+from tests.kit.gpu.runs import Run
 from tests.kit.smallest import CASES
 
 ROW = {
@@ -101,6 +103,23 @@ def test_the_list_runs_on_a_processor(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (run["runner"], run["mismatched_equations"], run["failures"]) == ("SurveyRunner", 0, [])
     assert run["num_steps"]["device"] == run["num_steps"]["cpu"] > 0
     assert record["matmul_precision"] == "float32"
+
+
+def test_broken_promises_of_bits_are_failures_of_the_whole_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(smoke, "describe", lambda _: {"device": {"kind": "some device"}})
+    monkeypatch.setattr(smoke, "run_case", lambda _, device, folder: Run(1, 2.0, f"no {device}", folder))
+    monkeypatch.setattr(smoke, "CASES", {"survey": CASES["survey"]})
+    monkeypatch.setattr(smoke, "_bits", lambda _: {"broken": {"gru": ["two solves have other bits"]}})
+    assert main(["--device", "cpu", "--out", str(tmp_path / "smoke.json")]) == 1
+    said = capsys.readouterr().out
+    failures = [f"survey: exit code 1 on the {which}: no cpu" for which in ("device", "processor")]
+    failures.append("bits, gru: two solves have other bits")
+    assert said.endswith("\n".join(failures) + "\n")
+    record = json.loads((tmp_path / "smoke.json").read_text())
+    assert record["failures"] == failures
+    assert record["bits"] == {"broken": {"gru": ["two solves have other bits"]}}
 
 
 @pytest.mark.parametrize(
