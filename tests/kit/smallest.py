@@ -168,14 +168,17 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "train_diffusion": (
         "TrainDiffusionRunner",
-        {"model": {"name": "diffusion", **TRUNK}, "sample_every_epochs": 0, **TRAINING, **IMAGES},
+        {
+            **{"model": {"name": "diffusion", **TRUNK}, "sample_every_epochs": 0, **TRAINING, **IMAGES},
+            "state_dir": "FOLDER/state",
+        },
     ),
     "train_language": (
         "TrainLanguageRunner",
         {
             "model": {"name": "language", "context": 20, **TRUNK},
             "data": {"name": "text", "file": str(ROOT / "LICENSE")},
-            **{**TRAINING, "sample_every_epochs": 0},
+            **{**TRAINING, "sample_every_epochs": 0, "state_dir": "FOLDER/state"},
         },
     ),
     "train_wavenet": (

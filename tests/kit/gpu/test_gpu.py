@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from runners import RUNNERS
 from solvers import FunctionSystem, Jacobi, from_function, pytree
 from tests.kit.gpu import __main__ as smoke
 from tests.kit.gpu import runs
@@ -222,6 +223,13 @@ def test_numbers_differ_only_where_they_are_chosen(case: str, samples: int, pixe
 
 def test_shares_are_of_cases() -> None:
     assert MOST_DIFFERING.keys() <= CASES.keys()
+
+
+def test_runs_of_one_case_share_no_state() -> None:
+    """The GPU's and the processor's go on at once, and no two may train in one folder."""
+    training = {case for case, (runner, _) in CASES.items() if "state_dir" in RUNNERS[runner].Config.model_fields}
+    assert training == {"train", *(f"train_{kind}" for kind in ("classifier", "diffusion", "language", "wavenet"))}
+    assert {case for case in training if not CASES[case][1].get("state_dir", "").startswith("FOLDER")} == set()
 
 
 def test_rounding_is_no_failure() -> None:
