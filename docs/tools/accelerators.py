@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.gpu.cases import not_counted
+from benchmarks.gpu import shipped
+from benchmarks.gpu.cases import CASES, not_counted
 from benchmarks.gpu.rows import Row, gflop, kernels, modelled_solve_s, temporaries_mib
 from common.paths import ROOT
 from docs.tools.results import markdown
@@ -30,24 +31,26 @@ def record() -> dict[str, Any]:
 
 
 def on_gpu() -> str:
-    """Times of whole solves on a GPU beside the same solve with a cache."""
+    """The fastest parallel solver of each system whose solvers were all timed on a GPU, beside the sequential ones."""
     lines = []
     for device, found in record()["measured"].items():
         for system, rows in _by_system(found["rows"]).items():
             parallel = {solver: row for solver, row in rows.items() if "sequential" not in solver}
-            if not parallel or "cached_sequential" not in rows:
+            cached = next((row["solve_s"] for solver, row in rows.items() if "cached_sequential" in solver), None)
+            if not parallel or cached is None or not _solvers(system) <= rows.keys():
                 continue
-            cached = rows["cached_sequential"]["solve_s"]
+            naive = rows["sequential"]["solve_s"] if "sequential" in rows else None
             best = min(parallel, key=lambda solver: parallel[solver]["solve_s"])
             time, steps = parallel[best]["solve_s"], parallel[best]["iterations"]
-            shown = (f"`{best}`", str(steps), format_seconds(time), format_seconds(cached), f"{cached / time:.3g}x")
-            lines.append([_title(system), device, *shown])
-    header = ["system", "GPU", "fastest parallel solver", "steps", "its time", "time with a cache", "speed-up"]
-    return markdown(header, lines)
+            times = ["" if each is None else format_seconds(each) for each in (time, cached, naive)]
+            gains = ["" if each is None else f"{each / time:.3g}x" for each in (cached, naive)]
+            lines.append([_timed_title(system), device, f"`{best}`", str(steps), *times, *gains])
+    header = ["system", "GPU", "fastest parallel solver", "steps", "its time", "with a cache", "naive"]
+    return markdown([*header, "speed-up over the cache", "over naive"], lines)
 
 
 def timed() -> str:
-    """Every solve that was timed on a GPU, and what the model says of its iterations."""
+    """Every solver that was timed on a GPU, what the model says of its iterations, and the time that was published."""
     found = record()
     lines = []
     for device, measured in found["measured"].items():
@@ -56,12 +59,16 @@ def timed() -> str:
         )
         model = _by_system(counted)
         for system, rows in _by_system(measured["rows"]).items():
+            case = next((name for name, case in CASES.items() if system in case.configs), system)
+            published = CASES[case].published_s if case != system else {}
             for solver, row in rows.items():
-                modelled = model.get(system, {}).get(solver)
+                modelled = model.get(case, {}).get(solver)
                 shown = (format_seconds(row["solve_s"]), str(row["iterations"]), format_seconds(row["step_s"]))
                 told = format_seconds(modelled["modelled_step_s"]) if modelled else ""
-                lines.append([_title(system), device, f"`{solver}`", *shown, told])
-    return markdown(["system", "GPU", "solver", "a solve", "iterations", "an iteration", "the model"], lines)
+                paper = format_seconds(published[solver]) if solver in published else ""
+                lines.append([_timed_title(system), device, f"`{solver}`", *shown, told, paper])
+    header = ["system", "GPU", "solver", "a solve", "iterations", "an iteration", "the model", "a solve, published"]
+    return markdown(header, lines)
 
 
 def launched() -> str:
@@ -125,6 +132,16 @@ def _by_system(rows: Mapping[str, Row]) -> dict[str, dict[str, Row]]:
 def _place(system: str) -> tuple[int, str]:
     """Where a system stands in tables: those with titles come first."""
     return (list(TITLES).index(system) if system in TITLES else len(TITLES), system)
+
+
+def _solvers(system: str) -> set[str]:
+    """The labels of all solvers of a case or a config."""
+    return set(CASES[system].solvers if system in CASES else shipped.solvers_of(system))
+
+
+def _timed_title(system: str) -> str:
+    """A case has random weights, and a config those that it says, so the same system may stand in a table twice."""
+    return f"{_title(system)}, random weights" if system in CASES else _title(system)
 
 
 def _title(system: str) -> str:
