@@ -71,16 +71,17 @@ class Layout:
         return jax.jit(lambda system: self.on(system.initial_guess()))(system)
 
     def keeping(self, advance: Callable[..., Progress], system: Any, solver: Solver, progress: Progress) -> Any:
-        """``advance`` lowered, so that the layout after it is that before it, and it can be called again."""
-        until = np.int32(0)
-        if self.mesh is None:
-            return advance.lower(system, solver, progress, until)  # type: ignore[attr-defined]  # it is jitted
-        layouts = jax.tree.map(lambda leaf: leaf.sharding, progress)
+        """``advance`` lowered, so that the layout after it is that before it, and it can be called again.
+
+        In a function of its own: JAX keeps the programs of one as long as the function lives, and ``advance`` lives as
+        long as the process, which has no memory maps left after some hundred programs.
+        """
+        layouts = None if self.mesh is None else jax.tree.map(lambda leaf: leaf.sharding, progress)
 
         def go_on(system: Any, progress: Progress, until: Any) -> Progress:
             return advance(system, solver, progress, until)
 
-        return jax.jit(go_on, out_shardings=layouts).lower(system, progress, until)
+        return jax.jit(go_on, out_shardings=layouts).lower(system, progress, np.int32(0))
 
     def sharding(self, shape: tuple[int, ...]) -> NamedSharding | None:
         """Where an array of that shape lies: states, numbers of each sample, traces. None: the compiler decides."""

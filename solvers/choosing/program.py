@@ -33,7 +33,9 @@ class Program:
         self.system, self.solver = system, solver
         self._start = jax.jit(lambda system: start(system, solver)).lower(system)
         self._started = compiled(self._start, quick=True)
-        traced = advance.trace(system, solver, self._started(system), np.int32(1))
+        # A function of its own, with which its programs go: a process has memory maps for some hundred of them.
+        step = jax.jit(lambda system, progress, until: advance(system, solver, progress, until))
+        traced = step.trace(system, self._started(system), np.int32(1))
         self.size = operations(traced.jaxpr.jaxpr)
         self._advance = traced.lower()
 

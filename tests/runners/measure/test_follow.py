@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,7 +13,9 @@ import pytest
 
 from runners.measure.timing import CompiledSolve, Slice, follow
 from runners.measure.way import Way, by_traced_program, step_by_step, stops_pay
-from solvers import CachedSequential, GSJacobi, Jacobi, Sequential, Status, TraceOptions, solve
+from solvers import CachedSequential, GSJacobi, Jacobi, Sequential, Solver, Status, TraceOptions, solve
+from solvers.choosing.pilot import Pilot
+from solvers.choosing.program import Program
 from tests.kit.bank import Chain
 
 T = 7
@@ -115,3 +119,24 @@ def test_stops_are_made_where_they_cost_less_than_a_program() -> None:
     assert stops_pay(compiled, 100, 100.0, is_timed=True)
     assert not stops_pay(compiled, 10_000, 1e5, is_timed=True)
     assert not stops_pay(compiled, 0, 0.0, is_timed=False)
+
+
+def compiled_solve(solver: Solver) -> None:
+    follow(CompiledSolve(chain(), solver), iteration)
+
+
+def flown(solver: Solver) -> None:
+    program = Program(chain(), solver)
+    for quick in (True, False):
+        Pilot(program, quick).fly(1.0)
+
+
+@pytest.mark.parametrize("use", [compiled_solve, flown])
+def test_programs_go_with_those_who_made_them(use: Callable[[Solver], None]) -> None:
+    """Each takes memory maps, of which a process has 65,530 on Linux: as many as some hundred programs need."""
+    alive = []
+    for i in range(4):
+        use(Jacobi(tol=2.0**-i))
+        gc.collect()
+        alive.append(len(jax.devices()[0].client.live_executables()))
+    assert alive[1:] == alive[1:2] * 3  # the first leaves what all of them use
