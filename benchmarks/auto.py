@@ -136,6 +136,7 @@ def run(name: str, entries: Sequence[Any], count: int, folder: Path) -> dict[str
     keys = yaml.safe_load((CONFIGS / f"{name}.yml").read_text(encoding="utf-8"))
     changes = [f"solvers={json.dumps([*entries, *autos])}"]
     changes += [f"{key}={value}" for key, value in (("repeats", count), ("trace", "false")) if key in keys]
+    changes += [f"cells={json.dumps(choosing(keys['cells']))}"] if "cells" in keys else []
     command = [sys.executable, "main.py", "--config", f"{name}.yml", "--out", str(out), "--set", *changes]
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "TRISOLVE_CACHE": str(cache)}, capture_output=True, text=True
@@ -143,6 +144,12 @@ def run(name: str, entries: Sequence[Any], count: int, folder: Path) -> dict[str
     if not (out / "results.json").exists():
         raise RuntimeError(f"{name}: {done.stderr or done.stdout}")
     return _record(out / "results.json")
+
+
+def choosing(cells: Mapping[str, Any]) -> dict[str, Any]:
+    """The cells of a config with auto among the solvers of those that name their own."""
+    own = {name: {"solvers": [*cell["solvers"], "auto"]} for name, cell in cells.items() if "solvers" in cell}
+    return {name: {**cell, **own.get(name, {})} for name, cell in cells.items()}
 
 
 def _record(path: Path) -> dict[str, Any]:
@@ -252,6 +259,8 @@ def _measured(name: str, folder: Path) -> Config:
     for i, rows in enumerate(rows_of(run(name, listed, repeats(listed, earlier[0]), folder))):
         found += found_in(name, rows)
         told += told_in(name, rows, earlier[i] if i < len(earlier) else [])
+    if not found:
+        raise RuntimeError(f"{name}: auto has chosen nothing that its solvers could be held against")
     return Config(found, told, describe_environment())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,6 +76,17 @@ def test_the_fastest_are_run_as_often_as_there_is_time_for() -> None:
     assert repeats(entries[:2], ROWS) == 5
     assert repeats(entries[:2], [row("jacobi", 99.0)]) == 1
     assert repeats(entries[:2], [row("jacobi", 0.01)]) == 9
+
+
+def test_cells_with_solvers_of_their_own_have_auto_among_them() -> None:
+    cells = {"gru": {"network": {"cell": "gru"}}, "lru": {"network": {"cell": "lru"}, "solvers": ["newton"]}}
+    assert auto.choosing(cells) == {**cells, "lru": {"network": {"cell": "lru"}, "solvers": ["newton", "auto"]}}
+
+
+def test_a_config_on_which_nothing_was_chosen_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "run", lambda *_: {"rows": ROWS[:2]})
+    with pytest.raises(RuntimeError, match="made_sampler: auto has chosen nothing"):
+        auto._measured("made_sampler", Path())
 
 
 def test_what_is_known_of_other_configs_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
