@@ -26,15 +26,24 @@ import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.gpu.cases import CASES, compared, config_with, densenet201, names, names_to_measure, not_counted
-from benchmarks.gpu.rows import Row, gflop, kernels, modelled_solve_s, row_name, temporaries_mib
+from benchmarks.gpu.cases import (
+    CASES,
+    case_of,
+    compared,
+    config_with,
+    densenet201,
+    names,
+    names_to_measure,
+    not_counted,
+)
+from benchmarks.gpu.rows import Row, ended_well, gflop, kernels, modelled_solve_s, row_name, temporaries_mib
 from benchmarks.gpu.step import compiled_row, modelled_step_s, operations_row
 from benchmarks.gpu_programs import GPUS, KERNEL_S, ROUND_TRIP_S, Part, compile_for, gpu_devices, parse, prepare
 from benchmarks.limits import FOLDER, Limit
 from common.files import write_atomically
 from common.names import unknown
-from runners.measure.job import apart
-from runners.measure.timing import CompiledSolve, follow
+from runners.measure.job import residual_and_mismatches
+from runners.measure.timing import CompiledSolve, Times, follow
 from runners.report.environment import describe_environment
 from solvers import Solver
 from solvers.linear.prefix_scan import affine_scan
@@ -42,6 +51,8 @@ from solvers.trees.platform import on_cpu
 
 PATH = FOLDER / "accelerator.json"
 _AT_ONCE = 8  # programs that are compiled at a time
+_RUNS = 3  # that are timed of each solve, after one to warm up
+_LIMIT_S = 20.0  # of a run
 
 
 def system_name(name: str, part: str) -> str:
@@ -50,27 +61,31 @@ def system_name(name: str, part: str) -> str:
 
 
 def measure(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """By "system, solver" the seconds of a solve on this machine's device, in the median of three, and of its steps.
+    """By "system, solver" the seconds of a solve on this machine's device, in the median, and of its steps.
 
-    All solvers of a system are compiled first, many at a time, and each runs by itself.
+    All solvers of a system are compiled first, many at a time, so ``compile_s`` is longer than it is for one by itself.
+    Each runs by itself, for ``_LIMIT_S`` at the most. ``solvers`` is how many are compared on the system.
     """
     for part, system, solvers in compared(name):
         title = system_name(name, part)
         sweep, compiled = _compiled(title, system, solvers)
         for label, solve in compiled.items():
-            done = [follow(solve, lambda _: None) for _ in range(4)][1:]
-            seconds, solution = sorted(one.seconds for one in done)[1], done[0].solution
+            done = [follow(solve, lambda _: None, limit_s=_LIMIT_S) for _ in range(_RUNS + 1)][1:]
+            middle = sorted(done, key=lambda run: run.seconds)[_RUNS // 2]
+            times, solution = Times.of([run.seconds for run in done]), middle.solution
             iterations, value = int(solution.stats.num_iterations), solution.value
-            print(f"{title}, {label}: {1e3 * seconds:.3f} ms, {iterations} steps", file=sys.stderr, flush=True)
+            print(f"{title}, {label}: {1e3 * times.median:.3f} ms, {iterations} steps", file=sys.stderr, flush=True)
             row = {
                 "system": title,
                 "solver": label,
+                "solvers": len(solvers),
                 "compile_s": solve.compile_s,
-                "solve_s": seconds,
+                "solve_s": times.median,
+                "solve_quartiles_s": [times.q1, times.q3],
                 "iterations": iterations,
-                "step_s": seconds / iterations,
+                "step_s": times.median / max(1, iterations),
                 "status": solution.outcome.label,
-                "mismatched_equations": apart(sweep(system, value), value)[1],
+                "mismatched_equations": residual_and_mismatches(sweep(system, value), value)[1],
             }
             yield row_name(title, label), row
 
@@ -193,10 +208,10 @@ def report(gpu: str, rows: Mapping[str, Row], held: list[Limit]) -> None:
 
 def report_measured(kind: str, rows: Mapping[str, Row], modelled: Mapping[str, Row]) -> None:
     """Print what was measured on a kind of device, beside what is modelled for it, where that is."""
-    columns = ("a step of", "kernels", "model, ms", "measured, ms", "steps of a solve", "a solve, ms", "mismatched")
-    shown = Table(*columns, title=f"{kind}: measured")
+    columns = ("a step of", "kernels", "model, ms", "measured, ms", "steps of a solve", "a solve, ms", "ended")
+    shown = Table(*columns, "mismatched", title=f"{kind}: measured")
     for name, row in rows.items():
-        model = modelled.get(name)
+        model = modelled.get(row_name(case_of(row["system"]), row["solver"]))
         shown.add_row(
             name,
             "" if model is None else kernels(model),
@@ -204,13 +219,14 @@ def report_measured(kind: str, rows: Mapping[str, Row], modelled: Mapping[str, R
             f"{1e3 * row['step_s']:.3f}",
             str(row["iterations"]),
             f"{1e3 * row['solve_s']:.3f}",
-            str(row["mismatched_equations"]) if row["status"] == "converged" else row["status"],
+            row["status"],
+            str(row["mismatched_equations"]),
         )
     Console(width=None if sys.stdout.isatty() else 140).print(shown)
 
 
 def measured(wanted: list[str]) -> int:
-    """Measure on this machine's GPU, save every row as it comes, print them."""
+    """Measure on this machine's GPU, save every row as it comes, print them; 1 where a solve did not end well."""
     if on_cpu():
         print("--measure needs a GPU, and JAX finds none", file=sys.stderr)
         return 2
@@ -222,7 +238,11 @@ def measured(wanted: list[str]) -> int:
     record = saved()
     modelled = [record[name]["rows"] for name, gpu in GPUS.items() if gpu.description == kind and name in record]
     report_measured(kind, rows, modelled[0] if modelled else {})
-    return 0
+    wrong = [title for title, row in rows.items() if not ended_well(row)]
+    for title in wrong:
+        row = rows[title]
+        print(f"{title}: {row['status']}, {row['mismatched_equations']} equations mismatched", file=sys.stderr)
+    return 1 if wrong else 0
 
 
 def save_measured(kind: str, rows: Mapping[str, Row]) -> None:
@@ -332,6 +352,8 @@ def main() -> int:
     options = parser.parse_args()
     valid = names_to_measure() if options.measure else names()
     for name in options.names:
+        if name not in valid and case_of(name) != name:
+            parser.error(f"{name} is counted as the case {case_of(name)!r}; --measure takes it by itself")
         if name not in valid:
             parser.error(unknown("name", name, valid))
     if options.measure:

@@ -115,8 +115,16 @@ def names() -> list[str]:
 
 
 def names_to_measure() -> list[str]:
-    """The cases, and every shipped config: trained weights take other steps than the random ones of a case."""
-    return [*CASES, *shipped.names()]
+    """The cases, and the shipped configs: trained weights take other steps than the random ones of a case.
+
+    Of one name are the case and the config of DenseNet-201, which are the same: its weights are random either way.
+    """
+    return list(dict.fromkeys([*CASES, *shipped.names()]))
+
+
+def case_of(name: str) -> str:
+    """The case that has the shapes and the solvers of a config; the name itself where there is none."""
+    return next((case for case in CASES if name in CASES[case].configs), name)
 
 
 def not_counted(rows: Iterable[Row]) -> list[str]:

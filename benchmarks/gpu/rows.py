@@ -26,6 +26,11 @@ def modelled_solve_s(row: Row) -> float | None:
     return taken[row["solver"]] * row["modelled_step_s"] if row["solver"] in taken else None
 
 
+def ended_well(row: Row) -> bool:
+    """Whether a measured solve converged, to an answer of which a sweep leaves every equation as it is (to 0.001)."""
+    return row["status"] == "converged" and row["mismatched_equations"] == 0
+
+
 def kernels(row: Row) -> str:
     """The kernels of a step: the fewest and the most where it branches."""
     least, most = row["kernels_least"], row["kernels"]

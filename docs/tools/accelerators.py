@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.gpu import shipped
-from benchmarks.gpu.cases import CASES, not_counted
-from benchmarks.gpu.rows import Row, gflop, kernels, modelled_solve_s, temporaries_mib
+from benchmarks.gpu.cases import CASES, case_of, not_counted
+from benchmarks.gpu.rows import Row, ended_well, gflop, kernels, modelled_solve_s, temporaries_mib
 from common.paths import ROOT
 from docs.tools.results import markdown
+from runners.report.shipped import converged
 from runners.report.units import format_seconds
 
 # What benchmarks/accelerator.json calls by a short name; other systems have the names of their configs.
@@ -33,24 +33,28 @@ def record() -> dict[str, Any]:
 def on_gpu() -> str:
     """The fastest parallel solver of each system whose solvers were all timed on a GPU, beside the sequential ones."""
     lines = []
-    for device, found in record()["measured"].items():
-        for system, rows in _by_system(found["rows"]).items():
-            parallel = {solver: row for solver, row in rows.items() if "sequential" not in solver}
-            cached = next((row["solve_s"] for solver, row in rows.items() if "cached_sequential" in solver), None)
-            if not parallel or cached is None or not _solvers(system) <= rows.keys():
+    for found in record()["measured"].values():
+        for system, all_rows in sorted(_by_system(found["rows"]).items(), key=lambda item: item[0] in CASES):
+            rows = {solver: row for solver, row in all_rows.items() if ended_well(row)}
+            if len(all_rows) < max(row["solvers"] for row in all_rows.values()):
                 continue
-            naive = rows["sequential"]["solve_s"] if "sequential" in rows else None
+            parallel = {solver: row for solver, row in rows.items() if "sequential" not in solver}
+            cached = [row["solve_s"] for solver, row in rows.items() if _is_cached(solver)]
+            if not parallel or not cached:
+                continue
             best = min(parallel, key=lambda solver: parallel[solver]["solve_s"])
             time, steps = parallel[best]["solve_s"], parallel[best]["iterations"]
-            times = ["" if each is None else format_seconds(each) for each in (time, cached, naive)]
-            gains = ["" if each is None else f"{each / time:.3g}x" for each in (cached, naive)]
-            lines.append([_timed_title(system), device, f"`{best}`", str(steps), *times, *gains])
-    header = ["system", "GPU", "fastest parallel solver", "steps", "its time", "with a cache", "naive"]
-    return markdown([*header, "speed-up over the cache", "over naive"], lines)
+            naive = [rows["sequential"]["solve_s"]] if "sequential" in rows else []
+            shown = [f"`{best}` (of {len(parallel)})", str(steps), format_seconds(time)]
+            for times in (cached, naive, _cached_on_cpu(system)):
+                shown += [format_seconds(min(times)), _ratio(min(times), time)] if times else ["", ""]
+            lines.append([_timed_title(system), *shown])
+    header = ["system", "fastest parallel solver", "steps", "its time", "with a cache", "speed-up", "naive", "speed-up"]
+    return markdown([*header, "with a cache, 2 CPU cores", "speed-up"], lines)
 
 
 def timed() -> str:
-    """Every solver that was timed on a GPU, what the model says of its iterations, and the time that was published."""
+    """Every solve that ended well on a GPU, what the model says of its iterations, and the time that was published."""
     found = record()
     lines = []
     for device, measured in found["measured"].items():
@@ -59,16 +63,35 @@ def timed() -> str:
         )
         model = _by_system(counted)
         for system, rows in _by_system(measured["rows"]).items():
-            case = next((name for name, case in CASES.items() if system in case.configs), system)
+            case = case_of(system)
             published = CASES[case].published_s if case != system else {}
             for solver, row in rows.items():
+                if not ended_well(row):
+                    continue
                 modelled = model.get(case, {}).get(solver)
                 shown = (format_seconds(row["solve_s"]), str(row["iterations"]), format_seconds(row["step_s"]))
                 told = format_seconds(modelled["modelled_step_s"]) if modelled else ""
                 paper = format_seconds(published[solver]) if solver in published else ""
-                lines.append([_timed_title(system), device, f"`{solver}`", *shown, told, paper])
-    header = ["system", "GPU", "solver", "a solve", "iterations", "an iteration", "the model", "a solve, published"]
-    return markdown(header, lines)
+                lines.append([_timed_title(system), f"`{solver}`", *shown, told, paper])
+    header = ["system", "solver", "a solve", "iterations", "an iteration", "the model", "a solve, published"]
+    left = not_counted(row for measured in found["measured"].values() for row in measured["rows"].values())
+    told = ", ".join(f"`{name}`" for name in left)
+    return markdown(header, lines) + (f"\nNot timed so far: {told}.\n" if left else "")
+
+
+def _is_cached(solver: str) -> bool:
+    return "cached_sequential" in solver
+
+
+def _ratio(other: float, time: float) -> str:
+    """A speed-up in two digits, and in all of them from 100 on."""
+    return f"{other / time:.{0 if other >= 100 * time else 2}{'f' if other >= 100 * time else 'g'}}x"
+
+
+def _cached_on_cpu(system: str) -> list[float]:
+    """Times of cached solves in the shipped results of a config, or of the configs that a case is as large as."""
+    configs = CASES[system].configs if system in CASES else (system,)
+    return [row["run_s"]["median"] for name in configs for row in converged(name) if _is_cached(row["label"])]
 
 
 def launched() -> str:
@@ -134,14 +157,12 @@ def _place(system: str) -> tuple[int, str]:
     return (list(TITLES).index(system) if system in TITLES else len(TITLES), system)
 
 
-def _solvers(system: str) -> set[str]:
-    """The labels of all solvers of a case or a config."""
-    return set(CASES[system].solvers if system in CASES else shipped.solvers_of(system))
-
-
 def _timed_title(system: str) -> str:
-    """A case has random weights, and a config those that it says, so the same system may stand in a table twice."""
-    return f"{_title(system)}, random weights" if system in CASES else _title(system)
+    """What a system of timed rows is called: a case has random weights, its configs those that they say."""
+    if system in CASES:
+        return f"{_title(system)}, random weights"
+    case = case_of(system)
+    return f"`{system}`" if case == system else f"{TITLES[case]} (`{system}`)"
 
 
 def _title(system: str) -> str:

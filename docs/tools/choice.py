@@ -58,7 +58,13 @@ MARKOV = Question(
 GENERAL = Question(
     "Do all T equations fit into memory at once?",
     (
-        ("all T equations fit", Advice(("jacobi",), "one step evaluates all of them; no cache, no derivatives")),
+        (
+            "all T equations fit",
+            Advice(
+                ("jacobi", "cached_sequential"),
+                "a step evaluates all of them; if it takes long, as in PixelCNN++, try the cache too",
+            ),
+        ),
         ("they do not fit", Advice(("sliding_gs_jacobi", "gs_jacobi"), "a step evaluates a window")),
         (
             "they have different shapes (layers, a flow's blocks)",

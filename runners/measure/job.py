@@ -142,7 +142,7 @@ class Job:
     def row(self, sweep: Callable[[Any], Any], solution: Solution[Any], reference: Any) -> Row:
         """Everything measured, and if it was asked for the trace and the frames."""
         stats = solution.stats
-        residual, mismatched = apart(sweep(solution.value), solution.value)
+        residual, mismatched = residual_and_mismatches(sweep(solution.value), solution.value)
         trace, frames = self.way(solution, reference) if self.plan.trace else (None, None)
         value, rough = gathered(solution.value), self.entry.stop is not None
         return Row(
@@ -244,7 +244,7 @@ def _check_leaf(swept: Array, x: Array) -> tuple[Array, Array]:
     return jnp.max(distance, initial=0.0), jnp.sum(jnp.any(wrong.reshape(*wrong.shape[:2], -1), axis=-1))
 
 
-def apart(swept: Any, x: Any) -> tuple[float, int]:
+def residual_and_mismatches(swept: Any, x: Any) -> tuple[float, int]:
     """Max |F(x) - x| and the number of equations (over the batch) that miss by more than MISMATCH."""
     checked = [_check_leaf(a, b) for a, b in zip(jax.tree.leaves(swept), jax.tree.leaves(x), strict=True)]
     return max(float(a) for a, _ in checked), sum(int(b) for _, b in checked)
@@ -252,7 +252,7 @@ def apart(swept: Any, x: Any) -> tuple[float, int]:
 
 def _roughness(x: Any, exact: Any) -> Roughness:
     leaves, exact_leaves = (list(map(np.asarray, jax.tree.leaves(tree))) for tree in (x, exact))
-    _, wrong = apart(x, exact)
+    _, wrong = residual_and_mismatches(x, exact)
     total = sum(math.prod(leaf.shape[:2]) for leaf in leaves)
     errors = [np.abs(_wide(a) - _wide(b)) for a, b in zip(leaves, exact_leaves, strict=True)]
     mean = sum(float(error.sum()) for error in errors) / max(1, sum(error.size for error in errors))

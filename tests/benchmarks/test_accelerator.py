@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from benchmarks.gpu.rows import gflop, kernels, modelled_solve_s
 from benchmarks.gpu_programs import GPUS, KERNEL_S, ROUND_TRIP_S
 from benchmarks.limits import Limit
 from common.paths import REFERENCE
+from docs.tools import accelerators
 from runners import RUNNERS
 from solvers import Jacobi, from_function
 from tests.kit.bank import tiny_made
@@ -108,8 +110,43 @@ def test_a_solve_is_modelled_where_results_say_its_steps():
 
 
 def test_trained_weights_can_be_measured_beside_the_random_ones_of_cases():
-    assert {"made", "made_sampler", "ode_lorenz63"} <= set(cases.names_to_measure())
-    assert set(cases.names()) < set(cases.names_to_measure())
+    names = cases.names_to_measure()
+    assert {"made", "made_sampler", "ode_lorenz63"} <= set(names)
+    assert set(cases.names()) < set(names)
+    assert len(names) == len(set(names))
+    assert [cases.case_of(name) for name in ("made_sampler", "made", "ode_lorenz63")] == [
+        "made",
+        "made",
+        "ode_lorenz63",
+    ]
+
+
+def run_main(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["accelerator", *arguments])
+    return accelerator.main()
+
+
+def test_what_a_case_stands_for_is_not_counted_twice(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        run_main(monkeypatch, "made_sampler")
+    assert "made_sampler is counted as the case 'made'; --measure takes it by itself" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run_main(monkeypatch, "--measure", "made_sample")
+    assert "did you mean 'made_sampler'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("mismatched", "code"), [(0, 0), (3, 1)])
+def test_a_solve_that_ends_badly_is_a_failure_of_the_measurement(mismatched, code, path, monkeypatch, capsys):
+    row = {"system": "made_sampler", "solver": "jacobi", "solve_s": 1.0, "step_s": 0.1, "iterations": 10}
+    row |= {"status": "converged", "mismatched_equations": mismatched}
+    monkeypatch.setattr(accelerator, "on_cpu", lambda: False)
+    monkeypatch.setattr(accelerator, "measure", lambda name: iter([("made_sampler, jacobi", row)]))
+    assert run_main(monkeypatch, "--measure", "made_sampler") == code
+    said = capsys.readouterr()
+    assert ("made_sampler, jacobi: converged, 3 equations mismatched" in said.err) == bool(code)
+    assert "converged" in said.out
+    (saved,) = json.loads(path.read_text())["measured"].values()
+    assert saved["rows"].keys() == {"made_sampler, jacobi"}
 
 
 def overflowing():
@@ -130,6 +167,8 @@ def test_a_measured_row_tells_how_its_solve_ended(make, status, is_right, monkey
     assert row["status"] == status
     assert (row["mismatched_equations"] == 0) == is_right
     assert row["step_s"] * row["iterations"] == pytest.approx(row["solve_s"])
+    assert row["solve_quartiles_s"][0] <= row["solve_s"] <= row["solve_quartiles_s"][1]
+    assert row["solvers"] == 1
 
 
 def test_measured_rows_are_a_part_until_all_of_the_cases_are_there(path, monkeypatch):
@@ -140,3 +179,39 @@ def test_measured_rows_are_a_part_until_all_of_the_cases_are_there(path, monkeyp
         here = json.loads(path.read_text())["measured"]["some GPU"]
         assert len(here["rows"]) == count
         assert here["is_part"] == (count < len(labels))
+
+
+def measured_row(system, solver, seconds, **more):
+    row = {
+        "system": system,
+        "solver": solver,
+        "solvers": 3,
+        "solve_s": seconds,
+        "iterations": 10,
+        "step_s": seconds / 10,
+    }
+    return {f"{system}, {solver}": {**row, "status": "converged", "mismatched_equations": 0, **more}}
+
+
+def test_the_table_of_a_gpu_has_no_solve_that_ended_badly(monkeypatch):
+    rows = measured_row("forward_rnn (gru)", "cached_sequential", 1.0) | measured_row(
+        "forward_rnn (gru)", "newton", 0.1
+    )
+    rows |= measured_row("forward_rnn (gru)", "jacobi", 0.01, status="nonfinite")
+    rows |= measured_row("maf_sampler", "cached_sequential", 1.0) | measured_row(
+        "maf_sampler", "jacobi", 0.1
+    )  # of three
+    record = {"measured": {"some GPU": {"rows": rows}}, **{gpu: accelerators.record()[gpu] for gpu in GPUS}}
+    monkeypatch.setattr(accelerators, "record", lambda: record)
+    monkeypatch.setattr(accelerators, "converged", lambda name: [])
+    whole, every = accelerators.on_gpu(), accelerators.timed()
+    assert "`newton` (of 1) | 10 | 100 ms | 1 s | 10x" in whole
+    assert "maf_sampler" not in whole
+    assert "maf_sampler" in every
+    assert "| `jacobi` | 10 ms" not in every
+    assert "Not timed so far: `made`" in every
+
+
+@pytest.mark.parametrize(("other", "shown"), [(0.2637, "0.26x"), (5.17, "5.2x"), (16.66, "17x"), (180.6, "181x")])
+def test_speed_ups_have_two_digits(other, shown):
+    assert accelerators._ratio(other, 1.0) == shown

@@ -68,22 +68,25 @@ def main(arguments: Sequence[str]) -> int:
     if environment is None:
         print(NO_GPU)
         return 0
-    on_all = not options.cases
-    record, failures = _compare(options.cases or list(CASES), options.device, environment["device"]["kind"], on_all)
-    out = options.out
-    if on_all and options.device == "gpu":
-        out = out or ROOT / "benchmarks" / "gpu_smoke.json"
-        _save(out, environment, record, failures)  # the benchmark takes minutes, and may be stopped
-        record["benchmark_exit_code"] = code = subprocess.run([sys.executable, *BENCHMARK], cwd=ROOT).returncode
-        failures += [f"python {' '.join(BENCHMARK)} ended with exit code {code}"] if code else []
+    whole_list = not options.cases
+    kind = environment["device"]["kind"]
+    record, failures = _compare(options.cases or list(CASES), options.device, kind, whole_list)
     print("\n".join(failures) or "All of it holds.")
+    out = options.out
+    if whole_list and options.device == "gpu":
+        out = out or ROOT / "benchmarks" / "gpu_smoke.json"
+        _save(out, environment, {**record, "benchmark_exit_code": None}, failures)  # the benchmark may be stopped
+        record["benchmark_exit_code"] = code = subprocess.run([sys.executable, *BENCHMARK], cwd=ROOT).returncode
+        if code:
+            failures.append(f"python {' '.join(BENCHMARK)} ended with exit code {code}")
+            print(failures[-1])
     if out is not None:
         _save(out, environment, record, failures)
     return 1 if failures else 0
 
 
 def _save(out: Path, environment: dict[str, Any], record: dict[str, Any], failures: list[str]) -> None:
-    """What is known so far."""
+    """Write the record of the list and what failed of it to ``out``, as JSON."""
     content = {"benchmark": "gpu_smoke", **environment, **record, "failures": failures}
     write_atomically(out.absolute(), (json.dumps(content, indent=1) + "\n").encode())
 
@@ -96,11 +99,12 @@ def _compare(cases: Sequence[str], device: str, kind: str, with_bits: bool) -> t
         jobs = [(case, where, Path(folder, side, case)) for case in cases for side, where in sides.items()]
         runs = list(pool.map(lambda job: run_case(*job), jobs))  # which on Ctrl-C starts no more of them
         rows = [_row(case, *pair) for case, *pair in zip(cases, runs[::2], runs[1::2], strict=True)]
-        record: dict[str, Any] = {"runs": rows, **({} if bits is None else {"bits": bits.result()})}
+        tried: dict[str, Any] = {} if bits is None else {"bits": bits.result()}
     ResultTable.of(f"runners at their smallest on {kind}", _CELLS, rows).print(TextConsole())
     failures = [f"{row['case']}: {failure}" for row in rows for failure in row["failures"]]
-    broken = record["bits"]["broken"] if with_bits else {}
-    return record, failures + [f"bits, {name}: {each}" for name, found in broken.items() for each in found]
+    for name, broken in (tried["bits"]["broken"] if tried else {}).items():
+        failures += [f"bits, {name}: {each}" for each in broken]
+    return {"runs": rows, **tried}, failures
 
 
 def _processes() -> int:
@@ -115,7 +119,10 @@ def _bits(device: str) -> dict[str, Any]:
         return {"broken": {"all": [f"not done after {error.timeout:g} s"]}}
     if done.returncode:
         return {"broken": {"all": [last_line(done)]}}
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    try:
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):  # what is known of the runs is not to be lost for it
+        return {"broken": {"all": [f"it printed no record: {done.stdout.strip()[-80:]!r}"]}}
     return found
 
 

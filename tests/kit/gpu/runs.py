@@ -61,8 +61,8 @@ def python(*arguments: str, device: str | None = None) -> subprocess.CompletedPr
 
 
 def last_line(done: subprocess.CompletedProcess[str]) -> str:
-    """What a process said last on standard error, as a failure is told there."""
-    return (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    """What a process said last on standard error, as a failure is told there, with paths as the repository has them."""
+    return (done.stderr.strip().splitlines() or ["it said nothing"])[-1].replace(f"{ROOT}/", "")
 
 
 def describe(device: str) -> dict[str, Any] | None:

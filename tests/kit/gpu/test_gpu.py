@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from common.paths import ROOT
 from runners import RUNNERS
 from solvers import FunctionSystem, Jacobi, from_function, pytree
 from tests.kit.gpu import __main__ as smoke
@@ -123,6 +124,28 @@ def test_broken_promises_of_bits_are_failures_of_the_whole_list(
     assert record["bits"] == {"broken": {"gru": ["two solves have other bits"]}}
 
 
+def test_what_was_found_is_there_before_the_benchmark_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "smoke.json"
+
+    def stopped(*_: Any, **__: Any) -> None:
+        record = json.loads(out.read_text())
+        assert record["benchmark_exit_code"] is None
+        assert len(record["failures"]) == 3
+        assert record["failures"][-1] in capsys.readouterr().out
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(smoke, "describe", lambda _: {"device": {"kind": "some GPU"}})
+    monkeypatch.setattr(smoke, "run_case", lambda _, device, folder: Run(1, 2.0, f"no {device}", folder))
+    monkeypatch.setattr(smoke, "CASES", {"survey": CASES["survey"]})
+    monkeypatch.setattr(smoke, "python", lambda *_, **__: CompletedProcess([], 0, "", ""))
+    monkeypatch.setattr(smoke.subprocess, "run", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        main(["--out", str(out)])
+    assert "bits, all: it printed no record" in json.loads(out.read_text())["failures"][-1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -230,6 +253,11 @@ def test_runs_of_one_case_share_no_state() -> None:
     training = {case for case, (runner, _) in CASES.items() if "state_dir" in RUNNERS[runner].Config.model_fields}
     assert training == {"train", *(f"train_{kind}" for kind in ("classifier", "diffusion", "language", "wavenet"))}
     assert {case for case in training if not CASES[case][1].get("state_dir", "").startswith("FOLDER")} == set()
+
+
+def test_a_path_is_told_as_the_repository_has_it() -> None:
+    said = f"a traceback\nerror: state_dir {ROOT}/runs/train is in use\n"
+    assert runs.last_line(ended(2, said=said)) == "error: state_dir runs/train is in use"
 
 
 def test_rounding_is_no_failure() -> None:
