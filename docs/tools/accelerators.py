@@ -49,8 +49,9 @@ def on_gpu() -> str:
             for times in (cached, naive, _cached_on_cpu(system)):
                 shown += [format_seconds(min(times)), _ratio(min(times), time)] if times else ["", ""]
             lines.append([_timed_title(system), *shown])
-    header = ["system", "fastest parallel solver", "steps", "its time", "with a cache", "speed-up", "naive", "speed-up"]
-    return markdown([*header, "with a cache, 2 CPU cores", "speed-up"], lines)
+    header = ["system", "fastest parallel solver", "steps", "on the GPU", "cached, on the GPU", "parallel over cached"]
+    header += ["naive, on the GPU", "over naive", "cached, 2 CPU cores", "GPU's parallel over CPU's cached"]
+    return markdown(header, lines)
 
 
 def timed() -> str:

@@ -86,7 +86,7 @@ CHOICE = Question(
             ),
         ),
         (
-            "on a GPU or TPU, where time follows the steps",
+            "on a GPU or TPU, where time is steps times what a step costs",
             Question(
                 "Which states does x_t read?",
                 (("only x_{t-1} (a system of order one)", MARKOV), ("any of x_0 .. x_{t-1}", GENERAL)),
