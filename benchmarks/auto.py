@@ -34,6 +34,7 @@ from solvers.choosing.prediction import HURRIED, MEASURED, SWEPT
 SEQUENTIAL = ("sequential", "cached_sequential")
 BUDGET_S = 20.0
 _TIMED_S = 15.0
+_MOST = 15  # runs of a solver, whose median counts: a disturbance lasts longer than a few solves of a millisecond
 _WITHIN = 1.3  # a prediction of steps is good within this factor
 _AUTOS: tuple[dict[str, Any], ...] = (
     {"name": "auto", "budget_s": BUDGET_S},
@@ -122,10 +123,10 @@ def rows_of(record: Mapping[str, Any]) -> Iterator[list[dict[str, Any]]]:
 
 
 def repeats(entries: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> int:
-    """How often each is timed: as often as fits into ``_TIMED_S`` for the slowest in earlier results, from 1 to 9."""
+    """How often each is timed: as often as the slowest in earlier results fits into ``_TIMED_S``, 1 to ``_MOST``."""
     taken = {row["label"]: row["run_s"]["median"] for row in rows if row["status"] == "converged"}
     slowest = max((taken.get(label, 0.0) for label in labels(parse_entries(list(entries)))), default=0.0)
-    return 9 if slowest == 0 else max(1, min(9, round(_TIMED_S / slowest)))
+    return _MOST if slowest == 0 else max(1, min(_MOST, round(_TIMED_S / slowest)))
 
 
 def run(name: str, entries: Sequence[Any], count: int, folder: Path) -> dict[str, Any]:
@@ -253,7 +254,8 @@ def _measured(name: str, folder: Path) -> Config:
     """Run a config with its best solvers and with auto."""
     entries = yaml.safe_load((CONFIGS / f"{name}.yml").read_text(encoding="utf-8"))["solvers"]
     earlier = list(rows_of(_record(REFERENCE / name / "results.json")))
-    listed = best_of(entries, earlier[0]) if len(earlier) == 1 else entries
+    best = [best_of(entries, rows) for rows in earlier]
+    listed = [entry for entry in entries if any(entry in each for each in best)]
     found: list[Found] = []
     told: list[Told] = []
     for i, rows in enumerate(rows_of(run(name, listed, repeats(listed, earlier[0]), folder))):

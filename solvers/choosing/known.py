@@ -122,11 +122,10 @@ class Known:
         self._model()
 
     def retime(self, label: str, seconds: float) -> None:
-        """A further time of one that came to its end; the least counts, as disturbances only ever add."""
+        """A better time of one that came to its end, in the place of that of its pilot."""
         old = self.expected[label]
-        if seconds < old.time_s:
-            low, high = (bound * seconds / old.time_s for bound in old.time_range)
-            self.expected[label] = dataclasses.replace(old, time_s=seconds, time_range=(low, high))
+        low, high = (bound * seconds / old.time_s for bound in old.time_range)
+        self.expected[label] = dataclasses.replace(old, time_s=seconds, time_range=(low, high))
 
     def look(self, limit_s: float) -> bool:
         """See how values spread where the solution is known, for about so long; whether that told anything."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
@@ -28,8 +29,9 @@ _BEYOND = 1.5  # how long a pilot may fly, in units of the best time so far
 _SCOUT = 0.8  # how long a scout may fly, as a share of what compiling it took; twice that where it was asked about
 _STEP = 0.2  # share of the budget that a single step may take
 _NEAR = 2.5  # those that are expected to take this many times the best's time may yet be the best
-_CLOSE = 1.3  # candidates within this factor of the best are timed against each other
-_FINAL_ROUNDS = 3
+_CLOSE = 2.0  # candidates within this factor of the best are timed against each other
+_FINAL_ROUNDS = 3, 25  # at the least, and at the most where they are short
+_FINAL = 0.03  # share of the budget that these rounds may take, beyond the least
 
 
 class Turn(NamedTuple):
@@ -85,16 +87,25 @@ class Search:
                 return
 
     def compare_the_best(self) -> None:
-        """Time those close to the best in turn: what disturbed one pilot would decide otherwise."""
+        """Time those close to the best in turn, for their medians: what disturbed one pilot would decide otherwise."""
         if self.objective != "time":
             return
         limit = _CLOSE * self.known.best.time_s
         expected = {label: self.known.expected[label] for label in self.pilots}
         close = [label for label, each in expected.items() if each.basis == MEASURED and each.time_s <= limit]
-        for _ in range(_FINAL_ROUNDS):
+        round_s = sum(expected[label].time_s for label in close)
+        begin, rounds = self.spent_s, 0
+        seconds: dict[str, list[float]] = {label: [] for label in close}
+        least, most = _FINAL_ROUNDS
+        while rounds < most and self.spent_s + round_s < self.budget_s:
+            if rounds >= least and self.spent_s - begin > _FINAL * self.budget_s:
+                break
             for label in close:
-                if self.spent_s + self.known.expected[label].time_s < self.budget_s:
-                    self.known.retime(label, self.pilots[label].time())
+                seconds[label].append(self.pilots[label].time())
+            rounds += 1
+        if rounds >= least:
+            for label, times in seconds.items():
+                self.known.retime(label, statistics.median(times))
 
     def outcome(self) -> tuple[str, tuple[Prediction, ...]]:
         """The label of the best, and all predictions in order. Raises RuntimeError where none could be run."""

@@ -52,6 +52,7 @@ from solvers.choosing.prediction import (
 )
 from solvers.choosing.program import CompileTimes, Program, operations, side_by_side
 from tests.kit.bank import (
+    Chain,
     Driven,
     affine_chain,
     chain,
@@ -543,6 +544,44 @@ def test_what_fails_beside_others_spoils_nothing() -> None:
     assert side_by_side([]) == []
     with pytest.raises(KeyError):
         side_by_side([lambda: {}["mistake"]])
+
+
+class Timed:
+    """A pilot of which only its times are asked, one after another and then the last for ever."""
+
+    def __init__(self, *seconds: float) -> None:
+        self.seconds, self.asked = list(seconds), 0
+
+    def time(self) -> float:
+        self.asked += 1
+        return self.seconds[min(self.asked, len(self.seconds)) - 1]
+
+
+def timed_in_turn(begin: float, **pilots: Timed) -> tuple[str, dict[str, float]]:
+    """Which is best of pilots, by the names of solvers, that seemed to take the first of their times; and all times."""
+    system = Chain(lambda x, b: 0.5 * x + b, jnp.ones((4, 1)), jnp.zeros((4, 1)))
+    found = {label: each for label, each in candidates(system).items() if label in pilots}
+    searched = search.Search(system, found, "time", 1e3, begin)
+    for label, pilot in pilots.items():
+        first = pilot.seconds.pop(0)
+        searched.known.expected[label] = Prediction(label, MEASURED, 4, (4, 4), first, (first, first))
+    searched.pilots = dict(pilots)
+    searched.compare_the_best()
+    return searched.outcome()[0], {each.label: each.time_s for each in searched.known.expected.values()}
+
+
+def test_those_close_to_the_best_are_timed_in_turn() -> None:
+    jacobi, newton, picard = Timed(1.0, 2.0, 1.9, 2.1, 2.0), Timed(1.8, 1.5, 9.0, 1.5), Timed(2.2, 0.1)
+    best, seconds = timed_in_turn(time.perf_counter(), jacobi=jacobi, newton=newton, picard=picard)
+    assert best == "newton"  # and not the one that a lucky pilot preferred
+    assert (seconds["jacobi"], seconds["newton"], seconds["picard"]) == (2.0, 1.5, 2.2)
+    assert jacobi.asked == newton.asked == 25  # short ones often
+    assert picard.asked == 0  # too far from the best
+
+
+def test_without_time_for_some_rounds_pilots_count() -> None:
+    late = time.perf_counter() - 1e3
+    assert timed_in_turn(late, jacobi=Timed(1.0, 5.0), newton=Timed(1.8, 0.1))[0] == "jacobi"
 
 
 def test_where_compiling_takes_long_forward_substitution_is_known_from_a_hurry(monkeypatch) -> None:
