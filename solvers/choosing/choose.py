@@ -78,8 +78,7 @@ def choose(
     the exact prefix grew and the residual fell. What cannot be compiled within the budget, which the number of its
     operations tells, stays modelled, and one that was only scouted is chosen where even the slowest time that is
     expected of its steps is less than that of all that were flown. In the end those that are close to the best are
-    timed against each other.
-    Nothing of it changes an answer.
+    timed against each other, and their medians decide. Nothing of it changes an answer.
 
     Args:
         system: what to solve; its values count, as steps depend on them.
