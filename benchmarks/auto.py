@@ -137,7 +137,7 @@ def run(name: str, entries: Sequence[Any], count: int, folder: Path) -> dict[str
     keys = yaml.safe_load((CONFIGS / f"{name}.yml").read_text(encoding="utf-8"))
     changes = [f"solvers={json.dumps([*entries, *autos])}"]
     changes += [f"{key}={value}" for key, value in (("repeats", count), ("trace", "false")) if key in keys]
-    changes += [f"cells={json.dumps(choosing(keys['cells']))}"] if "cells" in keys else []
+    changes += [f"cells={json.dumps(choosing(keys['cells'], entries))}"] if "cells" in keys else []
     command = [sys.executable, "main.py", "--config", f"{name}.yml", "--out", str(out), "--set", *changes]
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "TRISOLVE_CACHE": str(cache)}, capture_output=True, text=True
@@ -147,9 +147,11 @@ def run(name: str, entries: Sequence[Any], count: int, folder: Path) -> dict[str
     return _record(out / "results.json")
 
 
-def choosing(cells: Mapping[str, Any]) -> dict[str, Any]:
-    """The cells of a config with auto among the solvers of those that name their own."""
-    own = {name: {"solvers": [*cell["solvers"], "auto"]} for name, cell in cells.items() if "solvers" in cell}
+def choosing(cells: Mapping[str, Any], entries: Sequence[Any]) -> dict[str, Any]:
+    """The cells of a config, where those that name their own solvers have auto among them, and none but ``entries``."""
+    names = {entry.name for entry in parse_entries(list(entries))}
+    wanted = {name: cell["solvers"] for name, cell in cells.items() if "solvers" in cell}
+    own = {name: {"solvers": [*(each for each in labels if each in names), "auto"]} for name, labels in wanted.items()}
     return {name: {**cell, **own.get(name, {})} for name, cell in cells.items()}
 
 

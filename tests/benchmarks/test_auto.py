@@ -79,8 +79,9 @@ def test_the_fastest_are_run_as_often_as_there_is_time_for() -> None:
 
 
 def test_cells_with_solvers_of_their_own_have_auto_among_them() -> None:
-    cells = {"gru": {"network": {"cell": "gru"}}, "lru": {"network": {"cell": "lru"}, "solvers": ["newton"]}}
-    assert auto.choosing(cells) == {**cells, "lru": {"network": {"cell": "lru"}, "solvers": ["newton", "auto"]}}
+    cells = {"gru": {"network": {"cell": "gru"}}, "lru": {"network": {"cell": "lru"}, "solvers": ["newton", "elk"]}}
+    found = auto.choosing(cells, ["cached_sequential", {"name": "newton", "jacobian": "system"}])
+    assert found == {**cells, "lru": {"network": {"cell": "lru"}, "solvers": ["newton", "auto"]}}
 
 
 def test_a_config_on_which_nothing_was_chosen_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
