@@ -82,6 +82,7 @@ def compilation(system: Any, solver: Solver) -> Compilation:
 def tiny_run_s() -> float:
     """Seconds of a tiny model's whole run. Raises CalledProcessError where it fails."""
     environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "0"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's Python compiles what it imports once, not at each run
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "tiny.yml"
         config.write_text(TINY, encoding="utf-8")

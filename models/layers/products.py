@@ -77,6 +77,18 @@ def written_once(x: Array) -> Array:
     return x if on_cpu() else lax.optimization_barrier(x)
 
 
+def side_by_side(xs: Sequence[Float[Array, "*S C"]]) -> Float[Array, "*S _"]:
+    """Arrays of as many channels, the channels of one behind those of the other.
+
+    On a CPU a stack that is laid out anew: the compiler makes one kernel of all such that are alike, and one of each
+    concatenation of channels.
+    """
+    if not on_cpu():
+        return jnp.concatenate(xs, -1)
+    stacked = jnp.stack(xs, -2)
+    return stacked.reshape(*stacked.shape[:-2], -1)
+
+
 def correlate(
     frame: Float[Array, "h w B C"], kernel: Float[Array, "kh kw C F"], stride: int = 1, pad: tuple[int, int] = (0, 0)
 ) -> Float[Array, "_ _ B F"]:
@@ -95,7 +107,7 @@ def correlate(
     if rows > _FEW_ROWS:
         return _convolve(frame, kernel, stride, (0, 0))
     neighbours = [frame[a : a + rows : stride, b : b + last : stride] for a in range(kh) for b in range(kw)]
-    return matmul(jnp.concatenate(neighbours, -1), kernel.reshape(-1, kernel.shape[-1]))
+    return matmul(side_by_side(neighbours), kernel.reshape(-1, kernel.shape[-1]))
 
 
 def _convolve(

@@ -21,11 +21,12 @@ from jaxtyping import Array, Float, Int
 
 from models.pixelcnnpp.dense import Dense
 from models.pixelcnnpp.gated_block import elu
+from models.pixelcnnpp.lines import Line, Lines, no_line, pick, put
 from models.pixelcnnpp.pixel_conv import PixelConv
 from models.pixelcnnpp.pixel_walk import Neighbours, PixelWalk, row_shares
 from models.pixelcnnpp.row_conv import RowConv
 from models.pixelcnnpp.rows_walk import PERIOD, RowsWalk, rows_between, spans
-from models.pixelcnnpp.stack import LEVELS, Lines, Stack
+from models.pixelcnnpp.stack import LEVELS, Stack
 from solvers.system import EQUATIONS
 from solvers.trees.blocks import Start
 from solvers.trees.platform import on_cpu
@@ -35,8 +36,8 @@ class RowScratch(NamedTuple):
     """A row in work, pixel by pixel. It has no meaning at the start of a row."""
 
     entry: Float[Array, "W B F"]  # the horizontal stack's input, as far as the rows above give it
-    shares: tuple[Float[Array, "_ B _"], ...]  # see row_shares
-    left: tuple[Float[Array, "B _"], ...]  # the inputs of all layers, one column to the left
+    shares: tuple[Line, ...]  # see row_shares
+    left: tuple[Line, ...]  # the inputs of all layers, one column to the left
     values: Float[Array, "W B C"]
 
 
@@ -100,14 +101,14 @@ class PixelCNNPPNetwork(nnx.Module):
         vertical, horizontal = (s.empty_lines(width, batch_size, dtype) for s in (self.vertical, self.horizontal))
         features = self.output.weight.folded().kernel.shape[0]
 
-        def shares(level: int) -> Array:
-            size = 3 * features * len(self.horizontal.blocks(level)) + features * (level > 0)
-            return jnp.zeros((width >> level, batch_size, size), dtype)
+        def shares(level: int) -> Line:
+            widths = [features][:level] + [features, 2 * features] * len(self.horizontal.blocks(level))
+            return no_line((width >> level, batch_size), widths, dtype)
 
         row = RowScratch(
             entry=jnp.zeros((width, batch_size, features), dtype),
             shares=tuple(shares(level) for level in range(LEVELS)),
-            left=tuple(jnp.zeros_like(line[0]) for line in horizontal.inputs),
+            left=jax.tree.map(lambda line: jnp.zeros_like(line[0]), horizontal.inputs),
             values=jnp.zeros((width, batch_size, channels), dtype),
         )
         return PixelCNNPPCache(jnp.zeros((2, width, batch_size, channels + 1), dtype), vertical, horizontal, row)
@@ -160,13 +161,12 @@ class PixelCNNPPNetwork(nnx.Module):
         above = self._from_above(pixels[:-1], first)
         walk = RowsWalk(tile, cache.vertical, None, drop, cuts)
         self.vertical(above[0], walk)
-        sides, *vertical = walk.kept()
+        vertical = walk.kept()
         left = self.left_input(pixels[1:])[:, :-1]
         entry = above[1] + jnp.pad(left, ((0, 0), (1, 0), (0, 0), (0, 0)))
-        walk = RowsWalk(tile, cache.horizontal, sides, drop, cuts)
+        walk = RowsWalk(tile, cache.horizontal, vertical.seen, drop, cuts)
         out = self.horizontal(entry, walk)
-        _, *horizontal = walk.kept()
-        cache = cache._replace(vertical=Lines(*vertical), horizontal=Lines(*horizontal))
+        cache = cache._replace(vertical=vertical.lines, horizontal=walk.kept().lines)
         return self.output(elu(out)), cache
 
     def _strips(
@@ -206,15 +206,15 @@ class PixelCNNPPNetwork(nnx.Module):
         vertical_input, above = self._from_above(cache.pixels, number)
         walk = RowsWalk(spans(number, 1), cache.vertical, None, lambda x: x)
         self.vertical(vertical_input, walk)
-        sides, *vertical = walk.kept()
+        kept = walk.kept()
         left = self.left_input.from_above(cache.pixels[1])[:-1]
         row = RowScratch(
             entry=above[0] + jnp.pad(left, ((1, 0), (0, 0), (0, 0))),
-            shares=row_shares(self.horizontal, cache.horizontal, sides, number),
+            shares=row_shares(self.horizontal, cache.horizontal, kept.seen, number),
             left=jax.tree.map(jnp.zeros_like, cache.row.left),
             values=jnp.zeros_like(cache.row.values),
         )
-        return OpenRow(number, cache._replace(vertical=Lines(*vertical), row=row))
+        return OpenRow(number, cache._replace(vertical=kept.lines, row=row))
 
     def step_block(self, block: OpenRow, i: Int[Array, ""]) -> tuple[Float[Array, "1 B K"], OpenRow]:
         """The parameters of pixel i of the row."""
@@ -224,7 +224,7 @@ class PixelCNNPPNetwork(nnx.Module):
         neighbours = Neighbours(
             shares=row.shares,
             left=row.left,
-            held=tuple(map(_pick, lines.inputs, columns)),
+            held=tuple(map(pick, lines.inputs, columns)),
             low=tuple(map(_pick, lines.low, columns[1:])),
         )
         before = with_ones(_pick(row.values, jnp.maximum(i - 1, 0)))
@@ -232,7 +232,7 @@ class PixelCNNPPNetwork(nnx.Module):
         walk = PixelWalk(neighbours, number, i)
         params = self.output(elu(self.horizontal(x, walk)))
         inputs, low = walk.kept()
-        lines = Lines(tuple(map(_put, lines.inputs, inputs, columns)), tuple(map(_put, lines.low, low, columns[1:])))
+        lines = Lines(tuple(map(put, lines.inputs, inputs, columns)), tuple(map(_put, lines.low, low, columns[1:])))
         return params[None], OpenRow(number, cache._replace(horizontal=lines, row=row._replace(left=inputs)))
 
     def record_step(self, block: OpenRow, value: Float[Array, "1 B C"], i: Int[Array, ""]) -> OpenRow:

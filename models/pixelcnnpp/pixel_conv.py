@@ -7,11 +7,10 @@ one pixel, which adds to that share. The three use the same kernel; ``step`` on 
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from models.layers.products import correlate, double
+from models.layers.products import correlate, double, side_by_side
 from models.pixelcnnpp.weight_norm import FoldedWeight, WeightNorm
 
 
@@ -53,7 +52,7 @@ class PixelConv(nnx.Module):
         self, share: Float[Array, "B F"], left: Float[Array, "B C"], x: Float[Array, "B C"]
     ) -> Float[Array, "B F"]:
         """One pixel: the share of the row above, the pixel to the left (zeros at the border) and its own."""
-        return share + jnp.concatenate([left, x], -1) @ self.own_kernel()
+        return share + side_by_side([left, x]) @ self.own_kernel()
 
 
 class PixelGrow(nnx.Module):

@@ -9,17 +9,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from models.pixelcnnpp.gated_block import GatedBlock, concat_elu
+from models.pixelcnnpp.lines import Channels, Line, Lines, line_of, pick
 from models.pixelcnnpp.pixel_conv import PixelConv
 from models.pixelcnnpp.skips import Skips
-from models.pixelcnnpp.stack import LEVELS, Channels, Lines, Stack
+from models.pixelcnnpp.stack import LEVELS, Stack
 
 
-def row_shares(
-    stack: Stack, lines: Lines, sides: tuple[list[Array], ...], row: Int[Array, ""]
-) -> tuple[Float[Array, "_ B S"], ...]:
+def row_shares(stack: Stack, lines: Lines, sides: tuple[list[Array], ...], row: Int[Array, ""]) -> tuple[Line, ...]:
     """All that is known of a row of the horizontal stack before its first pixel, by level.
 
     Args:
@@ -29,7 +28,7 @@ def row_shares(
         row: the image row. Levels that have no such row get zeros.
 
     Returns:
-        For each level (W / 2^l, batch, channels): the share of what it is shrunk from, then those of its blocks.
+        For each level a line of (W / 2^l, batch) pixels: the share of what it is shrunk from, then those of its blocks.
     """
     features = lines.low[0].shape[-1]
     shrunk: Array | None = None  # what the level is shrunk from, in the row above
@@ -47,7 +46,7 @@ def row_shares(
 
 def _level_shares(
     stack: Stack, level: int, shrunk: Array | None, pairs: Sequence[tuple[Array, Array]], sides: Sequence[Array]
-) -> Float[Array, "_ B S"]:
+) -> Line:
     shares: list[Array] = []
     if shrunk is not None:
         shrink = stack.shrink[level - 1]
@@ -55,21 +54,24 @@ def _level_shares(
         shares.append(shrink.from_above(shrunk, stride=2))
     for block, above, side in zip(stack.blocks(level), pairs, sides, strict=True):
         shares += block.shares(above, side[0])
-    return jnp.concatenate(shares, -1)
+    return line_of(shares)
 
 
-def _if_there(row: Int[Array, ""], level: int, compute: Callable[[], Array]) -> Array:
+def _if_there(row: Int[Array, ""], level: int, compute: Callable[[], Line]) -> Line:
     """The result of ``compute`` if the level has the image row, else zeros."""
-    shape = jax.eval_shape(compute)
-    return lax.cond(row % 2**level == 0, compute, lambda: jnp.zeros(shape.shape, shape.dtype))
+    shapes = jax.eval_shape(compute)
+    found: Line = lax.cond(
+        row % 2**level == 0, compute, lambda: jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    )
+    return found
 
 
 class Neighbours(NamedTuple):
     """The neighbours that a pixel's walk reads, by level: arrays (batch, channels), but for the shares."""
 
-    shares: tuple[Array, ...]  # of all columns, of which a level picks its own where it has one: see row_shares
-    left: tuple[Array, ...]  # the layers' inputs one column to the left
-    held: tuple[Array, ...]  # and in this column, as they stand
+    shares: tuple[Line, ...]  # of all columns, of which a level picks its own where it has one: see row_shares
+    left: tuple[Line, ...]  # the layers' inputs one column to the left
+    held: tuple[Line, ...]  # and in this column, as they stand
     low: tuple[Array, ...]  # see Lines
 
 
@@ -79,15 +81,15 @@ class PixelWalk:
     def __init__(self, neighbours: Neighbours, row: Int[Array, ""], column: Int[Array, ""], level: int = 0) -> None:
         """Begin level ``level`` at its own (row, column)."""
         self.neighbours, self.row, self.column, self.level = neighbours, row, column, level
-        self.shares = Channels(lax.dynamic_index_in_dim(neighbours.shares[level], column, keepdims=False))
+        self.shares = Channels(pick(neighbours.shares[level], column))
         self.left = Channels(neighbours.left[level])
         self._inputs: list[Array] = []
-        self._below: tuple[tuple[Array, ...], tuple[Array, ...]] = (), ()
+        self._below: tuple[tuple[Line, ...], tuple[Array, ...]] = (), ()
 
-    def kept(self) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    def kept(self) -> tuple[tuple[Line, ...], tuple[Array, ...]]:
         """The results of the walk, from this level on: this column of ``Lines.inputs`` and ``Lines.low``."""
         inputs, low = self._below
-        return (jnp.concatenate(self._inputs, -1), *inputs), low
+        return (line_of(self._inputs), *inputs), low
 
     def extras(self, layers: Skips, skips: Sequence[Array] | None) -> Sequence[Array | None]:
         """What the skip layers of the blocks to come give for skips, as the shares hold the rest; see Walk."""
@@ -106,12 +108,12 @@ class PixelWalk:
     def below(self, shrink: Any, grow: Any, x: Array, run: Callable[[Array, Any], Array]) -> Array:
         """Walk the pixel through the levels below, which change where row and column are even; see Walk."""
         level, now = self.level, self.neighbours
-        place = self.left.next(x.shape[-1])
+        left = self.left.later(x.shape[-1])
         self._inputs.append(x)
 
-        def go() -> tuple[Array, tuple[tuple[Array, ...], tuple[Array, ...]]]:
-            walk, left = PixelWalk(now, self.row // 2, self.column // 2, level + 1), self.left.array[..., place]
-            y = run(shrink.step(walk.shares.take(x.shape[-1]), left, x), walk)
+        def go() -> tuple[Array, tuple[tuple[Line, ...], tuple[Array, ...]]]:
+            walk = PixelWalk(now, self.row // 2, self.column // 2, level + 1)
+            y = run(shrink.step(walk.shares.take(x.shape[-1]), left(), x), walk)
             return y, walk.kept()
 
         y, (inputs, low) = lax.cond(

@@ -15,8 +15,9 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from models.pixelcnnpp.gated_block import GatedBlock, concat_elu
+from models.pixelcnnpp.lines import Channels, Line, Lines, line_of
 from models.pixelcnnpp.skips import Skips
-from models.pixelcnnpp.stack import LEVELS, Channels, Lines
+from models.pixelcnnpp.stack import LEVELS
 from solvers.trees.blocks import Start
 
 PERIOD = 2 ** (LEVELS - 1)  # tiles that start at multiples of so many rows have the same spans
@@ -66,8 +67,13 @@ class Kept(NamedTuple):
     """The results of a walk by rows, by level from some level on."""
 
     seen: tuple[list[Array], ...]  # what concat_elu gives for the blocks' outputs
-    inputs: tuple[Array, ...]  # as in Lines
+    inputs: tuple[Line, ...]  # as in Lines
     low: tuple[Array, ...]  # as in Lines
+
+    @property
+    def lines(self) -> Lines:
+        """The lines behind the walk."""
+        return Lines(self.inputs, self.low)
 
 
 class RowsWalk:
@@ -103,7 +109,7 @@ class RowsWalk:
     def kept(self) -> Kept:
         """The results of the walk, from this level on, once it has been walked."""
         seen, inputs, low = self._below
-        return Kept(([self._see(x) for x in self._outputs], *seen), (jnp.concatenate(self._inputs, -1), *inputs), low)
+        return Kept(([self._see(x) for x in self._outputs], *seen), (line_of(self._inputs), *inputs), low)
 
     def extras(self, layers: Skips, skips: Sequence[Array] | None) -> Sequence[Array]:
         """What the skip layers of the blocks to come give; see Walk."""

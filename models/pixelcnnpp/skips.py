@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from models.layers.products import Each, Together, products
+from models.layers.products import Each, Together, products, side_by_side
 from models.pixelcnnpp.dense import Dense
 from solvers.trees.pytree import pytree
 
@@ -32,7 +31,7 @@ class Skips:
 
     def rows(self, sources: Sequence[Sequence[Float[Array, "h W B C"]]]) -> list[Float[Array, "h W B F"]]:
         """What the layers give for the sources of each block."""
-        found = self.whole([jnp.concatenate(each, -1) for each in sources])
+        found = self.whole([side_by_side(each) for each in sources])
         return [product + bias for product, bias in zip(found, self.biases, strict=True)]
 
     def pixels(self, skips: Sequence[Float[Array, "B C"]]) -> list[Float[Array, "B F"]]:

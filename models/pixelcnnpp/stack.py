@@ -11,13 +11,14 @@ Row r of the image is row r / 2^l of level l if 2^l divides r, else level l has 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from models.pixelcnnpp.gated_block import GatedBlock
+from models.pixelcnnpp.lines import Line, Lines, no_line
 from models.pixelcnnpp.pixel_conv import PixelConv, PixelGrow
 from models.pixelcnnpp.row_conv import RowConv, RowGrow
 from models.pixelcnnpp.skips import Skips
@@ -96,40 +97,12 @@ class Stack(nnx.Module):
         """The lines above the image: zeros."""
         features = self.grow[0].weight.folded().bias.shape[0]
 
-        def inputs(level: int) -> Array:
-            channels = 4 * features * len(self.blocks(level)) + features * (level < LEVELS - 1)
-            return jnp.zeros((width >> level, batch_size, channels), dtype)
+        def inputs(level: int) -> Line:
+            def of(blocks: Any) -> list[int]:
+                return [2 * features] * 2 * len(blocks)
+
+            widths = [*of(self.up[level]), *[features][: LEVELS - 1 - level], *of(self.down[level])]
+            return no_line((width >> level, batch_size), widths, dtype)
 
         low = [jnp.zeros((width >> level, batch_size, features), dtype) for level in range(1, LEVELS)]
         return Lines(tuple(inputs(level) for level in range(LEVELS)), tuple(low))
-
-
-class Lines(NamedTuple):
-    """The last row of every layer's input, level by level: all that the rows below it will read.
-
-    ``inputs`` has a row (W / 2^l, batch, channels) for each level, the layers' channels side by side in the order of
-    computation; ``low`` the outputs of levels 1 and 2, which the rows that these levels lack are grown from.
-    """
-
-    inputs: tuple[Array, ...]
-    low: tuple[Array, ...]
-
-
-class Channels:
-    """An array's channels, to be taken from the first to the last, in the order in which they were put side by side."""
-
-    def __init__(self, array: Float[Array, "*S C"]) -> None:
-        self.array, self.taken = array, 0
-
-    def take(self, count: int) -> Float[Array, "*S _"]:
-        """Take the next ``count`` channels."""
-        return self.array[..., self.next(count)]
-
-    def next(self, count: int) -> slice:
-        """Where the next ``count`` channels are, which are taken with that."""
-        self.taken += count
-        return slice(self.taken - count, self.taken)
-
-    def pair(self, count: int) -> tuple[Float[Array, "*S _"], Float[Array, "*S _"]]:
-        """Take the next ``count`` channels, and as many behind those."""
-        return self.take(count), self.take(count)

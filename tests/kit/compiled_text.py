@@ -15,3 +15,15 @@ def while_bodies(text):
             computations[name].append(line)
     loops = re.findall(r"body=%?([\w.\-]+)", text)
     return {loop: computations[loop] for loop in loops}
+
+
+def kernels_of(text):
+    """The fused computations of a compiled program, without what they call their values: those alike are one."""
+    bodies = re.findall(r"^%?fused_computation[\w.]* \(.*?\) -> .*? \{\n(.*?)^\}", text, re.MULTILINE | re.DOTALL)
+    return {_without_names(re.sub(r", metadata=\{.*?\}", "", body)) for body in bodies}
+
+
+def _without_names(body):
+    numbers = {}
+    named = r"%[\w.\-]+|\b[a-z][\w\-]*\.?[\w.]*(?= =)"
+    return re.sub(named, lambda name: numbers.setdefault(name.group(), str(len(numbers))), body)

@@ -26,7 +26,7 @@ from solvers import (
 )
 from solvers.methods.sequential import substitute_by_updates, substitute_forward
 from tests.kit.bank import SAMPLING, tiny_pixelcnnpp
-from tests.kit.compiled_text import while_bodies
+from tests.kit.compiled_text import kernels_of, while_bodies
 
 GRAY, RGB = ((8, 4, 1), 2), ((4, 8, 3), 1)
 
@@ -91,11 +91,12 @@ def elements(shape):
 
 @pytest.mark.parametrize("substitute", [substitute_forward, substitute_by_updates], ids=["rows", "updates"])
 def test_no_row_cache_is_copied_in_the_pixel_loop(substitute):
-    """In the compiled text: the loop over pixels copies nothing as large as a line of the finest level."""
+    """In the compiled text: the loop over pixels copies nothing as large as a layer's line of the finest level."""
     features, width, batch = 4, 16, 4
     system = tiny_pixelcnnpp((8, width, 1), batch, seed=0, features=features)
     cache = system.init_cache()
-    line = min(a.size for a in (cache.horizontal.inputs[0], cache.vertical.inputs[0]))
+    lines = jax.tree.leaves((cache.horizontal.inputs[0], cache.vertical.inputs[0]))
+    line = min(a.size for a in lines)  # of one layer
     function = jax.jit(lambda system: substitute(system, system.init_cache(), jnp.int32(0), system.num_equations))
     # Tests compile with optimizations off; what users get is what counts here.
     options = {"xla_backend_optimization_level": 3}
@@ -108,6 +109,21 @@ def test_no_row_cache_is_copied_in_the_pixel_loop(substitute):
     assert any("conditional(" in line for line in pixel_loop), "this loop does not descend the levels: not over pixels"
     copies = [match for x in pixel_loop for match in re.findall(r"= \w+\[([\d,]*)\]\S* copy\(", x)]
     assert all(elements(shape) < line for shape in copies), f"copied in the loop over pixels: {copies}"
+
+
+def kernels_of_rows(nr_resnet):
+    model = PixelCNNPP(PixelCNNPPConfig((8, 8, 1), nr_resnet, nr_filters=4, nr_logistic_mix=2), rngs=nnx.Rngs(0))
+    network = model.fold()
+    cache = network.init_cache(2, jnp.float32)
+    rows = jax.jit(lambda network, x, cache: network.conditionals(x, cache, 0, 32, 32))
+    return kernels_of(rows.lower(network, jnp.zeros((32, 2, 1)), cache).compile().as_text())
+
+
+def test_blocks_that_are_alike_share_their_kernels():
+    """Most of what compiling takes is the compiler's time for a kernel, and deeper stacks have no other kernels."""
+    two, three = kernels_of_rows(2), kernels_of_rows(3)
+    assert len(two) > 50, "no kernels were found in the text"
+    assert len(three) == len(two)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,79 @@
+"""What many layers have of the same pixels: the inputs that the next row or the next pixel reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from solvers.trees.platform import on_cpu
+
+# Arrays (..., batch, channels) of several layers, see line_of.
+Line: TypeAlias = Array | tuple[Array, ...]
+
+
+def line_of(parts: Sequence[Float[Array, "*S _"]]) -> Line:
+    """The channels of several layers: on an accelerator side by side, where each array more is a kernel more.
+
+    On a CPU they stay apart. The layers are alike, and so are then their kernels, of which the compiler makes one; cut
+    out of one array they would differ by where.
+    """
+    return tuple(parts) if on_cpu() else jnp.concatenate(parts, -1)
+
+
+def no_line(pixels: tuple[int, ...], widths: Sequence[int], dtype: Any) -> Line:
+    """A line of zeros, for layers of so many channels."""
+    return line_of([jnp.zeros((*pixels, width), dtype) for width in widths])
+
+
+def pick(line: Line, column: Int[Array, ""]) -> Line:
+    """One pixel of a row of them."""
+    picked: Line = jax.tree.map(lambda part: lax.dynamic_index_in_dim(part, column, keepdims=False), line)
+    return picked
+
+
+def put(line: Line, pixel: Line, column: Int[Array, ""]) -> Line:
+    """The row with another pixel in a column."""
+    updated: Line = jax.tree.map(lambda part, x: lax.dynamic_update_index_in_dim(part, x, column, 0), line, pixel)
+    return updated
+
+
+class Channels:
+    """A line's channels, to be taken from the first to the last, in the order in which ``line_of`` was given them."""
+
+    def __init__(self, line: Line) -> None:
+        self.line, self.taken = line, 0
+
+    def take(self, count: int) -> Float[Array, "*S _"]:
+        """Take the next ``count`` channels: on a CPU a whole layer's."""
+        return self.later(count)()
+
+    def later(self, count: int) -> Callable[[], Float[Array, "*S _"]]:
+        """What gives the next ``count`` channels, which are taken with that."""
+        if isinstance(self.line, tuple):
+            part = self.line[self.taken]
+            assert part.shape[-1] == count, "layers are taken whole"
+            self.taken += 1
+            return lambda: part
+        self.taken += count
+        line, place = self.line, slice(self.taken - count, self.taken)
+        return lambda: line[..., place]
+
+    def pair(self, count: int) -> tuple[Float[Array, "*S _"], Float[Array, "*S _"]]:
+        """Take the next ``count`` channels, and as many behind those."""
+        return self.take(count), self.take(count)
+
+
+class Lines(NamedTuple):
+    """The last row of every layer's input, level by level: all that the rows below it will read.
+
+    ``inputs`` has for each level a row of (W / 2^l, batch) pixels with the layers' channels in the order of
+    computation; ``low`` the outputs of levels 1 and 2, which the rows that these levels lack are grown from.
+    """
+
+    inputs: tuple[Line, ...]
+    low: tuple[Array, ...]
