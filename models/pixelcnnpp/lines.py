@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,8 @@ from solvers.trees.platform import on_cpu
 
 # Arrays (..., batch, channels) of several layers, see line_of.
 Line: TypeAlias = Array | tuple[Array, ...]
+
+_L = TypeVar("_L", bound=Line)
 
 
 def line_of(parts: Sequence[Float[Array, "*S _"]]) -> Line:
@@ -30,15 +32,15 @@ def no_line(pixels: tuple[int, ...], widths: Sequence[int], dtype: Any) -> Line:
     return line_of([jnp.zeros((*pixels, width), dtype) for width in widths])
 
 
-def pick(line: Line, column: Int[Array, ""]) -> Line:
+def pick(row: _L, column: Int[Array, ""]) -> _L:
     """One pixel of a row of them."""
-    picked: Line = jax.tree.map(lambda part: lax.dynamic_index_in_dim(part, column, keepdims=False), line)
-    return picked
+    pixel: _L = jax.tree.map(lambda part: lax.dynamic_index_in_dim(part, column, keepdims=False), row)
+    return pixel
 
 
-def put(line: Line, pixel: Line, column: Int[Array, ""]) -> Line:
+def put(row: _L, pixel: _L, column: Int[Array, ""]) -> _L:
     """The row with another pixel in a column."""
-    updated: Line = jax.tree.map(lambda part, x: lax.dynamic_update_index_in_dim(part, x, column, 0), line, pixel)
+    updated: _L = jax.tree.map(lambda part, x: lax.dynamic_update_index_in_dim(part, x, column, 0), row, pixel)
     return updated
 
 

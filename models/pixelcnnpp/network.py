@@ -225,14 +225,14 @@ class PixelCNNPPNetwork(nnx.Module):
             shares=row.shares,
             left=row.left,
             held=tuple(map(pick, lines.inputs, columns)),
-            low=tuple(map(_pick, lines.low, columns[1:])),
+            low=tuple(map(pick, lines.low, columns[1:])),
         )
-        before = with_ones(_pick(row.values, jnp.maximum(i - 1, 0)))
-        x = _pick(row.entry, i) + jnp.where(i > 0, before @ self.left_input.own_kernel(), 0.0)
+        before = with_ones(pick(row.values, jnp.maximum(i - 1, 0)))
+        x = pick(row.entry, i) + jnp.where(i > 0, before @ self.left_input.own_kernel(), 0.0)
         walk = PixelWalk(neighbours, number, i)
         params = self.output(elu(self.horizontal(x, walk)))
         inputs, low = walk.kept()
-        lines = Lines(tuple(map(put, lines.inputs, inputs, columns)), tuple(map(_put, lines.low, low, columns[1:])))
+        lines = Lines(tuple(map(put, lines.inputs, inputs, columns)), tuple(map(put, lines.low, low, columns[1:])))
         return params[None], OpenRow(number, cache._replace(horizontal=lines, row=row._replace(left=inputs)))
 
     def record_step(self, block: OpenRow, value: Float[Array, "1 B C"], i: Int[Array, ""]) -> OpenRow:
@@ -278,14 +278,6 @@ def _close(cache: PixelCNNPPCache) -> PixelCNNPPCache:
 def with_ones(x: Float[Array, "*S C"]) -> Float[Array, "*S D"]:
     """Pixels with a channel of ones, which tells the network where the image ends."""
     return jnp.concatenate([x, jnp.ones_like(x[..., :1])], -1)
-
-
-def _pick(a: Array, i: Int[Array, ""]) -> Array:
-    return lax.dynamic_index_in_dim(a, i, keepdims=False)
-
-
-def _put(a: Array, value: Array, i: Int[Array, ""]) -> Array:
-    return lax.dynamic_update_index_in_dim(a, value, i, 0)
 
 
 def _when(flag: Array, update: Any, state: Any, *operands: Any) -> Any:
