@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests start many processes, each of which would compile what it imports anew.
+# Let Python keep its bytecode also where the environment forbids it: tests start many processes, and each would compile
+# what it imports anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint docs gpu fuzz results regressions notebooks benchmarks train clean

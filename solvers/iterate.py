@@ -125,7 +125,8 @@ def _resume(system: Any, solver: Solver, state: Progress, max_steps: int | None)
     fresh = jax.eval_shape(lambda: start(system, solver))
     _check_alike("the state's x", state.x, fresh.x)
     if str(jax.tree.structure(state.solver_state)) != str(jax.tree.structure(fresh.solver_state)):
-        raise ValueError(f"the state is of another solver, not of {type(solver).__name__}")
+        name = type(solver).__name__
+        raise ValueError(f"the state is of another solver, not of {name}, or was begun under another default device")
     limit = _limit(system, solver, max_steps)
     return dataclasses.replace(state, limit=jnp.asarray(limit, jnp.int32), trace=grow_trace(state.trace, limit))
 

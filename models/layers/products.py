@@ -77,16 +77,16 @@ def written_once(x: Array) -> Array:
     return x if on_cpu() else lax.optimization_barrier(x)
 
 
-def side_by_side(xs: Sequence[Float[Array, "*S C"]]) -> Float[Array, "*S _"]:
-    """Arrays of as many channels, the channels of one behind those of the other.
+def concatenate_channels(xs: Sequence[Float[Array, "*S C"]]) -> Float[Array, "*S _"]:
+    """Concatenate arrays of equally many channels along the channels.
 
-    On a CPU a stack that is laid out anew: the compiler makes one kernel of all such that are alike, and one of each
-    concatenation of channels.
+    On a CPU they are stacked and laid out anew instead. XLA compiles kernels that are alike once, but a concatenation
+    of channels stays a kernel by itself, which is compiled each time that it occurs (so it is in jaxlib 0.10).
     """
     if not on_cpu():
         return jnp.concatenate(xs, -1)
     stacked = jnp.stack(xs, -2)
-    return stacked.reshape(*stacked.shape[:-2], -1)
+    return stacked.reshape(*stacked.shape[:-2], len(xs) * stacked.shape[-1])
 
 
 def correlate(
@@ -107,7 +107,7 @@ def correlate(
     if rows > _FEW_ROWS:
         return _convolve(frame, kernel, stride, (0, 0))
     neighbours = [frame[a : a + rows : stride, b : b + last : stride] for a in range(kh) for b in range(kw)]
-    return matmul(side_by_side(neighbours), kernel.reshape(-1, kernel.shape[-1]))
+    return matmul(concatenate_channels(neighbours), kernel.reshape(-1, kernel.shape[-1]))
 
 
 def _convolve(

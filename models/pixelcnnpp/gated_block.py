@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from models.layers.products import matmul, side_by_side, written_once
+from models.layers.products import concatenate_channels, matmul, written_once
 from models.pixelcnnpp.dense import Dense
 from models.pixelcnnpp.pixel_conv import PixelConv
 from models.pixelcnnpp.row_conv import RowConv
@@ -29,7 +29,7 @@ def concat_elu(x: Float[Array, "*S F"]) -> Float[Array, "*S _"]:
     if not on_cpu():
         return elu(jnp.concatenate([x, -x], -1))
     negative = jnp.expm1(-jnp.abs(x))
-    return side_by_side([jnp.where(x > 0, x, negative), jnp.where(x < 0, -x, negative)])
+    return concatenate_channels([jnp.where(x > 0, x, negative), jnp.where(x < 0, -x, negative)])
 
 
 class GatedBlock(nnx.Module):

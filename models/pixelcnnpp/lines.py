@@ -1,4 +1,4 @@
-"""What many layers have of the same pixels: the inputs that the next row or the next pixel reads."""
+"""Lines: the inputs of many layers at the same pixels, which the next row or the next pixel reads."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ from jaxtyping import Array, Float, Int
 
 from solvers.trees.platform import on_cpu
 
-# Arrays (..., batch, channels) of several layers, see line_of.
+# The channels of several layers at the same pixels, arrays (..., batch, channels): one array for all on an accelerator,
+# on a CPU a tuple with an array for each layer; see line_of.
 Line: TypeAlias = Array | tuple[Array, ...]
 
 _L = TypeVar("_L", bound=Line)
 
 
 def line_of(parts: Sequence[Float[Array, "*S _"]]) -> Line:
-    """The channels of several layers: on an accelerator side by side, where each array more is a kernel more.
+    """Join the channels of several layers: one array on an accelerator, where each more array costs a kernel.
 
-    On a CPU they stay apart. The layers are alike, and so are then their kernels, of which the compiler makes one; cut
-    out of one array they would differ by where.
+    On a CPU a tuple: slices at different places of one array would keep layers that are alike from sharing a kernel,
+    and most of what compiling takes there is the compiler's time for each kernel that differs.
     """
     return tuple(parts) if on_cpu() else jnp.concatenate(parts, -1)
 
 
 def no_line(pixels: tuple[int, ...], widths: Sequence[int], dtype: Any) -> Line:
     """A line of zeros, for layers of so many channels."""
-    return line_of([jnp.zeros((*pixels, width), dtype) for width in widths])
+    if on_cpu():
+        return tuple(jnp.zeros((*pixels, width), dtype) for width in widths)
+    return jnp.zeros((*pixels, sum(widths)), dtype)
 
 
 def pick(row: _L, column: Int[Array, ""]) -> _L:
@@ -48,14 +51,18 @@ class Channels:
     """A line's channels, to be taken from the first to the last, in the order in which ``line_of`` was given them."""
 
     def __init__(self, line: Line) -> None:
-        self.line, self.taken = line, 0
+        self.line = line
+        self.taken = 0  # layers of a tuple, channels of an array
 
     def take(self, count: int) -> Float[Array, "*S _"]:
         """Take the next ``count`` channels: on a CPU a whole layer's."""
         return self.later(count)()
 
     def later(self, count: int) -> Callable[[], Float[Array, "*S _"]]:
-        """What gives the next ``count`` channels, which are taken with that."""
+        """Take the next ``count`` channels, and return a function that slices them when it is called.
+
+        Called inside a branch, it slices nothing where the branch is not taken.
+        """
         if isinstance(self.line, tuple):
             part = self.line[self.taken]
             assert part.shape[-1] == count, "layers are taken whole"

@@ -102,7 +102,7 @@ class PixelCNNPPNetwork(nnx.Module):
         features = self.output.weight.folded().kernel.shape[0]
 
         def shares(level: int) -> Line:
-            widths = [features][:level] + [features, 2 * features] * len(self.horizontal.blocks(level))
+            widths = [features] * (level > 0) + [features, 2 * features] * len(self.horizontal.blocks(level))
             return no_line((width >> level, batch_size), widths, dtype)
 
         row = RowScratch(

@@ -10,7 +10,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from models.layers.products import correlate, double, side_by_side
+from models.layers.products import concatenate_channels, correlate, double
 from models.pixelcnnpp.weight_norm import FoldedWeight, WeightNorm
 
 
@@ -52,7 +52,7 @@ class PixelConv(nnx.Module):
         self, share: Float[Array, "B F"], left: Float[Array, "B C"], x: Float[Array, "B C"]
     ) -> Float[Array, "B F"]:
         """One pixel: the share of the row above, the pixel to the left (zeros at the border) and its own."""
-        return share + side_by_side([left, x]) @ self.own_kernel()
+        return share + concatenate_channels([left, x]) @ self.own_kernel()
 
 
 class PixelGrow(nnx.Module):

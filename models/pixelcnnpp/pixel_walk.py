@@ -67,7 +67,7 @@ def _if_there(row: Int[Array, ""], level: int, compute: Callable[[], Line]) -> L
 
 
 class Neighbours(NamedTuple):
-    """The neighbours that a pixel's walk reads, by level: arrays (batch, channels), but for the shares."""
+    """The neighbours that a pixel's walk reads, by level: of one pixel each, but for the shares."""
 
     shares: tuple[Line, ...]  # of all columns, of which a level picks its own where it has one: see row_shares
     left: tuple[Line, ...]  # the layers' inputs one column to the left

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from jaxtyping import Array, Float
 
-from models.layers.products import Each, Together, products, side_by_side
+from models.layers.products import Each, Together, concatenate_channels, products
 from models.pixelcnnpp.dense import Dense
 from solvers.trees.pytree import pytree
 
@@ -31,7 +31,7 @@ class Skips:
 
     def rows(self, sources: Sequence[Sequence[Float[Array, "h W B C"]]]) -> list[Float[Array, "h W B F"]]:
         """What the layers give for the sources of each block."""
-        found = self.whole([side_by_side(each) for each in sources])
+        found = self.whole([concatenate_channels(each) for each in sources])
         return [product + bias for product, bias in zip(found, self.biases, strict=True)]
 
     def pixels(self, skips: Sequence[Float[Array, "B C"]]) -> list[Float[Array, "B F"]]:

@@ -101,7 +101,7 @@ class Stack(nnx.Module):
             def of(blocks: Any) -> list[int]:
                 return [2 * features] * 2 * len(blocks)
 
-            widths = [*of(self.up[level]), *[features][: LEVELS - 1 - level], *of(self.down[level])]
+            widths = [*of(self.up[level]), *[features] * (level < LEVELS - 1), *of(self.down[level])]
             return no_line((width >> level, batch_size), widths, dtype)
 
         low = [jnp.zeros((width >> level, batch_size, features), dtype) for level in range(1, LEVELS)]

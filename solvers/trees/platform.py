@@ -17,7 +17,8 @@ def on_cpu() -> bool:
     will be is not known then: those that were put on another device than the default one do not change the answer,
     ``jax.default_device`` does. Their programs take the form for the default device. An accelerator that runs the CPU's
     form is right but slow; a CPU that runs an accelerator's form is right up to rounding, but passes of the same shape
-    may differ there in their last bits from one program to another (see ``isolated`` in equations.py).
+    may differ there in their last bits from one program to another (see ``isolated`` in equations.py). A solve is
+    continued under the default device under which it began, as some states are laid out by it.
     """
     device = jax.config.jax_default_device  # type: ignore[attr-defined]
     platform = jax.default_backend() if device is None else getattr(device, "platform", device)

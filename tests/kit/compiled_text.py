@@ -18,12 +18,17 @@ def while_bodies(text):
 
 
 def kernels_of(text):
-    """The fused computations of a compiled program, without what they call their values: those alike are one."""
-    bodies = re.findall(r"^%?fused_computation[\w.]* \(.*?\) -> .*? \{\n(.*?)^\}", text, re.MULTILINE | re.DOTALL)
+    """The distinct texts of the fused computations of a program that was compiled for a CPU.
+
+    Names and metadata are left out, so those that differ in nothing else count once; those that differ only in the
+    computations that they call, such as two reductions, do too.
+    """
+    bodies = re.findall(
+        r"^%(?:fused_computation|wrapped_[\w\-]+)[\w.\-]* \(.*?\) -> .*? \{\n(.*?)^\}", text, re.MULTILINE | re.DOTALL
+    )
     return {_without_names(re.sub(r", metadata=\{.*?\}", "", body)) for body in bodies}
 
 
 def _without_names(body):
     numbers = {}
-    named = r"%[\w.\-]+|\b[a-z][\w\-]*\.?[\w.]*(?= =)"
-    return re.sub(named, lambda name: numbers.setdefault(name.group(), str(len(numbers))), body)
+    return re.sub(r"%[\w.\-]+", lambda name: numbers.setdefault(name.group(), str(len(numbers))), body)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from models.layers.products import correlate, double, products, sum_of_products
+from models.layers.products import concatenate_channels, correlate, double, products, sum_of_products
 from models.made.model import MADE, MADEConfig
 from models.pixelcnnpp.model import PixelCNNPP, PixelCNNPPConfig
 from models.wavenet.model import WaveNet, WaveNetConfig
@@ -96,6 +96,12 @@ def test_products_of_layers():
 
     for one, other in zip(*in_both_forms(three, xs, kernels, total), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_channels_that_are_concatenated():
+    both = in_both_forms(lambda *xs: concatenate_channels(xs), noise(3, 2, 4), noise(3, 2, 4), noise(3, 2, 4))
+    np.testing.assert_array_equal(*both)  # data are moved, not computed
+    assert concatenate_channels([jnp.zeros((2, 0, 4))] * 2).shape == (2, 0, 8)
 
 
 @pytest.mark.parametrize("width", [2, 3])

@@ -185,7 +185,7 @@ def walked(stack, horizontal, x, sides, lines, first, height):
     walk = RowsWalk(tile, lines, sides if horizontal else None, lambda x: x)
     y = stack(x, walk)
     kept = walk.kept()
-    return y, type(lines)(kept.inputs, kept.low), kept.seen
+    return y, kept.lines, kept.seen
 
 
 walk_rows = jax.jit(walked, static_argnames=("horizontal", "height", "first"))
