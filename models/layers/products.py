@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -89,12 +91,14 @@ def concatenate_channels(xs: Sequence[Float[Array, "*S C"]]) -> Float[Array, "*S
     return stacked.reshape(*stacked.shape[:-2], len(xs) * stacked.shape[-1])
 
 
+@partial(jax.jit, static_argnames=("stride", "pad"))
 def correlate(
     frame: Float[Array, "h w B C"], kernel: Float[Array, "kh kw C F"], stride: int = 1, pad: tuple[int, int] = (0, 0)
 ) -> Float[Array, "_ _ B F"]:
     """y[i, j] = sum over a, b of frame[stride * i + a, stride * j + b] @ kernel[a, b], where all of them exist.
 
-    ``pad``: columns of zeros to the left and to the right of the frame.
+    ``pad``: columns of zeros to the left and to the right of the frame. A network of many layers that are alike is
+    traced in less time where each of its functions is traced once for each shape, hence jit here and elsewhere.
     """
     kh, kw = kernel.shape[:2]
     columns = (frame.shape[1] + sum(pad) - kw) // stride + 1
@@ -152,6 +156,7 @@ def products(kernels: Sequence[Float[Array, "C F"]]) -> Each | Together:
     return Each(tuple(kernels)) if on_cpu() else Together(jnp.stack(kernels))
 
 
+@jax.jit
 def double(x: Float[Array, "h w B C"], kernel: Float[Array, "2 k C F"]) -> Float[Array, "_ _ B F"]:
     """The transposed convolution of stride 2, cut to twice the size: rows from the top, columns centred where k is 3.
 

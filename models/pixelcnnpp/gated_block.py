@@ -16,11 +16,16 @@ from models.pixelcnnpp.row_conv import RowConv
 from solvers.trees.platform import on_cpu
 
 
+@jax.jit
 def elu(x: Float[Array, "*S"]) -> Float[Array, "*S"]:
-    """The exponential linear unit: x where positive, else exp(x) - 1."""
+    """The exponential linear unit: x where positive, else exp(x) - 1.
+
+    This and what follows are traced once for each shape, as there are hundreds of them in a network.
+    """
     return jnp.where(x > 0, x, jnp.expm1(-jnp.abs(x)))
 
 
+@jax.jit
 def concat_elu(x: Float[Array, "*S F"]) -> Float[Array, "*S _"]:
     """Both elu(x) and elu(-x), side by side in the channels; on a CPU one exponential serves both.
 
@@ -109,6 +114,7 @@ class GatedBlock(nnx.Module):
         return gate(x, self.second.step(shares[1], left[1], seen_h)), (seen, seen_h)
 
 
+@jax.jit
 def gate(x: Float[Array, "*S F"], y: Float[Array, "*S G"]) -> Float[Array, "*S F"]:
     """The gated residual x + a * sigmoid(b), where (a, b) = y."""
     a, b = jnp.split(y, 2, axis=-1)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from models.pixelcnnpp.gated_block import GatedBlock, concat_elu
 from models.pixelcnnpp.lines import Channels, Line, Lines, line_of
@@ -61,6 +61,16 @@ def _rows(frame: Float[Array, "h W B C"], first: Start, count: int) -> Float[Arr
         return jnp.pad(frame[first : first + count], ((0, short), (0, 0), (0, 0), (0, 0)))
     padded = jnp.pad(frame, ((0, count), (0, 0), (0, 0), (0, 0)))
     return lax.dynamic_slice_in_dim(padded, first, count)
+
+
+def _cut(frame: Float[Array, "h W B C"], rows: Any) -> Array:
+    """The row, or several, behind which lines are kept."""
+    return frame[rows] if isinstance(rows, int) else _pick_rows(frame, rows)
+
+
+@jax.jit
+def _pick_rows(frame: Float[Array, "h W B C"], rows: Int[Array, "*n"]) -> Float[Array, "*n W B C"]:
+    return frame[rows]
 
 
 class Kept(NamedTuple):
@@ -124,7 +134,7 @@ class RowsWalk:
         """Walk the tile through a block; see Walk."""
         given = x
         x, frames = block.rows(x, extra, self._above.pair(2 * x.shape[-1]), self.drop)
-        self._inputs += [frame[self.cuts[self.level]] for frame in frames]
+        self._inputs += [_cut(frame, self.cuts[self.level]) for frame in frames]
         self._seen.append((given, frames[0][1:]))
         self._outputs.append(x)
         return x
@@ -141,7 +151,7 @@ class RowsWalk:
         """
         here, lower = self.tile[self.level], self.tile[self.level + 1]
         frame = jnp.concatenate([self._above.take(x.shape[-1])[None], x])
-        self._inputs.append(frame[self.cuts[self.level]])
+        self._inputs.append(_cut(frame, self.cuts[self.level]))
         last = self.lines.low[self.level][None]
 
         def go() -> tuple[Array, Kept]:
@@ -158,7 +168,7 @@ class RowsWalk:
         else:
             y, below = go()
         both = jnp.concatenate([last, y])
-        self._below = below._replace(low=(both[self.cuts[self.level + 1]], *below.low))
+        self._below = below._replace(low=(_cut(both, self.cuts[self.level + 1]), *below.low))
         if isinstance(here.odd, int) and here.odd == 0:
             return _rows(grow(y), 0, here.height)
         return _rows(grow(both), 2 - here.odd, here.height)

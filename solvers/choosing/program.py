@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.extend.core import Jaxpr, jaxprs_in_params
 
 from ..iterate import advance, start
 from ..solver import Solver
@@ -51,18 +51,8 @@ def compiled(lowered: jax.stages.Lowered, quick: bool) -> jax.stages.Compiled:
 
 def operations(jaxpr: Jaxpr) -> int:
     """How many equations a jaxpr has, those of functions and of loops' bodies counted wherever they stand."""
-    inside = (each for equation in jaxpr.eqns for each in _inside(equation.params.values()))
+    inside = (each for equation in jaxpr.eqns for each in jaxprs_in_params(equation.params))
     return len(jaxpr.eqns) + sum(map(operations, inside))
-
-
-def _inside(values: Iterable[Any]) -> Iterator[Jaxpr]:
-    for value in values:
-        if isinstance(value, ClosedJaxpr):
-            yield value.jaxpr
-        elif isinstance(value, Jaxpr):
-            yield value
-        elif isinstance(value, tuple | list):
-            yield from _inside(value)
 
 
 class Taken(NamedTuple):

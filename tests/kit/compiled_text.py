@@ -1,6 +1,16 @@
-"""Reading what the compiler made of a program."""
+"""Reading what tracing and the compiler made of a program."""
 
 import re
+
+from jax.extend.core import jaxprs_in_params
+
+
+def all_jaxprs(jaxpr):
+    """A traced program, and the functions, loops and branches in it, each as often as it is called."""
+    yield jaxpr
+    for equation in jaxpr.eqns:
+        for inside in jaxprs_in_params(equation.params):
+            yield from all_jaxprs(inside)
 
 
 def while_bodies(text):

@@ -26,7 +26,7 @@ from solvers import (
 )
 from solvers.methods.sequential import substitute_by_updates, substitute_forward
 from tests.kit.bank import SAMPLING, tiny_pixelcnnpp
-from tests.kit.compiled_text import kernels_of, while_bodies
+from tests.kit.compiled_text import all_jaxprs, kernels_of, while_bodies
 
 GRAY, RGB = ((8, 4, 1), 2), ((4, 8, 3), 1)
 
@@ -111,7 +111,7 @@ def test_no_row_cache_is_copied_in_the_pixel_loop(substitute):
     assert all(elements(shape) < line for shape in copies), f"copied in the loop over pixels: {copies}"
 
 
-def lowered(nr_resnet, size):
+def traced(nr_resnet, size):
     """The parameters of the first ``size`` pixels, whole rows or a single one, of stacks of that depth."""
     model = PixelCNNPP(PixelCNNPPConfig((8, 8, 1), nr_resnet, nr_filters=4, nr_logistic_mix=2), rngs=nnx.Rngs(0))
     network = model.fold()
@@ -121,14 +121,14 @@ def lowered(nr_resnet, size):
         lambda network, x, cache, start: network.conditionals(x, cache, start, size, size),
         static_argnames="start" if rows else (),
     )
-    return parameters.lower(network, jnp.zeros((size, 2, 1)), cache, 0 if rows else jnp.int32(0))
+    return parameters.trace(network, jnp.zeros((size, 2, 1)), cache, 0 if rows else jnp.int32(0))
 
 
 @pytest.mark.parametrize("size", [32, pytest.param(1, marks=pytest.mark.slow)], ids=["rows", "pixel"])
 def test_blocks_that_are_alike_share_their_kernels(size):
     """Deeper stacks have no other kernels, for each of which that differs the compiler takes its time."""
     options = {"xla_cpu_use_fusion_emitters": True}  # as users have it; tests compile without
-    two, three = (kernels_of(lowered(depth, size).compile(options).as_text()) for depth in (2, 3))
+    two, three = (kernels_of(traced(depth, size).lower().compile(options).as_text()) for depth in (2, 3))
     assert len(two) > 50, "no kernels were found in the text"
     assert three <= two
 
@@ -138,11 +138,24 @@ def test_no_block_concatenates_channels_by_a_kernel_of_its_own(size):
     """The compiler makes a kernel of each concatenation of channels, though they are alike."""
 
     def concatenations(depth):
-        text = lowered(depth, size).as_text()
-        found = re.findall(r"stablehlo.concatenate .* dim = (\d+) : .* -> tensor<([\dx]*)x\w+>", text)
-        return sum(int(axis) == shape.count("x") for axis, shape in found)
+        jaxprs = all_jaxprs(traced(depth, size).jaxpr.jaxpr)
+        joins = [each for jaxpr in jaxprs for each in jaxpr.eqns if each.primitive.name == "concatenate"]
+        return sum(each.params["dimension"] == each.outvars[0].aval.ndim - 1 for each in joins)
 
     assert 0 < concatenations(2) == concatenations(3)
+
+
+@pytest.mark.parametrize("size", [32, 1], ids=["rows", "pixel"])
+def test_activations_are_traced_once(size):
+    """Deeper stacks call the functions that are there, of which tracing takes its time."""
+
+    def traced_of(depth):
+        functions = {id(each): each for each in all_jaxprs(traced(depth, size).jaxpr.jaxpr)}
+        found = [equation.primitive.name for each in functions.values() for equation in each.eqns]
+        return [found.count(name) for name in ("expm1", "logistic", "abs")]
+
+    assert all(traced_of(2))
+    assert traced_of(2) == traced_of(3)
 
 
 @pytest.mark.parametrize(
