@@ -53,12 +53,13 @@ def candidates(
     for name in without:
         if name not in SOLVERS:
             raise ValueError(f"without: there is no solver {name!r}; there are {', '.join(SOLVERS)}")
+    batch = batch_size(jax.eval_shape(lambda: system.initial_guess()))
     found: dict[str, Solver] = {}
     others = also if tol is not None else (solver for solver in also if solver.tol <= _default(solver, "tol", 0.0))
     for solver in (each.with_tol(tol) for each in (*_variants(system), *others)):
         if not _names(solver).isdisjoint(without) or not allowed(solver):
             continue
-        if _goes(system, solver, memory_bytes):
+        if _goes(system, solver, batch, memory_bytes):
             resolved = solver.resolved(system)
             found.setdefault(label_of(resolved), resolved)
     return found
@@ -97,13 +98,13 @@ def _lengths(system: Any) -> list[int]:
     return sorted(size for size in near if 1 < size <= system.num_equations // 2)
 
 
-def _goes(system: Any, solver: Solver, memory_bytes: int) -> bool:
+def _goes(system: Any, solver: Solver, batch: int, memory_bytes: int) -> bool:
     """Whether a solver goes with a system, which everything that compiles nothing is asked about."""
     try:
         require_fit(system, solver)
         solver.max_steps(system)  # refuses block sizes
-        guess = jax.eval_shape(lambda system: system.initial_guess(), system)
-        jax.eval_shape(lambda system: solver.init(system, system.initial_guess()), system)  # refuses large systems
+        # It refuses large systems. The system is no argument, as taking one with many layers apart takes long.
+        jax.eval_shape(lambda: solver.init(system, system.initial_guess()))
     except ValueError:
         return False
     needs_features = isinstance(system, MarkovSystem) and solver.floats_per_equation(1) is not None
@@ -111,7 +112,7 @@ def _goes(system: Any, solver: Solver, memory_bytes: int) -> bool:
     if needs_features and not features:
         return False
     floats = solver.floats_per_equation(features) or 0
-    return _FLOAT_BYTES * floats * int(system.num_equations) * batch_size(guess) <= memory_bytes
+    return _FLOAT_BYTES * floats * int(system.num_equations) * batch <= memory_bytes
 
 
 def features_of(system: Any) -> int:

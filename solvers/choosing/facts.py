@@ -26,6 +26,7 @@ _SWEEPS = 64  # of one state, at the most
 _ENOUGH = 6  # sweeps from which on it can be told how differences fade
 _STEADY = 0.5  # part of the rate at which they faded before, at the least
 _PLACES = 6  # at which exact values are seen to spread, at the least
+_GUESSED = 4.0  # equations that become exact in a sweep, before any was seen: as many as in systems that gain by blocks
 _SAME = 1e-4  # how near to the solution an equation counts as exact, where two passes may round differently
 
 
@@ -170,6 +171,19 @@ def _within(length: int, steps: float) -> float:
     return min(float(length), max(1.0, steps))
 
 
+def unknown(system: Any) -> Facts:
+    """What is guessed before any sweep: its time is the unit, and a few equations become exact in each."""
+    guess = jax.eval_shape(lambda: system.initial_guess())
+    total, features = int(system.num_equations), features_of(system)
+    return Facts(total, batch_size(guess), 1.0, (math.inf,), settled=False, frontier=_GUESSED, num_features=features)
+
+
+def _least_sweeps(seconds: Sequence[float], limit_s: float, hurried: bool) -> int:
+    """How many sweeps are made at the least, after those that took so long."""
+    first = sum(seconds[:1])
+    return 3 if first < limit_s else 1 if hurried and first > 2 * limit_s else 2
+
+
 class Sweep:
     """The sweep of a system, traced and lowered; ``compile`` may be called in any thread."""
 
@@ -190,9 +204,10 @@ class Sweeps:
     """The compiled sweep of a system, and what it has led to from the first guess."""
 
     def __init__(self, sweep: Sweep, swept: Any, limit_s: float, hurried: bool = False) -> None:
-        """Sweep until nothing changes or ``limit_s`` seconds are over; three times at the least, or twice.
+        """Sweep until nothing changes or ``limit_s`` seconds are over, a few times at the least.
 
-        ``swept`` is what ``sweep`` was compiled to, in full unless it was ``hurried``.
+        That is three times, twice where one sweep takes that long, and once where one by a hurried program takes twice
+        as long. ``swept`` is what ``sweep`` was compiled to, in full unless it was ``hurried``.
         """
         self._system, self._guess, self._swept = sweep.system, sweep.guess, swept
         self._looked = 0  # sweeps of places
@@ -200,7 +215,7 @@ class Sweeps:
         seconds: list[float] = []
         gaps: list[float] = []  # between each state and the next
         self._x, settled, reached = self._guess, False, np.zeros(1)
-        while len(seconds) < (3 if sum(seconds[:1]) < limit_s else 2) or (
+        while len(seconds) < _least_sweeps(seconds, limit_s, hurried) or (
             sum(seconds) < limit_s and len(seconds) < _SWEEPS
         ):
             begin = time.perf_counter()
@@ -211,10 +226,11 @@ class Sweeps:
             reached = np.minimum(np.asarray(same) + 1, system.num_equations)
             if settled and len(seconds) > 1:
                 break
+        self._seconds = float(np.median(seconds[1:] or seconds))
         self.facts = Facts(
             num_equations=int(system.num_equations),
             batch_size=batch_size(self._guess),
-            sweep_s=float(np.median(seconds[1:])) / (SLOWER if hurried else 1.0),
+            sweep_s=self._seconds / (SLOWER if hurried else 1.0),
             gaps=tuple(gaps),
             settled=settled,
             frontier=float(reached.mean()),
@@ -228,13 +244,15 @@ class Sweeps:
     def look(self, exact: Any, limit_s: float) -> bool:
         """See how exact values spread behind exact prefixes, into the first guess and into what came of it.
 
-        Returns whether more was seen than before.
+        Returns whether more was seen than before. Two sweeps are made at the least, but not by a hurried program that
+        would take twice as long for them.
         """
         total, batch = self.facts.num_equations, self.facts.batch_size
-        rounds = min(math.ceil(2 * _PLACES / batch), int(limit_s / 2 / max(self.facts.sweep_s, 1e-6)))
+        rounds = min(math.ceil(2 * _PLACES / batch), int(limit_s / 2 / max(self._seconds, 1e-6)))
         rounds = max(math.ceil(2 / batch), rounds)
-        sweeps = max(2, min(_SWEEPS, int(limit_s / rounds / max(self.facts.sweep_s, 1e-6))))
-        if self.facts.settled or rounds * sweeps <= self._looked:
+        sweeps = max(2, min(_SWEEPS, int(limit_s / rounds / max(self._seconds, 1e-6))))
+        too_long = self.facts.hurried and rounds * sweeps * self._seconds > 2 * limit_s
+        if self.facts.settled or rounds * sweeps <= self._looked or too_long:
             return False
         self._looked = rounds * sweeps
         # Each sample of each round looks at a place of its own, the first half of them at what lies behind cold ones.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
@@ -90,19 +90,23 @@ class CompileTimes:
         return factor * max(min(each.seconds for each in others), rate * (mean if size is None else size))
 
 
-def side_by_side(jobs: Sequence[Callable[[], T]]) -> list[tuple[T | Exception, float]]:
-    """What each of some jobs gives or raises, and the seconds that it took; they run at once, in threads.
+def timed(job: Callable[[], T]) -> tuple[T | Exception, float]:
+    """What a job gives or raises, and the seconds that it took.
 
     Only MemoryError and RuntimeError are caught, as which a compiler's failures come.
     """
+    begin = time.perf_counter()
+    try:
+        done: T | Exception = job()
+    except (MemoryError, RuntimeError) as error:
+        done = error
+    return done, time.perf_counter() - begin
 
-    def timed(job: Callable[[], T]) -> tuple[T | Exception, float]:
-        begin = time.perf_counter()
-        try:
-            done: T | Exception = job()
-        except (MemoryError, RuntimeError) as error:
-            done = error
-        return done, time.perf_counter() - begin
 
-    with ThreadPoolExecutor(max(1, len(jobs))) as pool:
-        return list(pool.map(timed, jobs))
+def side_by_side(jobs: Iterable[Callable[[], T]]) -> list[tuple[T | Exception, float]]:
+    """What each of some jobs gives or raises, and the seconds that it took; some run at once, in threads.
+
+    A job is begun when ``jobs`` gives it: the next may be traced meanwhile, as this is the caller's thread.
+    """
+    with ThreadPoolExecutor(TOGETHER) as pool:
+        return [each.result() for each in [pool.submit(timed, job) for job in jobs]]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,11 +14,12 @@ from ..methods.gs_jacobi import GSJacobi
 from ..methods.sequential import Sequential
 from ..solver import Solver
 from .candidates import is_forward, kind
-from .facts import Sweep, Sweeps
+from .facts import Sweep, Sweeps, unknown
 from .known import Known
+from .model import modelled
 from .pilot import Pilot
 from .prediction import EXTRAPOLATED, FAILED, MEASURED, SWEPT, Prediction
-from .program import SLOWER, SLOWER_AT_MOST, TOGETHER, CompileTimes, Program, side_by_side
+from .program import SLOWER, SLOWER_AT_MOST, TOGETHER, CompileTimes, Program, side_by_side, timed
 
 _SWEEP = 0.25  # share of the budget that compiling the sweep in full may take
 _LOOKING = (0.05, 0.1)  # shares of the budget in which sweeps are looked at, before its solution is known, and after
@@ -31,6 +33,7 @@ _STEP = 0.2  # share of the budget that a single step may take
 _NEAR = 2.5  # those that are expected to take this many times the best's time may yet be the best
 _CLOSE = 2.0  # candidates within this factor of the best are timed against each other
 _FINAL_ROUNDS = 3, 25  # at the least, and at the most where they are short
+_LONGER = 1.2  # times longer than expected such a round may take
 _FINAL = 0.03  # share of the budget that these rounds may take, beyond the least
 
 
@@ -62,6 +65,7 @@ class Search:
         self.system, self.found, self.objective, self.listed = system, found, objective, listed
         self.pilots: dict[str, Pilot] = {}  # those that are near the best
         self.programs: dict[str, Program] = {}  # those that were traced
+        self.traced_s: list[float] = []  # what tracing each of them took
         self.compile_times = CompileTimes()
         # How many times longer an iteration took in a hurry than was expected, at the most.
         self.slowness = math.sqrt(SLOWER * SLOWER_AT_MOST)
@@ -83,7 +87,7 @@ class Search:
                 for label in turn.labels:
                     tell(label)
                 self._try(turn)
-            if not self.known.look(_PILOTS * self.budget_s - self.spent_s):
+            if not self.known.look((_PILOTS * self.budget_s - self.spent_s) / 2):
                 return
 
     def compare_the_best(self) -> None:
@@ -97,7 +101,7 @@ class Search:
         begin, rounds = self.spent_s, 0
         seconds: dict[str, list[float]] = {label: [] for label in close}
         least, most = _FINAL_ROUNDS
-        while rounds < most and self.spent_s + round_s < self.budget_s:
+        while rounds < most and self.spent_s + _LONGER * round_s < self.budget_s:
             if rounds >= least and self.spent_s - begin > _FINAL * self.budget_s:
                 break
             for label in close:
@@ -115,33 +119,46 @@ class Search:
         return best.label, tuple(sorted(self.known.expected.values(), key=self.known.rank))
 
     def _begin(self) -> Known:
-        """Compile the sweep, and forward substitution in a hurry at the same time; sweep, and expect things.
+        """Compile the sweep, and what is likely to be flown first in a hurry at the same time; sweep, expect things.
 
         Both tell how long programs of this system take to compile. Where that is short, the sweep is compiled in full,
-        and what is compiled of forward substitution is not flown, as its turn comes.
+        and what was compiled in a hurry is not flown, as its turn comes. Where it is long, sweeps are made meanwhile.
         """
         sweep = Sweep(self.system)
-        forward = [label for label, solver in self.found.items() if is_forward(solver) and self.objective != "memory"]
-        programs = self._traced(forward[:1], quick=True)
-        jobs: list[Callable[[], Any]] = [partial(sweep.compile, quick=True)]
-        jobs += [partial(Pilot, program, quick=True) for program in programs.values()]
-        (swept, seconds), *pilots = side_by_side(jobs)
-        self._compiled(sweep.size, True, swept, seconds)
-        for program, (pilot, took) in zip(programs.values(), pilots, strict=True):
-            self._compiled(program.size, True, pilot, took)
-        failed = isinstance(swept, Exception)
-        in_full = failed or self.compile_times.expected(sweep.size, False) <= _SWEEP * self.budget_s
-        if in_full:
+        before, after = (share * self.budget_s for share in _LOOKING)
+        with ThreadPoolExecutor(TOGETHER) as pool:
+            sweeping = pool.submit(timed, partial(sweep.compile, quick=True))
+            programs = dict(self._traced(self._likely(), quick=True))
+            flying = {label: pool.submit(timed, partial(Pilot, each, quick=True)) for label, each in programs.items()}
+            swept, seconds = sweeping.result()
+            self._compiled(sweep.size, True, swept, seconds)
+            failed = isinstance(swept, Exception)
+            in_full = failed or self.compile_times.expected(sweep.size, False) <= _SWEEP * self.budget_s
+            sweeps = None if in_full else Sweeps(sweep, swept, before, hurried=True)
+        if sweeps is None:
             begin = time.perf_counter()
             swept = sweep.compile(quick=False)
             self.compile_times.add(sweep.size, False, time.perf_counter() - begin)
-        before, after = (share * self.budget_s for share in _LOOKING)
-        sweeps = Sweeps(sweep, swept, before, hurried=not in_full)
+            sweeps = Sweeps(sweep, swept, before)
         self.known = Known(self.system, self.found, self.objective, sweeps, after)
-        for label, (pilot, _) in zip(programs, pilots, strict=True):
+        for label, future in flying.items():
+            pilot, seconds = future.result()
+            self._compiled(programs[label].size, True, pilot, seconds)
             if self._turn([label], False, _PILOTS) is None:
-                self._fly(label, True, pilot, max(_LEAST_S, (self.budget_s - self.spent_s) / 2))
+                left = _PILOTS * self.budget_s - self.spent_s
+                another = self.compile_times.expected(None, True) < left / 2  # there is time to scout it
+                self._fly(label, True, pilot, max(_LEAST_S, left / 2 if another else left))
         return self.known
+
+    def _likely(self) -> list[str]:
+        """What is likely to be flown first: forward substitution, else what the model takes for the best so far."""
+        if self.objective == "memory":
+            return []
+        forward = [label for label, solver in self.found.items() if is_forward(solver)]
+        others = [label for label, solver in self.found.items() if not isinstance(solver, Sequential)]
+        facts = unknown(self.system)
+        said = (modelled(label, self.found[label], self.system, facts) for label in forward[:1] or others)
+        return [min(said, key=lambda each: each.cost(self.objective)).label] if forward or others else []
 
     def _next(self) -> Turn | None:
         """Forward substitution first, as it tells what a small step costs; then scouts, then what may be the best."""
@@ -171,7 +188,7 @@ class Search:
         near.sort(key=lambda label: kind(self.found[label]) in flown)  # what is of another kind may be far better
         promising = known.promising if wanted == "time" and not by_memory else []
         return (
-            self._turn((label for label in promising if label in near), False, 1.0)
+            self._turn((label for label in promising if label in near), False, _PILOTS)
             or self._turn(kinds.values(), True, _SCOUTING)
             or self._turn(near, False, _PILOTS)
             or self._turn(kinds.values(), True, _PILOTS)
@@ -203,55 +220,64 @@ class Search:
     def _turn(self, labels: Iterable[str], quick: bool, share: float) -> Turn | None:
         """The first of them that are likely to be over within that share of the budget; None where none is."""
         chosen: list[str] = []
-        booked_s = 0.0  # by the flights of those before, while compiling goes on side by side
+        booked_s = 0.0  # for tracing and flying those before, while compiling goes on side by side
         for label in labels:
             if (label, quick) in self.lost | self.late or len(chosen) == (TOGETHER if quick else 1):
                 continue
-            compile_s, flight_s = self._takes(label, quick)
-            if self.spent_s + compile_s + booked_s + flight_s <= share * self.budget_s:
+            trace_s, compile_s, flight_s = self._takes(label, quick)
+            if self.spent_s + booked_s + trace_s + compile_s + flight_s <= share * self.budget_s:
                 chosen.append(label)
-                booked_s += flight_s
+                booked_s += trace_s + flight_s
         return Turn(tuple(chosen), quick) if chosen else None
 
-    def _takes(self, label: str, quick: bool) -> tuple[float, float]:
-        """Seconds that compiling a pilot and flying it are expected to take."""
+    def _takes(self, label: str, quick: bool) -> tuple[float, float, float]:
+        """Seconds that tracing a pilot, compiling it and flying it are expected to take."""
         program = self.programs.get(label)
+        trace_s = 0.0 if program or not self.traced_s else statistics.mean(self.traced_s)
         compile_s = self.compile_times.expected(None if program is None else program.size, quick)
         step_s = self.known.hurried_step_s(label, self.slowness) if quick else self.known.step_s(label)
-        return compile_s, max(step_s, self._limit(label, quick, compile_s))
+        return trace_s, compile_s, max(step_s, self._limit(label, quick, compile_s))
 
     def _limit(self, label: str, quick: bool, compile_s: float) -> float:
         """How long a pilot may fly that was compiled in ``compile_s`` seconds."""
-        if quick:
-            return max(_LEAST_S, _SCOUT * compile_s * (2 if label in self.listed else 1))
         left = self.budget_s - self.spent_s
+        if quick:
+            return max(_LEAST_S, min(left, _SCOUT * compile_s * (2 if label in self.listed else 1)))
         flown = [each.time_s for each in self.known.expected.values() if each.basis == MEASURED]
         return max(_LEAST_S, min(left / _SHARE, _BEYOND * min(flown, default=left)))
 
     def _try(self, turn: Turn) -> None:
         """Pilots of one turn. Those whose programs are larger than was expected, too large for the time, are left."""
         quick = turn.quick
-        programs = self._traced(turn.labels, quick)
-        for label in tuple(programs):
-            # Where nothing is known in the middle of the time, what takes long is better than nothing in the end.
-            forced = self.known.nothing and ((label, quick) in self.late or self.spent_s > self.budget_s / 2)
-            if not forced and self.spent_s + sum(self._takes(label, quick)) > self.budget_s:
-                self.late.add((label, quick))
-                del programs[label]
-        jobs = [partial(Pilot, program, quick=quick) for program in programs.values()]
-        for label, (pilot, seconds) in zip(programs, side_by_side(jobs), strict=True):
-            self._compiled(programs[label].size, quick, pilot, seconds)
+        programs: dict[str, Program] = {}
+
+        def jobs() -> Iterator[Callable[[], Pilot]]:
+            for label, program in self._traced(turn.labels, quick):
+                # Where nothing is known in the middle of the time, what takes long is better than nothing in the end.
+                forced = self.known.nothing and ((label, quick) in self.late or self.spent_s > self.budget_s / 2)
+                if not forced and self.spent_s + sum(self._takes(label, quick)) > self.budget_s:
+                    self.late.add((label, quick))
+                else:
+                    programs[label] = program
+                    yield partial(Pilot, program, quick=quick)
+
+        done = side_by_side(jobs())
+        for (label, program), (pilot, seconds) in zip(programs.items(), done, strict=True):
+            self._compiled(program.size, quick, pilot, seconds)
             self._fly(label, quick, pilot, self._limit(label, quick, seconds))
 
-    def _traced(self, labels: Iterable[str], quick: bool) -> dict[str, Program]:
-        """Programs of those that can be traced."""
+    def _traced(self, labels: Iterable[str], quick: bool) -> Iterator[tuple[str, Program]]:
+        """Programs of those that can be traced, one after another."""
         for label in labels:
             if label not in self.programs:
+                begin = time.perf_counter()
                 try:
                     self.programs[label] = Program(self.system, self.found[label])
                 except (MemoryError, RuntimeError):
                     self._lose(label, quick)
-        return {label: self.programs[label] for label in labels if label in self.programs}
+                    continue
+                self.traced_s.append(time.perf_counter() - begin)
+            yield label, self.programs[label]
 
     def _lose(self, label: str, quick: bool) -> None:
         """A program that cannot be compiled or run is no candidate; of one in a hurry it may be the hurry."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import jax
@@ -577,6 +579,64 @@ def test_those_close_to_the_best_are_timed_in_turn() -> None:
     assert (seconds["jacobi"], seconds["newton"], seconds["picard"]) == (2.0, 1.5, 2.2)
     assert jacobi.asked == newton.asked == 25  # short ones often
     assert picard.asked == 0  # too far from the best
+
+
+def test_the_next_is_traced_while_one_is_compiled() -> None:
+    begun, traced = threading.Event(), threading.Event()
+
+    def compiles() -> bool:
+        begun.set()
+        return traced.wait(60.0)
+
+    def jobs() -> Iterator[Callable[[], bool]]:
+        yield compiles
+        assert begun.wait(60.0), "a job waits until all were traced"
+        traced.set()
+        yield lambda: True
+
+    assert [done for done, _ in side_by_side(jobs())] == [True, True]
+
+
+def test_a_hurried_sweep_that_takes_long_is_made_once() -> None:
+    system = chain(lambda x, b: x + b + 1.0, 90, 2, 0)
+    sweep = Sweep(system)
+    swept = sweep.compile(quick=True)
+    once = Sweeps(sweep, swept, 1e-9, hurried=True)
+    assert len(once.facts.gaps) == 1
+    assert not once.look(solve(system, Jacobi()).value, 1e-9)
+    assert len(Sweeps(sweep, swept, 1e-9).facts.gaps) == 2  # one that is not is compared with what it takes warm
+
+
+@pytest.mark.parametrize(
+    ("without", "likely"),
+    [
+        ([], "cached_sequential"),
+        (["cached_sequential"], "sliding_gs_jacobi(block_size=4)"),
+        (["sequential", "cached_sequential", "gs_jacobi", "sliding_gs_jacobi", "jacobi_gs"], "jacobi"),
+    ],
+)
+def test_what_is_likely_to_be_flown_first_is_compiled_beside_the_sweep(without: list[str], likely: str) -> None:
+    system = tiny_made(64, 2, 0)
+    found = candidates(system, without=[*without, "dense_newton", "anderson", "triangular_anderson"])
+    searched = search.Search(system, found, "time", 60.0, time.perf_counter())
+    assert searched._likely() == [likely]
+    assert set(searched.programs) == {likely}
+
+
+def test_what_is_compiled_for_memory_is_compiled_in_full() -> None:
+    system = tiny_made(12, 2, 0)
+    searched = search.Search(system, candidates(system), "memory", 60.0, time.perf_counter())
+    assert not searched.programs
+
+
+def test_tracing_takes_time_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    system = chain(contractive_link, 40, 2, 0)
+    searched = search.Search(system, candidates(system), "time", 60.0, time.perf_counter())
+    assert searched._turn(["newton"], True, 0.95) is not None
+    searched.traced_s = [100.0]
+    assert searched._turn(["newton"], True, 0.95) is None
+    searched.programs["newton"] = Program(system, searched.found["newton"])  # as this one is traced
+    assert searched._turn(["newton"], True, 0.95) is not None
 
 
 def test_without_time_for_some_rounds_pilots_count() -> None:
