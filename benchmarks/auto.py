@@ -33,9 +33,8 @@ from solvers.choosing.prediction import HURRIED, MEASURED, SWEPT
 
 SEQUENTIAL = ("sequential", "cached_sequential")
 BUDGET_S = 20.0
-# Runs of a solver, whose median counts, at the most, and the seconds that they may take: of short ones many, as a
-# disturbance lasts longer than a few solves of a millisecond.
-_RUNS = (15, 15.0), (101, 3.0)
+_TIMED_S = 15.0
+_MOST = 15  # runs of a solver, whose median counts: a disturbance lasts longer than a few solves of a millisecond
 _WITHIN = 1.3  # a prediction of steps is good within this factor
 _AUTOS: tuple[dict[str, Any], ...] = (
     {"name": "auto", "budget_s": BUDGET_S},
@@ -124,10 +123,10 @@ def rows_of(record: Mapping[str, Any]) -> Iterator[list[dict[str, Any]]]:
 
 
 def repeats(entries: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> int:
-    """How often each is timed: as often as the slowest in earlier results fits into what ``_RUNS`` allows."""
+    """How often each is timed: as often as the slowest in earlier results fits into ``_TIMED_S``, 1 to ``_MOST``."""
     taken = {row["label"]: row["run_s"]["median"] for row in rows if row["status"] == "converged"}
     slowest = max((taken.get(label, 0.0) for label in labels(parse_entries(list(entries)))), default=0.0)
-    return max(1, *(most if slowest * most <= limit_s else round(limit_s / slowest) for most, limit_s in _RUNS))
+    return _MOST if slowest == 0 else max(1, min(_MOST, round(_TIMED_S / slowest)))
 
 
 def run(name: str, entries: Sequence[Any], count: int, folder: Path) -> dict[str, Any]:

@@ -91,14 +91,14 @@ def concatenate_channels(xs: Sequence[Float[Array, "*S C"]]) -> Float[Array, "*S
     return stacked.reshape(*stacked.shape[:-2], len(xs) * stacked.shape[-1])
 
 
+# A network calls this and ``double`` in each of its layers: by jit they are traced once for each shape.
 @partial(jax.jit, static_argnames=("stride", "pad"))
 def correlate(
     frame: Float[Array, "h w B C"], kernel: Float[Array, "kh kw C F"], stride: int = 1, pad: tuple[int, int] = (0, 0)
 ) -> Float[Array, "_ _ B F"]:
     """y[i, j] = sum over a, b of frame[stride * i + a, stride * j + b] @ kernel[a, b], where all of them exist.
 
-    ``pad``: columns of zeros to the left and to the right of the frame. A network of many layers that are alike is
-    traced in less time where each of its functions is traced once for each shape, hence jit here and elsewhere.
+    ``pad``: columns of zeros to the left and to the right of the frame.
     """
     kh, kw = kernel.shape[:2]
     columns = (frame.shape[1] + sum(pad) - kw) // stride + 1

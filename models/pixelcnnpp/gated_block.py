@@ -16,12 +16,10 @@ from models.pixelcnnpp.row_conv import RowConv
 from solvers.trees.platform import on_cpu
 
 
+# A network calls these hundreds of times: by jit they are traced once for each shape.
 @jax.jit
 def elu(x: Float[Array, "*S"]) -> Float[Array, "*S"]:
-    """The exponential linear unit: x where positive, else exp(x) - 1.
-
-    This and what follows are traced once for each shape, as there are hundreds of them in a network.
-    """
+    """The exponential linear unit: x where positive, else exp(x) - 1."""
     return jnp.where(x > 0, x, jnp.expm1(-jnp.abs(x)))
 
 

@@ -65,6 +65,7 @@ def _rows(frame: Float[Array, "h W B C"], first: Start, count: int) -> Float[Arr
 
 def _cut(frame: Float[Array, "h W B C"], rows: Any) -> Array:
     """The row, or several, behind which lines are kept."""
+    # A number that is known gives a plain slice; other rows are found by a function that is traced once for each shape.
     return frame[rows] if isinstance(rows, int) else _pick_rows(frame, rows)
 
 

@@ -26,6 +26,7 @@ from runners.report.units import format_seconds
 from solvers import Status
 from solvers.equations import batch_size
 
+SHORT_S = 0.1  # runs shorter than this are timed in turn: what disturbs one may last longer than all of them
 NAIVE_LENGTH = 2_000  # the equations up to which naive sequential evaluation is run, where a config does not say
 
 # What errors are measured against, the first of these that is among the solvers.
@@ -149,7 +150,8 @@ def compare_solvers(
     """Solve ``system`` with every entry, by label: a run to warm up, ``repeats`` timed runs, and with ``trace`` more.
 
     Entries may have ``repeats`` and ``trace`` of their own. A run of more than 20 s counts though it is the first:
-    compiling is apart from it, and what else a first run is slowed by takes a tenth of a second.
+    compiling is apart from it, and what else a first run is slowed by takes a tenth of a second. Solvers whose runs are
+    short are timed again in turn at the end, and these times count.
 
     The rows that are done are kept where a solver fails for want of memory, and on Ctrl-C; what was left out is then in
     ``skipped``. Where there is no row yet the error is raised all the same.
@@ -179,6 +181,7 @@ def compare_solvers(
     rows: dict[str, Row] = {}
     reference: Any = None
     failed: dict[str, str] = {}
+    short: dict[str, Job] = {}
     with (
         SolveProgress(
             console, {label: plan.stages + (without_guesses is not None) for label, plan in plans.items()}
@@ -194,6 +197,8 @@ def compare_solvers(
                 solution = measured.measure()
                 reference = solution.value if reference is None else reference
                 rows[label] = measured.row(partial(sweep, plain), solution, reference)
+                if measured.run_s.median < SHORT_S:
+                    short[label] = measured
                 if guessing:
                     steps = measured.steps_on(plain)
                     rows[label] = dataclasses.replace(rows[label], num_steps_without_guess=steps)
@@ -202,6 +207,8 @@ def compare_solvers(
                     raise
                 failed[label] = " ".join(str(error).split()) or "the memory ran out"
         progress.finish()
+        for label, run_s in _timed_in_turn(short).items():
+            rows[label] = dataclasses.replace(rows[label], run_s=run_s)
     missing = {label: failed.get(label, "the run was interrupted") for label in chosen if label not in rows}
     return Comparison(
         num_equations=system.num_equations,
@@ -216,6 +223,22 @@ def compare_solvers(
         interrupted=run.interrupted,
         guessed=without_guesses is not None,
     )
+
+
+def _timed_in_turn(jobs: Mapping[str, Job]) -> dict[str, Times]:
+    """Times of runs that take turns, as often as each is to run, so that a slow moment is not one solver's.
+
+    Where one fails that went well before, the times that were measured stand: there are none of these.
+    """
+    seconds: dict[str, list[float]] = {label: [] for label in jobs}
+    try:
+        for i in range(max((job.plan.repeats for job in jobs.values()), default=0)):
+            for label, job in jobs.items():
+                if i < job.plan.repeats:
+                    seconds[label].append(job.run_again())
+    except (MemoryError, RuntimeError):
+        return {}
+    return {label: Times.of(taken) for label, taken in seconds.items()}
 
 
 def _first(entries: Mapping[str, SolverEntry], references: Sequence[str]) -> str:

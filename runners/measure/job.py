@@ -139,6 +139,10 @@ class Job:
         self.run_s = Times.of(seconds)
         return solution
 
+    def run_again(self) -> float:
+        """Seconds of one more run, of which nothing is shown."""
+        return follow(self.compiled, lambda piece: None, limit_s=self.time_limit_s).seconds
+
     def row(self, sweep: Callable[[Any], Any], solution: Solution[Any], reference: Any) -> Row:
         """Everything measured, and if it was asked for the trace and the frames."""
         stats = solution.stats

@@ -103,7 +103,7 @@ def _goes(system: Any, solver: Solver, batch: int, memory_bytes: int) -> bool:
     try:
         require_fit(system, solver)
         solver.max_steps(system)  # refuses block sizes
-        # It refuses large systems. The system is no argument, as taking one with many layers apart takes long.
+        # ``init`` refuses large systems. The system is closed over: to take one of many layers apart takes long.
         jax.eval_shape(lambda: solver.init(system, system.initial_guess()))
     except ValueError:
         return False
@@ -120,7 +120,7 @@ def features_of(system: Any) -> int:
     if not isinstance(system, MarkovSystem):
         return 0
     try:
-        return int(jax.eval_shape(lambda system: ravel(system.initial_guess()), system).shape[-1])
+        return int(jax.eval_shape(lambda: ravel(system.initial_guess())).shape[-1])
     except ValueError:  # whole numbers
         return 0
 

@@ -178,10 +178,11 @@ def unknown(system: Any) -> Facts:
     return Facts(total, batch_size(guess), 1.0, (math.inf,), settled=False, frontier=_GUESSED, num_features=features)
 
 
-def _least_sweeps(seconds: Sequence[float], limit_s: float, hurried: bool) -> int:
-    """How many sweeps are made at the least, after those that took so long."""
-    first = sum(seconds[:1])
-    return 3 if first < limit_s else 1 if hurried and first > 2 * limit_s else 2
+def _least_sweeps(first_s: float, limit_s: float, hurried: bool) -> int:
+    """How many sweeps are made at the least, where the first took so long."""
+    if hurried and first_s > 2 * limit_s:
+        return 1
+    return 3 if first_s < limit_s else 2
 
 
 class Sweep:
@@ -215,8 +216,8 @@ class Sweeps:
         seconds: list[float] = []
         gaps: list[float] = []  # between each state and the next
         self._x, settled, reached = self._guess, False, np.zeros(1)
-        while len(seconds) < _least_sweeps(seconds, limit_s, hurried) or (
-            sum(seconds) < limit_s and len(seconds) < _SWEEPS
+        while not seconds or len(seconds) < (
+            _SWEEPS if sum(seconds) < limit_s else _least_sweeps(seconds[0], limit_s, hurried)
         ):
             begin = time.perf_counter()
             self._x, same, gap = jax.block_until_ready(self._swept(system, self._x, self._x, np.float32(0)))
@@ -233,7 +234,8 @@ class Sweeps:
             sweep_s=self._seconds / (SLOWER if hurried else 1.0),
             gaps=tuple(gaps),
             settled=settled,
-            frontier=float(reached.mean()),
+            # What is exact is told by a second sweep, which leaves it as it is.
+            frontier=float(reached.mean()) if len(seconds) > 1 else max(_GUESSED, float(reached.mean())),
             hurried=hurried,
         )
         if isinstance(system, MarkovSystem) and not settled and not hurried:
@@ -244,8 +246,8 @@ class Sweeps:
     def look(self, exact: Any, limit_s: float) -> bool:
         """See how exact values spread behind exact prefixes, into the first guess and into what came of it.
 
-        Returns whether more was seen than before. Two sweeps are made at the least, but not by a hurried program that
-        would take twice as long for them.
+        Returns whether more was seen than before. Two sweeps of each round are made at the least, but not by a
+        hurried program that would take twice as long for them.
         """
         total, batch = self.facts.num_equations, self.facts.batch_size
         rounds = min(math.ceil(2 * _PLACES / batch), int(limit_s / 2 / max(self._seconds, 1e-6)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,8 +58,10 @@ class Pilot:
         self._start, self._advance = program.compile(quick)
         self.memory_bytes = _bytes(self._advance)
 
-    def fly(self, limit_s: float) -> Flight:
+    def fly(self, limit_s: float, most_s: float = math.inf) -> Flight:
         """Solve until it is done or ``limit_s`` seconds are over, a few steps at the least unless they take long.
+
+        No step is begun after ``most_s`` seconds but the first.
 
         Slices double, so that looking at them costs little. What came to its end in time is solved once more, without
         slices and warm, unless it was compiled in a hurry.
@@ -67,7 +70,7 @@ class Pilot:
         progress: Progress = jax.block_until_ready(self._start(self._system))
         points, size = [_point(progress, time.perf_counter() - begin)], 1
         frontiers = [np.asarray(progress.frontier)]
-        while progress_goes_on(progress) and _flies_on(points[-1], limit_s):
+        while progress_goes_on(progress) and _flies_on(points[-1], limit_s, most_s):
             begin = time.perf_counter()
             until = np.int32(points[-1].num_iterations + size)
             progress = jax.block_until_ready(self._advance(self._system, progress, until))
@@ -93,9 +96,9 @@ class Pilot:
         return time.perf_counter() - begin
 
 
-def _flies_on(last: Point, limit_s: float) -> bool:
+def _flies_on(last: Point, limit_s: float, most_s: float) -> bool:
     """Whether a pilot has time for more: of one or two steps it is hard to tell how the others will go."""
-    few = 0 < last.num_iterations < _ROUNDS and last.seconds < _PATIENCE * limit_s
+    few = 0 < last.num_iterations < _ROUNDS and last.seconds < min(_PATIENCE * limit_s, most_s)
     return last.num_iterations == 0 or few or last.seconds < limit_s
 
 

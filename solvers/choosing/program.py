@@ -106,7 +106,8 @@ def timed(job: Callable[[], T]) -> tuple[T | Exception, float]:
 def side_by_side(jobs: Iterable[Callable[[], T]]) -> list[tuple[T | Exception, float]]:
     """What each of some jobs gives or raises, and the seconds that it took; some run at once, in threads.
 
-    A job is begun when ``jobs`` gives it: the next may be traced meanwhile, as this is the caller's thread.
+    A job is begun when ``jobs`` gives it, as soon as a thread is free: ``jobs`` may trace the next one meanwhile, as it
+    is asked in the caller's thread.
     """
     with ThreadPoolExecutor(TOGETHER) as pool:
         return [each.result() for each in [pool.submit(timed, job) for job in jobs]]

@@ -119,17 +119,19 @@ class Search:
         return best.label, tuple(sorted(self.known.expected.values(), key=self.known.rank))
 
     def _begin(self) -> Known:
-        """Compile the sweep, and what is likely to be flown first in a hurry at the same time; sweep, expect things.
+        """What is expected after sweeps; what is likely to be flown first is compiled in a hurry beside the sweep.
 
-        Both tell how long programs of this system take to compile. Where that is short, the sweep is compiled in full,
-        and what was compiled in a hurry is not flown, as its turn comes. Where it is long, sweeps are made meanwhile.
+        How long the sweep took to compile in a hurry decides: where that is short it is compiled in full, else sweeps
+        are made while the other is still compiled, and seem to take the longer for it.
         """
         sweep = Sweep(self.system)
         before, after = (share * self.budget_s for share in _LOOKING)
         with ThreadPoolExecutor(TOGETHER) as pool:
             sweeping = pool.submit(timed, partial(sweep.compile, quick=True))
             programs = dict(self._traced(self._likely(), quick=True))
-            flying = {label: pool.submit(timed, partial(Pilot, each, quick=True)) for label, each in programs.items()}
+            compiling = {
+                label: pool.submit(timed, partial(Pilot, each, quick=True)) for label, each in programs.items()
+            }
             swept, seconds = sweeping.result()
             self._compiled(sweep.size, True, swept, seconds)
             failed = isinstance(swept, Exception)
@@ -140,25 +142,34 @@ class Search:
             swept = sweep.compile(quick=False)
             self.compile_times.add(sweep.size, False, time.perf_counter() - begin)
             sweeps = Sweeps(sweep, swept, before)
-        self.known = Known(self.system, self.found, self.objective, sweeps, after)
-        for label, future in flying.items():
-            pilot, seconds = future.result()
-            self._compiled(programs[label].size, True, pilot, seconds)
-            if self._turn([label], False, _PILOTS) is None:
-                left = _PILOTS * self.budget_s - self.spent_s
-                another = self.compile_times.expected(None, True) < left / 2  # there is time to scout it
-                self._fly(label, True, pilot, max(_LEAST_S, left / 2 if another else left))
-        return self.known
+        known = self.known = Known(self.system, self.found, self.objective, sweeps, after)
+        for label, future in compiling.items():
+            self._scout_first(label, *future.result())
+        return known
 
     def _likely(self) -> list[str]:
         """What is likely to be flown first: forward substitution, else what the model takes for the best so far."""
-        if self.objective == "memory":
-            return []
         forward = [label for label, solver in self.found.items() if is_forward(solver)]
-        others = [label for label, solver in self.found.items() if not isinstance(solver, Sequential)]
+        if self.objective == "memory":  # which compiling tells, and not compiling in a hurry
+            return []
+        if forward:
+            return forward[:1]
         facts = unknown(self.system)
-        said = (modelled(label, self.found[label], self.system, facts) for label in forward[:1] or others)
-        return [min(said, key=lambda each: each.cost(self.objective)).label] if forward or others else []
+        others = {label: solver for label, solver in self.found.items() if not isinstance(solver, Sequential)}
+        said = [modelled(label, solver, self.system, facts) for label, solver in others.items()]
+        return [each.label for each in sorted(said, key=lambda each: each.cost(self.objective))][:1]
+
+    def _scout_first(self, label: str, pilot: Pilot | Exception, seconds: float) -> None:
+        """Fly what was compiled beside the sweep in ``seconds``, unless there is time to compile it in full."""
+        self._compiled(self.programs[label].size, True, pilot, seconds)
+        if self._turn([label], False, _PILOTS) is not None:
+            return
+        left = max(_LEAST_S, _PILOTS * self.budget_s - self.spent_s)
+        if self._trace_s(None) + self.compile_times.expected(None, True) > left / 2:
+            limit_s = left  # nothing else could be scouted in what is left
+        else:  # forward substitution that comes to its end tells the solution
+            limit_s = left / 2 if is_forward(self.found[label]) else self._limit(label, True, seconds)
+        self._fly(label, True, pilot, limit_s)
 
     def _next(self) -> Turn | None:
         """Forward substitution first, as it tells what a small step costs; then scouts, then what may be the best."""
@@ -233,10 +244,13 @@ class Search:
     def _takes(self, label: str, quick: bool) -> tuple[float, float, float]:
         """Seconds that tracing a pilot, compiling it and flying it are expected to take."""
         program = self.programs.get(label)
-        trace_s = 0.0 if program or not self.traced_s else statistics.mean(self.traced_s)
         compile_s = self.compile_times.expected(None if program is None else program.size, quick)
         step_s = self.known.hurried_step_s(label, self.slowness) if quick else self.known.step_s(label)
-        return trace_s, compile_s, max(step_s, self._limit(label, quick, compile_s))
+        return self._trace_s(label), compile_s, max(step_s, self._limit(label, quick, compile_s))
+
+    def _trace_s(self, label: str | None) -> float:
+        """Seconds that tracing a program is expected to take, of a candidate or of any: none where that is done."""
+        return 0.0 if label in self.programs or not self.traced_s else statistics.mean(self.traced_s)
 
     def _limit(self, label: str, quick: bool, compile_s: float) -> float:
         """How long a pilot may fly that was compiled in ``compile_s`` seconds."""
@@ -251,7 +265,7 @@ class Search:
         quick = turn.quick
         programs: dict[str, Program] = {}
 
-        def jobs() -> Iterator[Callable[[], Pilot]]:
+        def jobs() -> Iterator[Callable[[], Pilot]]:  # each goes into programs as it is given away
             for label, program in self._traced(turn.labels, quick):
                 # Where nothing is known in the middle of the time, what takes long is better than nothing in the end.
                 forced = self.known.nothing and ((label, quick) in self.late or self.spent_s > self.budget_s / 2)
@@ -295,7 +309,7 @@ class Search:
         try:
             if isinstance(pilot, Exception):
                 raise pilot
-            flight = pilot.fly(limit_s)
+            flight = pilot.fly(limit_s, max(_LEAST_S, self.budget_s - self.spent_s))
         except (MemoryError, RuntimeError):
             self._lose(label, quick)
             return

@@ -7,10 +7,13 @@ from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
+import pytest
 from rich.console import Console
 
 from runners.config.solvers import labels, parse_entries
+from runners.measure import comparison
 from runners.measure.comparison import Comparison, compare_solvers, too_long
+from runners.measure.job import Job
 from tests.kit.bank import Chain
 
 T = 6
@@ -30,6 +33,37 @@ def test_rows_come_in_order_and_errors_are_against_the_first_reference_that_is_r
     assert found.system_record["num_equations"] == T
     assert found.system_record["batch_size"] == 2
     assert compare(["jacobi", "sequential"], references=("cached_sequential",)).reference_label == "jacobi"
+
+
+def test_short_runs_are_timed_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def run_again(job: Job) -> float:
+        asked.append(job.label)
+        return float(len(asked))
+
+    monkeypatch.setattr(Job, "run_again", run_again)
+    names = ["cached_sequential", {"name": "jacobi", "repeats": 2}]
+    found = compare(names, repeats=3)
+    assert asked == ["cached_sequential", "jacobi", "cached_sequential", "jacobi", "cached_sequential"]
+    assert [row.run_s.median for row in found.rows] == [3.0, 3.0]
+    assert [row.run_s.n for row in found.rows] == [3, 2]
+    asked.clear()
+    monkeypatch.setattr(comparison, "SHORT_S", 0.0)
+    assert max(row.run_s.median for row in compare(names, repeats=3).rows) < 1.0
+    assert not asked
+
+
+def test_times_stand_where_a_solver_fails_when_it_is_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_again(job: Job) -> float:
+        if job.label == "jacobi":
+            raise MemoryError("no room any more")
+        return 1e9
+
+    monkeypatch.setattr(Job, "run_again", run_again)
+    found = compare(["cached_sequential", "jacobi"])
+    assert found.failure is None
+    assert [0.0 < row.run_s.median < 1e9 for row in found.rows] == [True, True]
 
 
 def test_speedups_are_over_baselines_that_converged() -> None:
