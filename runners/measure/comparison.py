@@ -228,7 +228,7 @@ def compare_solvers(
 def _timed_in_turn(jobs: Mapping[str, Job]) -> dict[str, Times]:
     """Times of runs that take turns, as often as each is to run, so that a slow moment is not one solver's.
 
-    Where one fails that went well before, the times that were measured stand: there are none of these.
+    Where one fails that went well before, there are none, and the times that were measured stand.
     """
     seconds: dict[str, list[float]] = {label: [] for label in jobs}
     try:
@@ -237,6 +237,8 @@ def _timed_in_turn(jobs: Mapping[str, Job]) -> dict[str, Times]:
                 if i < job.plan.repeats:
                     seconds[label].append(job.run_again())
     except (MemoryError, RuntimeError):
+        if several():  # as above
+            raise
         return {}
     return {label: Times.of(taken) for label, taken in seconds.items()}
 
