@@ -181,7 +181,7 @@ def compare_solvers(
     rows: dict[str, Row] = {}
     reference: Any = None
     failed: dict[str, str] = {}
-    short: dict[str, Job] = {}
+    short: dict[str, Job] = {}  # with their programs, which others leave when they are done
     with (
         SolveProgress(
             console, {label: plan.stages + (without_guesses is not None) for label, plan in plans.items()}
@@ -226,21 +226,24 @@ def compare_solvers(
 
 
 def _timed_in_turn(jobs: Mapping[str, Job]) -> dict[str, Times]:
-    """Times of runs that take turns, as often as each is to run, so that a slow moment is not one solver's.
+    """Times of runs that take turns, so that a slow moment is not one solver's: as many as were timed of each before.
 
-    Where one fails that went well before, there are none, and the times that were measured stand.
+    The first round warms up. Of a single solver there are none; nor where one fails that went well before: the times
+    that were measured then stand.
     """
     seconds: dict[str, list[float]] = {label: [] for label in jobs}
+    if len(jobs) < 2:
+        return {}
     try:
-        for i in range(max((job.plan.repeats for job in jobs.values()), default=0)):
+        for i in range(1 + max(job.run_s.n for job in jobs.values())):
             for label, job in jobs.items():
-                if i < job.plan.repeats:
+                if i <= job.run_s.n:
                     seconds[label].append(job.run_again())
     except (MemoryError, RuntimeError):
-        if several():  # as above
+        if several():  # others may not have failed, and would wait for this one
             raise
         return {}
-    return {label: Times.of(taken) for label, taken in seconds.items()}
+    return {label: Times.of(taken[1:]) for label, taken in seconds.items()}
 
 
 def _first(entries: Mapping[str, SolverEntry], references: Sequence[str]) -> str:

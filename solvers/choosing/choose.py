@@ -87,8 +87,8 @@ def choose(
         without: names of solvers that are not to be chosen.
         also: further candidates with options of their own, unless they are content with less than by default.
         allowed: whether a solver may be a candidate.
-        budget_s: seconds for trying solvers, tracing and compiling included; a pilot that has begun by then is
-            finished.
+        budget_s: seconds for trying solvers, tracing and compiling included; of a pilot that has begun by then
+            the step under way is finished.
         memory_bytes: what a candidate may hold at once, by its own word.
         tell: called with the label of each candidate that is about to be tried, but for one that is compiled beside the
             sweep; of some there turns out to be no time.

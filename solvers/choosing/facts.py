@@ -197,7 +197,7 @@ class Sweep:
         self._lowered = traced.lower()
 
     def compile(self, quick: bool) -> Any:
-        """The executable. ``quick`` compiles in a third of the time what runs longer."""
+        """The executable. ``quick`` compiles in a third to a half of the time what runs longer."""
         return compiled(self._lowered, quick)
 
 
@@ -234,7 +234,7 @@ class Sweeps:
             sweep_s=self._seconds / (SLOWER if hurried else 1.0),
             gaps=tuple(gaps),
             settled=settled,
-            # What is exact is told by a second sweep, which leaves it as it is.
+            # A second sweep tells what is exact, as it leaves that unchanged; after one it is guessed.
             frontier=float(reached.mean()) if len(seconds) > 1 else max(_GUESSED, float(reached.mean())),
             hurried=hurried,
         )
@@ -247,7 +247,7 @@ class Sweeps:
         """See how exact values spread behind exact prefixes, into the first guess and into what came of it.
 
         Returns whether more was seen than before. Two sweeps of each round are made at the least, but not by a
-        hurried program that would take twice as long for them.
+        hurried program that would take more than twice ``limit_s`` for them.
         """
         total, batch = self.facts.num_equations, self.facts.batch_size
         rounds = min(math.ceil(2 * _PLACES / batch), int(limit_s / 2 / max(self._seconds, 1e-6)))

@@ -61,11 +61,12 @@ class Pilot:
     def fly(self, limit_s: float, most_s: float = math.inf) -> Flight:
         """Solve until it is done or ``limit_s`` seconds are over, a few steps at the least unless they take long.
 
-        No step is begun after ``most_s`` seconds but the first.
+        After ``most_s`` seconds no step is begun but the first.
 
         Slices double, so that looking at them costs little. What came to its end in time is solved once more, without
         slices and warm, unless it was compiled in a hurry.
         """
+        limit_s = min(limit_s, most_s)
         begin = time.perf_counter()
         progress: Progress = jax.block_until_ready(self._start(self._system))
         points, size = [_point(progress, time.perf_counter() - begin)], 1

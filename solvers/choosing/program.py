@@ -40,12 +40,12 @@ class Program:
         self._advance = traced.lower()
 
     def compile(self, quick: bool) -> tuple[Any, Any]:
-        """What begins a solve, and what goes on with it. ``quick`` ones take a third of the time, and run longer."""
+        """What begins a solve, and what goes on with it. ``quick`` ones run longer; see ``compiled``."""
         return (self._started if quick else compiled(self._start, quick)), compiled(self._advance, quick)
 
 
 def compiled(lowered: jax.stages.Lowered, quick: bool) -> jax.stages.Compiled:
-    """The executable of a program, ``quick`` one that is hardly optimized."""
+    """The executable of a program, ``quick`` one that is hardly optimized: in a third to a half of the time."""
     return lowered.compile(_QUICK if quick else None)
 
 

@@ -165,10 +165,10 @@ class Search:
         if self._turn([label], False, _PILOTS) is not None:
             return
         left = max(_LEAST_S, _PILOTS * self.budget_s - self.spent_s)
-        if self._trace_s(None) + self.compile_times.expected(None, True) > left / 2:
-            limit_s = left  # nothing else could be scouted in what is left
-        else:  # forward substitution that comes to its end tells the solution
-            limit_s = left / 2 if is_forward(self.found[label]) else self._limit(label, True, seconds)
+        # Forward substitution that comes to its end tells the solution.
+        limit_s = left / 2 if is_forward(self.found[label]) else self._limit(label, True, seconds)
+        if self._trace_s(None) + self.compile_times.expected(None, True) > left - limit_s:
+            limit_s = left  # nothing else could be scouted
         self._fly(label, True, pilot, limit_s)
 
     def _next(self) -> Turn | None:
@@ -249,7 +249,7 @@ class Search:
         return self._trace_s(label), compile_s, max(step_s, self._limit(label, quick, compile_s))
 
     def _trace_s(self, label: str | None) -> float:
-        """Seconds that tracing a program is expected to take, of a candidate or of any: none where that is done."""
+        """Seconds that tracing is expected to take, of any candidate where ``label`` is None; 0 where it is done."""
         return 0.0 if label in self.programs or not self.traced_s else statistics.mean(self.traced_s)
 
     def _limit(self, label: str, quick: bool, compile_s: float) -> float:
@@ -265,7 +265,7 @@ class Search:
         quick = turn.quick
         programs: dict[str, Program] = {}
 
-        def jobs() -> Iterator[Callable[[], Pilot]]:  # each goes into programs as it is given away
+        def jobs() -> Iterator[Callable[[], Pilot]]:  # noted in programs when handed out
             for label, program in self._traced(turn.labels, quick):
                 # Where nothing is known in the middle of the time, what takes long is better than nothing in the end.
                 forced = self.known.nothing and ((label, quick) in self.late or self.spent_s > self.budget_s / 2)

@@ -330,6 +330,7 @@ def test_a_long_run_is_not_warmed_up_and_is_followed_in_one(
     monkeypatch.setattr(CompiledSolve, "until", None)
     monkeypatch.setattr("runners.measure.job.LONG_S", 0.0)
     monkeypatch.setattr("runners.measure.job.UNSTOPPED_S", 0.0)
+    monkeypatch.setattr("runners.measure.comparison.SHORT_S", 0.0)
     assert sample(tmp_path, solvers=["sequential", "jacobi"], repeats=repeats) == 0
     assert began == 2 * [*repeats * [None], 1]  # timed runs, and one that stops after every step
     assert [row["run_s"]["n"] for row in results(tmp_path)["rows"]] == [repeats, repeats]
