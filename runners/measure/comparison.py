@@ -228,22 +228,24 @@ def compare_solvers(
 def _timed_in_turn(jobs: Mapping[str, Job]) -> dict[str, Times]:
     """Times of runs that take turns, so that a slow moment is not one solver's: as many as were timed of each before.
 
-    The first round warms up. Of a single solver there are none; nor where one fails that went well before: the times
-    that were measured then stand.
+    In each turn a solver runs twice and the second run counts, as the first finds the caches full of another's values.
+    Of a single solver there are none; nor where one fails that went well before: the times that were measured then
+    stand.
     """
     seconds: dict[str, list[float]] = {label: [] for label in jobs}
     if len(jobs) < 2:
         return {}
     try:
-        for i in range(1 + max(job.run_s.n for job in jobs.values())):
+        for i in range(max(job.run_s.n for job in jobs.values())):
             for label, job in jobs.items():
-                if i <= job.run_s.n:
+                if i < job.run_s.n:
+                    job.run_again()
                     seconds[label].append(job.run_again())
     except (MemoryError, RuntimeError):
         if several():  # others may not have failed, and would wait for this one
             raise
         return {}
-    return {label: Times.of(taken[1:]) for label, taken in seconds.items()}
+    return {label: Times.of(taken) for label, taken in seconds.items()}
 
 
 def _first(entries: Mapping[str, SolverEntry], references: Sequence[str]) -> str:

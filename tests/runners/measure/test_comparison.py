@@ -47,8 +47,9 @@ def test_short_runs_are_timed_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison, "SHORT_S", math.inf)
     names = ["cached_sequential", {"name": "jacobi", "repeats": 2}]
     found = compare(names, repeats=3)
-    assert asked == [*3 * ["cached_sequential", "jacobi"], "cached_sequential"]
-    assert [row.run_s.median for row in found.rows] == [5.0, 5.0]  # of 3, 5, 7 and of 4, 6; the first warms up
+    turn = ["cached_sequential", "cached_sequential", "jacobi", "jacobi"]
+    assert asked == [*turn, *turn, "cached_sequential", "cached_sequential"]
+    assert [row.run_s.median for row in found.rows] == [6.0, 6.0]  # of 2, 6, 10 and of 4, 8: the second runs of turns
     assert [row.run_s.n for row in found.rows] == [3, 2]
     asked.clear()
     compare(names[:1], repeats=3)
