@@ -197,7 +197,7 @@ class Sweep:
         self._lowered = traced.lower()
 
     def compile(self, quick: bool) -> Any:
-        """The executable. ``quick`` compiles in a third to a half of the time what runs longer."""
+        """The executable. ``quick`` compiles in half of the time or less what runs longer."""
         return compiled(self._lowered, quick)
 
 

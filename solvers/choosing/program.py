@@ -47,7 +47,7 @@ class Program:
 
 
 def compiled(lowered: jax.stages.Lowered, quick: bool) -> jax.stages.Compiled:
-    """The executable of a program, ``quick`` one that is hardly optimized: in a third to a half of the time."""
+    """The executable of a program, ``quick`` one that is hardly optimized: in half of the time or less."""
     return lowered.compile(_QUICK if quick else None)
 
 
