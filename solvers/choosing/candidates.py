@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from ..blocks import default_block_size
 from ..composite import CompositeSolver
@@ -111,8 +112,8 @@ def _goes(system: Any, solver: Solver, batch: int, memory_bytes: int) -> bool:
     features = features_of(system) if needs_features else 0
     if needs_features and not features:
         return False
-    floats = solver.floats_per_equation(features) or 0
-    return _FLOAT_BYTES * floats * int(system.num_equations) * batch <= memory_bytes
+    held = solver.floats_per_equation(features) or 0
+    return _FLOAT_BYTES * held * int(system.num_equations) * batch <= memory_bytes
 
 
 def features_of(system: Any) -> int:
@@ -123,6 +124,12 @@ def features_of(system: Any) -> int:
         return int(jax.eval_shape(lambda: ravel(system.initial_guess())).shape[-1])
     except ValueError:  # whole numbers
         return 0
+
+
+def floats_of(x: Any) -> int:
+    """How many floats a state, or the shapes of one, holds for each sample, of all its equations."""
+    sizes = [leaf.size for leaf in jax.tree.leaves(x) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return sum(sizes) // max(1, batch_size(x))
 
 
 def _default(solver: Solver, option: str, otherwise: Any) -> Any:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 from ..equations import batch_size, compare, isolated, prefix_mask, select
 from ..system import MarkovSystem
 from ..trees.precision import full_products
-from .candidates import features_of
+from .candidates import features_of, floats_of
 from .forgetting import apart
 from .prediction import ROUNDING
 from .program import SLOWER, compiled, operations
@@ -61,6 +61,7 @@ class Facts:
     frontier: float  # exact equations after them, the mean of the batch
     hurried: bool = False  # whether the sweep was compiled in a hurry, so that what it takes is guessed
     num_features: int = 0  # of an equation's value, where it is of order one and in floats
+    num_floats: int = 0  # of all equations' values of a sample
     apart: tuple[float, ...] = ()  # of two states of a system of order one, after each transition that both take
     cached_s: float | None = None  # of forward substitution, once that is known
     beside_s: float | None = None  # that a step of a solver with blocks took beside what it swept, once one was timed
@@ -174,8 +175,16 @@ def _within(length: int, steps: float) -> float:
 def unknown(system: Any) -> Facts:
     """What is guessed before any sweep: its time is the unit, and a few equations become exact in each."""
     guess = jax.eval_shape(lambda: system.initial_guess())
-    total, features = int(system.num_equations), features_of(system)
-    return Facts(total, batch_size(guess), 1.0, (math.inf,), settled=False, frontier=_GUESSED, num_features=features)
+    return Facts(
+        num_equations=int(system.num_equations),
+        batch_size=batch_size(guess),
+        sweep_s=1.0,
+        gaps=(math.inf,),
+        settled=False,
+        frontier=_GUESSED,
+        num_features=features_of(system),
+        num_floats=floats_of(guess),
+    )
 
 
 def _least_sweeps(first_s: float, limit_s: float, hurried: bool) -> int:
@@ -237,11 +246,12 @@ class Sweeps:
             # A second sweep tells what is exact, as it leaves that unchanged; after one it is guessed.
             frontier=float(reached.mean()) if len(seconds) > 1 else max(_GUESSED, float(reached.mean())),
             hurried=hurried,
+            num_features=features_of(system),
+            num_floats=floats_of(self._guess),
         )
         if isinstance(system, MarkovSystem) and not settled and not hurried:
             found = apart(system, self._guess, self._x, self.facts.sweep_s, limit_s)
             self.facts = dataclasses.replace(self.facts, apart=found)
-        self.facts = dataclasses.replace(self.facts, num_features=features_of(system))
 
     def look(self, exact: Any, limit_s: float) -> bool:
         """See how exact values spread behind exact prefixes, into the first guess and into what came of it.

@@ -40,6 +40,7 @@ _SCAN_SWEEPS = 1.0  # what a prefix scan costs beside the sweeps of a step
 _SLIDING = 1.2  # how much sooner a window is through that moves on with what is solved, than blocks in order
 _PRODUCT_S = 3e-11  # of a multiplication in the products of matrices of a prefix scan
 _FILTER = 10.0  # how many times more of that a Kalman filter takes
+_ENTRY_S = 5e-9  # for each number of a whole Jacobian, which a processor writes, lays out anew and solves with
 _SIDE_BY_SIDE = 0.3  # of a sweep, for each column of Jacobians: they are taken all at once
 
 
@@ -115,7 +116,9 @@ def _expected(solver: Solver, system: Any, facts: Facts) -> tuple[float, float]:
         return 2 * _NEWTON_STEPS, 2 * _NEWTON_STEPS * each
     if isinstance(solver, DenseNewton):
         steps = min(jacobi, _NEWTON_STEPS)
-        return steps, steps * sweep * (1 + _SIDE_BY_SIDE * total)
+        columns = max(total, float(facts.num_floats))
+        entries_s = _ENTRY_S * facts.batch_size * columns**2 if on_cpu() else 0.0
+        return steps, steps * (sweep * (1 + _SIDE_BY_SIDE * columns) + entries_s)
     if isinstance(solver, Newton):
         steps = min(jacobi, _NEWTON_STEPS)
         beside = _SIDE_BY_SIDE * sweeps_beside(solver.jacobian, solver.probes, system)

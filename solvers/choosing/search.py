@@ -32,9 +32,9 @@ _SCOUT = 0.8  # how long a scout may fly, as a share of what compiling it took; 
 _STEP = 0.2  # share of the budget that a single step may take
 _NEAR = 2.5  # those that are expected to take this many times the best's time may yet be the best
 _CLOSE = 2.0  # candidates within this factor of the best are timed against each other
-_FINAL_ROUNDS = 3, 25  # at the least, and at the most where they are short
+_FINAL_ROUNDS = 3, 50  # at the least, and at the most where they are short
 _LONGER = 1.2  # times longer than expected such a round may take
-_FINAL = 0.03  # share of the budget that these rounds may take, beyond the least
+_FINAL = 0.04  # share of the budget that these rounds may take, beyond the least
 
 
 class Turn(NamedTuple):
@@ -91,13 +91,16 @@ class Search:
                 return
 
     def compare_the_best(self) -> None:
-        """Time those close to the best in turn, for their medians: what disturbed one pilot would decide otherwise."""
+        """Time those close to the best in turn, for their medians: what disturbed one pilot would decide otherwise.
+
+        Each runs twice in its turn and the second run counts: the first finds the caches full of another's values.
+        """
         if self.objective != "time":
             return
         limit = _CLOSE * self.known.best.time_s
         expected = {label: self.known.expected[label] for label in self.pilots}
         close = [label for label, each in expected.items() if each.basis == MEASURED and each.time_s <= limit]
-        round_s = sum(expected[label].time_s for label in close)
+        round_s = 2 * sum(expected[label].time_s for label in close)
         begin, rounds = self.spent_s, 0
         seconds: dict[str, list[float]] = {label: [] for label in close}
         least, most = _FINAL_ROUNDS
@@ -105,6 +108,7 @@ class Search:
             if rounds >= least and self.spent_s - begin > _FINAL * self.budget_s:
                 break
             for label in close:
+                self.pilots[label].time()
                 seconds[label].append(self.pilots[label].time())
             rounds += 1
         if rounds >= least:
@@ -245,8 +249,12 @@ class Search:
         """Seconds that tracing a pilot, compiling it and flying it are expected to take."""
         program = self.programs.get(label)
         compile_s = self.compile_times.expected(None if program is None else program.size, quick)
-        step_s = self.known.hurried_step_s(label, self.slowness) if quick else self.known.step_s(label)
-        return self._trace_s(label), compile_s, max(step_s, self._limit(label, quick, compile_s))
+        flight_s = max(self._step_s(label, quick), self._limit(label, quick, compile_s))
+        return self._trace_s(label), compile_s, flight_s
+
+    def _step_s(self, label: str, quick: bool) -> float:
+        """Seconds that an iteration is expected to take, the least that a pilot flies."""
+        return self.known.hurried_step_s(label, self.slowness) if quick else self.known.step_s(label)
 
     def _trace_s(self, label: str | None) -> float:
         """Seconds that tracing is expected to take, of any candidate where ``label`` is None; 0 where it is done."""
@@ -278,7 +286,11 @@ class Search:
         done = side_by_side(jobs())
         for (label, program), (pilot, seconds) in zip(programs.items(), done, strict=True):
             self._compiled(program.size, quick, pilot, seconds)
-            self._fly(label, quick, pilot, self._limit(label, quick, seconds))
+            overdue = not self.known.nothing and self.spent_s + self._step_s(label, quick) > self.budget_s
+            if overdue and not isinstance(pilot, Exception):  # those before it took longer than was expected
+                self.late.add((label, quick))
+            else:
+                self._fly(label, quick, pilot, self._limit(label, quick, seconds))
 
     def _traced(self, labels: Iterable[str], quick: bool) -> Iterator[tuple[str, Program]]:
         """Programs of those that can be traced, one after another."""
@@ -309,7 +321,7 @@ class Search:
         try:
             if isinstance(pilot, Exception):
                 raise pilot
-            flight = pilot.fly(limit_s, max(_LEAST_S, self.budget_s - self.spent_s))
+            flight = pilot.fly(limit_s, max(_LEAST_S, _PILOTS * self.budget_s - self.spent_s))
         except (MemoryError, RuntimeError):
             self._lose(label, quick)
             return

@@ -6,7 +6,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import jax
@@ -17,6 +17,7 @@ import pytest
 from solvers import (
     ELK,
     CachedSequential,
+    DenseNewton,
     GSJacobi,
     Jacobi,
     JacobiGS,
@@ -34,7 +35,7 @@ from solvers import (
     solve,
 )
 from solvers.choosing import search
-from solvers.choosing.candidates import candidates
+from solvers.choosing.candidates import candidates, floats_of
 from solvers.choosing.facts import Facts, Spread, Sweep, Sweeps
 from solvers.choosing.forgetting import apart
 from solvers.choosing.known import Known
@@ -507,6 +508,16 @@ def test_products_of_dense_matrices_count_on_a_processor() -> None:
     assert products_s(QuasiELK(), facts) == products_s(Picard(), facts) == products_s(Jacobi(), facts) == 0.0
 
 
+def test_a_whole_jacobian_has_a_column_for_each_number_of_a_state() -> None:
+    """With 8 features, not one for each equation: a pilot that was told so took 11 seconds for a step."""
+    assert floats_of((jnp.zeros((100, 3, 8)), jnp.zeros((100, 3), jnp.int32))) == 800
+    system, facts = chain(contractive_link, 100, 2, 0), replace(FACTS, num_floats=800)
+    told = modelled("dense_newton", DenseNewton(), system, facts)
+    assert told.time_s / told.num_steps > 0.3 * 800 * facts.sweep_s
+    many = modelled("dense_newton", DenseNewton(), system, replace(facts, batch_size=1000))
+    assert many.time_s > 1.1 * told.time_s  # however fast a sweep is, Jacobians are filled
+
+
 def test_operations_are_counted_wherever_they_stand() -> None:
     def twice(x):
         return jnp.sin(x) + 1.0
@@ -573,11 +584,11 @@ def timed_in_turn(begin: float, **pilots: Timed) -> tuple[str, dict[str, float]]
 
 
 def test_those_close_to_the_best_are_timed_in_turn() -> None:
-    jacobi, newton, picard = Timed(1.0, 2.0, 1.9, 2.1, 2.0), Timed(1.8, 1.5, 9.0, 1.5), Timed(2.2, 0.1)
+    jacobi, newton, picard = Timed(1.0, 0.1, 2.0), Timed(1.8, 9.0, 1.5, 0.1, 9.0, 9.0, 1.5), Timed(2.2, 0.1)
     best, seconds = timed_in_turn(time.perf_counter(), jacobi=jacobi, newton=newton, picard=picard)
     assert best == "newton"  # and not the one that a lucky pilot preferred
     assert (seconds["jacobi"], seconds["newton"], seconds["picard"]) == (2.0, 1.5, 2.2)
-    assert jacobi.asked == newton.asked == 25  # short ones often
+    assert jacobi.asked == newton.asked == 2 * 50  # short ones often; of two runs the second counts
     assert picard.asked == 0  # too far from the best
 
 
@@ -606,6 +617,24 @@ def test_a_hurried_sweep_that_takes_long_is_made_once() -> None:
     assert not once.look(solve(system, Jacobi()).value, 1e-9)
     assert once.facts.frontier == 4.0  # a guess, as one sweep does not tell
     assert len(Sweeps(sweep, swept, 1e-9).facts.gaps) == 2  # by a program in full: the second is warm
+
+
+@pytest.mark.parametrize(("left_s", "flies"), [(60.0, True), (-1.0, False)])
+def test_a_pilot_for_which_compiling_others_left_no_time_is_not_flown(monkeypatch, left_s: float, flies: bool) -> None:
+    system = tiny_gru(40, 2, 0)
+    found = {"newton": Newton(), "jacobi": Jacobi()}
+    searched = search.Search(system, found, "time", 60.0, time.perf_counter())
+    searched.known.flown.add("newton")  # something is known
+
+    def slowly(jobs: Iterable[Callable[[], Pilot]]) -> list[tuple[Pilot | Exception, float]]:
+        done = side_by_side(jobs)
+        searched.budget_s = searched.spent_s + left_s
+        return done
+
+    monkeypatch.setattr(search, "side_by_side", slowly)
+    searched._try(search.Turn(("jacobi",), True))
+    assert ("jacobi" in searched.known.scouts) is flies
+    assert (("jacobi", True) in searched.late) is not flies
 
 
 @pytest.mark.parametrize(
@@ -645,7 +674,7 @@ def test_what_was_compiled_beside_the_sweep_flies_as_long_as_nothing_else_could(
     assert len(searched.known.scouts) == 1
     ((limit_s, most_s),) = limits
     assert limit_s == pytest.approx(share * 0.95e4, rel=0.05, abs=1e3)
-    assert most_s == pytest.approx(1e4, rel=0.05)
+    assert most_s == pytest.approx(0.95e4, rel=0.05)
 
 
 def test_a_pilot_of_few_steps_flies_on_while_there_is_time() -> None:
