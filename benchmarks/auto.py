@@ -34,7 +34,7 @@ from solvers.choosing.prediction import HURRIED, MEASURED, SWEPT
 SEQUENTIAL = ("sequential", "cached_sequential")
 BUDGET_S = 20.0
 _TIMED_S = 15.0
-_MOST = 15  # runs of a solver, whose median counts
+_MOST = 31  # runs of a solver, whose median counts
 _WITHIN = 1.3  # a prediction of steps is good within this factor
 _AUTOS: tuple[dict[str, Any], ...] = (
     {"name": "auto", "budget_s": BUDGET_S},

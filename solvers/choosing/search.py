@@ -34,7 +34,7 @@ _NEAR = 2.5  # those that are expected to take this many times the best's time m
 _CLOSE = 2.0  # candidates within this factor of the best are timed against each other
 _FINAL_ROUNDS = 3, 50  # at the least, and at the most where they are short
 _LONGER = 1.2  # times longer than expected such a round may take
-_FINAL = 0.04  # share of the budget that these rounds may take, beyond the least
+_FINAL = 0.1  # share of the budget that these rounds may take, beyond the least
 
 
 class Turn(NamedTuple):
