@@ -112,8 +112,8 @@ def _goes(system: Any, solver: Solver, batch: int, memory_bytes: int) -> bool:
     features = features_of(system) if needs_features else 0
     if needs_features and not features:
         return False
-    held = solver.floats_per_equation(features) or 0
-    return _FLOAT_BYTES * held * int(system.num_equations) * batch <= memory_bytes
+    floats = solver.floats_per_equation(features) or 0
+    return _FLOAT_BYTES * floats * int(system.num_equations) * batch <= memory_bytes
 
 
 def features_of(system: Any) -> int:
@@ -127,8 +127,9 @@ def features_of(system: Any) -> int:
 
 
 def floats_of(x: Any) -> int:
-    """How many floats a state, or the shapes of one, holds for each sample, of all its equations."""
-    sizes = [leaf.size for leaf in jax.tree.leaves(x) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    """How many floats a state, or the shapes of one, holds for each sample: two for each complex number."""
+    leaves = [leaf for leaf in jax.tree.leaves(x) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    sizes = [leaf.size * (2 if jnp.issubdtype(leaf.dtype, jnp.complexfloating) else 1) for leaf in leaves]
     return sum(sizes) // max(1, batch_size(x))
 
 

@@ -34,18 +34,16 @@ from .prediction import MODELLED, SWEPT, Prediction
 
 _FACTOR = 3.0  # by which such a prediction may err on either side
 _SWEPT = 1.3  # and one of a number of sweeps that is known
-_NEWTON_STEPS = 14.0  # where nothing is known of them: about as many as the shipped systems that forget need
-_FORGETS = (
-    0.25  # part of the equations that Jacobi's iteration takes in steps, at the most, where a system forgets fast
-)
-_ROUGHLY = 2.2  # times more steps of Newton's method with diagonals in the place of Jacobians
+_NEWTON_STEPS = 14.0  # where nothing is known of them
 _PARAREAL_ROUNDS = 8.0  # the same
+_FAST = 0.25  # a system forgets fast if that takes no more steps than this part of its equations
+_DIAGONAL = 2.2  # times more steps of Newton's method with diagonals in the place of Jacobians
 _SCAN_SWEEPS = 1.0  # what a prefix scan costs beside the sweeps of a step
 _SLIDING = 1.2  # how much sooner a window is through that moves on with what is solved, than blocks in order
 _PRODUCT_S = 3e-11  # of a multiplication in the products of matrices of a prefix scan
 _FILTER = 10.0  # how many times more of that a Kalman filter takes
 _ENTRY_S = 5e-9  # for each number of a whole Jacobian, which a processor writes, lays out anew and solves with
-_SIDE_BY_SIDE = 0.3  # of a sweep, for each column of Jacobians: they are taken all at once
+_SIDE_BY_SIDE = 0.3  # of a sweep, for each column of Jacobians: its derivatives need no new values
 
 
 def modelled(label: str, solver: Solver, system: Any, facts: Facts) -> Prediction:
@@ -117,31 +115,33 @@ def _expected(solver: Solver, system: Any, facts: Facts) -> tuple[float, float]:
     if isinstance(solver, LevenbergMarquardt):
         beside = _SIDE_BY_SIDE * jacobian_sweeps(system)
         each = sweep * (4 + _SCAN_SWEEPS + beside) + products_s(solver, facts)
-        steps = 1.0 + _newton_steps(system, facts, jacobi, exact=isinstance(solver, ELK))  # damped at first
+        steps = 1.0 + _newton_steps("full" if isinstance(solver, ELK) else "diagonal", system, facts, solver.tol)
         return steps, steps * each
     if isinstance(solver, DenseNewton):
-        steps = min(jacobi, _newton_steps(system, facts, jacobi, exact=True))
-        columns = max(total, float(facts.num_floats))
+        steps = min(jacobi, _newton_steps("full", system, facts, solver.tol))
+        columns = max(total, float(facts.num_floats))  # one for each equation where the values are whole numbers
         entries_s = _ENTRY_S * facts.batch_size * columns**2 if on_cpu() else 0.0
         return steps, steps * (sweep * (1 + _SIDE_BY_SIDE * columns) + entries_s)
     if isinstance(solver, Newton):
-        steps = min(jacobi, _newton_steps(system, facts, jacobi, exact=solver.jacobian in ("full", "system")))
+        steps = min(jacobi, _newton_steps(solver.jacobian, system, facts, solver.tol))
         beside = _SIDE_BY_SIDE * sweeps_beside(solver.jacobian, solver.probes, system)
         return steps, steps * (sweep * (1 + _SCAN_SWEEPS + beside) + products_s(solver, facts))
     return jacobi, jacobi * sweep * (1.5 if isinstance(solver, Anderson) else 1.0)
 
 
-def _newton_steps(system: Any, facts: Facts, jacobi: float, exact: bool) -> float:
-    """Steps of Newton's method, with ``exact`` Jacobians or with diagonals.
+def _newton_steps(jacobian: str, system: Any, facts: Facts, tol: float) -> float:
+    """Steps of Newton's method with such matrices in the place of Jacobians, which may be ``full`` ones.
 
-    Where a system forgets in F steps, 4 to 6 of exact ones were seen for F of 10 to 50, in gated and plain recurrent
-    networks. Affine equations take one, and one to see that they are solved.
+    Where a system was seen to forget in F steps, F from 10 to 50, recurrent networks took 4 to 6 with full Jacobians,
+    and 8 to 12 with their diagonals. Affine equations take one, and one to see that they are solved.
     """
-    if exact and isinstance(system, AffineMarkovSystem):
+    if jacobian == "full" and isinstance(system, AffineMarkovSystem):
         return 2.0
-    if jacobi > _FORGETS * facts.num_equations:
+    forgets = min(facts.fading(tol), facts.forgetting(tol))
+    if jacobian not in ("full", "diagonal") or forgets > _FAST * facts.num_equations:
         return _NEWTON_STEPS
-    return min(_NEWTON_STEPS, (2.0 + math.log2(max(1.0, jacobi)) / 2) * (1.0 if exact else _ROUGHLY))
+    full = 2.0 + math.log2(max(1.0, forgets)) / 2
+    return min(_NEWTON_STEPS, full if jacobian == "full" else _DIAGONAL * full)
 
 
 def products_s(solver: Solver, facts: Facts) -> float:

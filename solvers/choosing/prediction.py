@@ -30,7 +30,7 @@ class Prediction:
     steps_range: tuple[int, int]
     time_s: float
     time_range: tuple[float, float]
-    memory_bytes: int | None = None  # that its program holds at once; None where it was not compiled
+    memory_bytes: int | None = None  # that its program holds at once; None where it was not run
 
     def corrected(self, others: Sequence[tuple[Prediction, Prediction]]) -> Prediction:
         """The prediction times the factors, in the mean, by which others of the kind differed from what was modelled.

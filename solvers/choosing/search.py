@@ -33,7 +33,9 @@ _STEP = 0.2  # share of the budget that a single step may take
 _NEAR = 2.5  # those that are expected to take this many times the best's time may yet be the best
 _CLOSE = 2.0  # candidates within this factor of the best are timed against each other
 _FINAL_ROUNDS = 3, 50  # at the least, and at the most where they are short
-_LONGER = 1.2  # times longer than expected such a round may take
+_LONGER = 1.5  # times longer than expected such a round may take
+_END = 0.99  # share of the budget in which these rounds are over
+_CACHED_S = 0.1  # of a solve shorter than this it counts whether its values are in the caches
 _FINAL = 0.1  # share of the budget that these rounds may take, beyond the least
 
 
@@ -93,22 +95,29 @@ class Search:
     def compare_the_best(self) -> None:
         """Time those close to the best in turn, for their medians: what disturbed one pilot would decide otherwise.
 
-        Each runs twice in its turn and the second run counts: the first finds the caches full of another's values.
+        A short one runs twice in its turn and the second run counts: the first finds the caches full of another's
+        values. Where there is no time for a few rounds, the times of the pilots stand.
         """
         if self.objective != "time":
             return
         limit = _CLOSE * self.known.best.time_s
         expected = {label: self.known.expected[label] for label in self.pilots}
         close = [label for label, each in expected.items() if each.basis == MEASURED and each.time_s <= limit]
-        round_s = 2 * sum(expected[label].time_s for label in close)
+        twice = [label for label in close if expected[label].time_s < _CACHED_S and len(close) > 1]
+        round_s = sum(expected[label].time_s for label in (*close, *twice))
         begin, rounds = self.spent_s, 0
         seconds: dict[str, list[float]] = {label: [] for label in close}
-        least, most = _FINAL_ROUNDS
-        while rounds < most and self.spent_s + _LONGER * round_s < self.budget_s:
+        least = _FINAL_ROUNDS[0]
+        most = _FINAL_ROUNDS[1] if len(close) > 1 else least  # alone it is the best, however long it takes
+        while rounds < most:
+            needed = max(1, least - rounds)
+            if self.spent_s + _LONGER * needed * round_s > _END * self.budget_s:
+                break
             if rounds >= least and self.spent_s - begin > _FINAL * self.budget_s:
                 break
             for label in close:
-                self.pilots[label].time()
+                if label in twice:
+                    self.pilots[label].time()
                 seconds[label].append(self.pilots[label].time())
             rounds += 1
         if rounds >= least:
@@ -269,7 +278,10 @@ class Search:
         return max(_LEAST_S, min(left / _SHARE, _BEYOND * min(flown, default=left)))
 
     def _try(self, turn: Turn) -> None:
-        """Pilots of one turn. Those whose programs are larger than was expected, too large for the time, are left."""
+        """Pilots of one turn, but for those for which there turns out to be no time.
+
+        That is where a program is larger than was expected, or compiling took longer, or flying those before it.
+        """
         quick = turn.quick
         programs: dict[str, Program] = {}
 
@@ -286,8 +298,9 @@ class Search:
         done = side_by_side(jobs())
         for (label, program), (pilot, seconds) in zip(programs.items(), done, strict=True):
             self._compiled(program.size, quick, pilot, seconds)
-            overdue = not self.known.nothing and self.spent_s + self._step_s(label, quick) > self.budget_s
-            if overdue and not isinstance(pilot, Exception):  # those before it took longer than was expected
+            wanted = self.known.nothing or self.objective == "memory"  # which compiling has told
+            overdue = self.spent_s + self._step_s(label, quick) > self.budget_s
+            if overdue and not wanted and not isinstance(pilot, Exception):
                 self.late.add((label, quick))
             else:
                 self._fly(label, quick, pilot, self._limit(label, quick, seconds))

@@ -37,7 +37,7 @@ from solvers import (
 )
 from solvers.choosing import search
 from solvers.choosing.candidates import candidates, floats_of
-from solvers.choosing.facts import Facts, Spread, Sweep, Sweeps
+from solvers.choosing.facts import Facts, Spread, Sweep, Sweeps, unknown
 from solvers.choosing.forgetting import apart
 from solvers.choosing.known import Known
 from solvers.choosing.model import modelled, products_s, steps_of_a_round
@@ -511,21 +511,28 @@ def test_products_of_dense_matrices_count_on_a_processor() -> None:
 
 def test_a_whole_jacobian_has_a_column_for_each_number_of_a_state() -> None:
     """With 8 features, not one for each equation: a pilot that was told so took 11 seconds for a step."""
-    assert floats_of((jnp.zeros((100, 3, 8)), jnp.zeros((100, 3), jnp.int32))) == 800
-    system, facts = chain(contractive_link, 100, 2, 0), replace(FACTS, num_floats=800)
+    state = (jnp.zeros((100, 3, 8)), jnp.zeros((100, 3), jnp.int32), jnp.zeros((100, 3), jnp.complex64))
+    assert floats_of(state) == 1000
+    system = chain(contractive_link, 100, 2, 0)
+    size = floats_of(system.initial_guess())
+    assert unknown(system).num_floats == sweeps_of(system, 1e-9).facts.num_floats == size > 0
+    facts = replace(FACTS, num_floats=800)
     told = modelled("dense_newton", DenseNewton(), system, facts)
     assert told.time_s / told.num_steps > 0.3 * 800 * facts.sweep_s
-    many = modelled("dense_newton", DenseNewton(), system, replace(facts, batch_size=1000))
-    assert many.time_s > 1.1 * told.time_s  # however fast a sweep is, Jacobians are filled
+    filled = modelled("dense_newton", DenseNewton(), system, replace(facts, sweep_s=1e-9, batch_size=10))
+    assert filled.time_s / filled.num_steps > 1e-9 * 10 * 800**2  # however fast a sweep is
 
 
 def test_newton_takes_few_steps_where_a_system_forgets_fast() -> None:
-    """Steps that a GRU of 1,000 equations took: Jacobi's 33, with Jacobians 5, with their diagonals 11."""
+    """A GRU of 1,000 equations took 33 of Jacobi's steps, 5 with Jacobians, 11 with diagonals, 6 and 12 of ELK."""
     system = tiny_gru(1000, 2, 0)
     facts = replace(FACTS, num_equations=1000, gaps=tuple(0.65**i for i in range(33)))
     solvers = {"newton": Newton(), "quasi_newton": QuasiNewton(), "elk": ELK(), "quasi_elk": QuasiELK()}
-    told = {label: modelled(label, solver, system, facts).num_steps for label, solver in solvers.items()}
-    assert told == {"newton": 5, "quasi_newton": 10, "elk": 6, "quasi_elk": 11}
+    took = {"newton": 5, "quasi_newton": 11, "elk": 6, "quasi_elk": 12}
+    for label, solver in solvers.items():
+        assert modelled(label, solver, system, facts).num_steps == pytest.approx(took[label], rel=0.2)
+    for approximate in (Picard(), Newton(jacobian="system")):  # as far from Jacobians as the system says
+        assert modelled("another", approximate, system, facts).num_steps == 14
     remembers = replace(facts, gaps=(1.0,) * 33)
     assert modelled("newton", Newton(), system, remembers).num_steps == 14
     assert modelled("newton", Newton(), affine_chain(40, 2, 0), replace(FACTS, num_equations=40)).num_steps == 2
@@ -597,12 +604,19 @@ def timed_in_turn(begin: float, **pilots: Timed) -> tuple[str, dict[str, float]]
 
 
 def test_those_close_to_the_best_are_timed_in_turn() -> None:
-    jacobi, newton, picard = Timed(1.0, 0.1, 2.0), Timed(1.8, 9.0, 1.5, 0.1, 9.0, 9.0, 1.5), Timed(2.2, 0.1)
+    jacobi, newton = Timed(0.01, 0.001, 0.02), Timed(0.018, 0.09, 0.015, 0.001, 0.09, 0.09, 0.015)
+    picard = Timed(0.022, 0.001)
     best, seconds = timed_in_turn(time.perf_counter(), jacobi=jacobi, newton=newton, picard=picard)
     assert best == "newton"  # and not the one that a lucky pilot preferred
-    assert (seconds["jacobi"], seconds["newton"], seconds["picard"]) == (2.0, 1.5, 2.2)
+    assert (seconds["jacobi"], seconds["newton"], seconds["picard"]) == (0.02, 0.015, 0.022)
     assert jacobi.asked == newton.asked == 2 * 50  # short ones often; of two runs the second counts
     assert picard.asked == 0  # too far from the best
+    jacobi, newton = Timed(1.0, 2.0), Timed(1.8, 1.5)
+    assert timed_in_turn(time.perf_counter(), jacobi=jacobi, newton=newton)[0] == "newton"
+    assert jacobi.asked == newton.asked == 50  # long ones do not care what the caches hold
+    alone = Timed(0.01, 0.02)
+    assert timed_in_turn(time.perf_counter(), jacobi=alone)[1]["jacobi"] == 0.02
+    assert alone.asked == 3  # it is the best however long it takes
 
 
 def test_the_next_is_traced_while_one_is_compiled() -> None:
@@ -632,12 +646,17 @@ def test_a_hurried_sweep_that_takes_long_is_made_once() -> None:
     assert len(Sweeps(sweep, swept, 1e-9).facts.gaps) == 2  # by a program in full: the second is warm
 
 
-@pytest.mark.parametrize(("left_s", "flies"), [(60.0, True), (-1.0, False)])
-def test_a_pilot_for_which_compiling_others_left_no_time_is_not_flown(monkeypatch, left_s: float, flies: bool) -> None:
+@pytest.mark.parametrize(
+    ("left_s", "objective", "flies"), [(60.0, "time", True), (10.0, "time", False), (10.0, "memory", True)]
+)
+def test_a_pilot_for_which_compiling_left_no_time_is_not_flown(
+    monkeypatch: pytest.MonkeyPatch, left_s: float, objective: str, flies: bool
+) -> None:
     system = tiny_gru(40, 2, 0)
     found = {"newton": Newton(), "jacobi": Jacobi()}
-    searched = search.Search(system, found, "time", 60.0, time.perf_counter())
+    searched = search.Search(system, found, objective, 1e3, time.perf_counter())
     searched.known.flown.add("newton")  # something is known
+    monkeypatch.setattr(searched, "_step_s", lambda label, quick: 30.0)
 
     def slowly(jobs: Iterable[Callable[[], Pilot]]) -> list[tuple[Pilot | Exception, float]]:
         done = side_by_side(jobs)
@@ -687,7 +706,7 @@ def test_what_was_compiled_beside_the_sweep_flies_as_long_as_nothing_else_could(
     assert len(searched.known.scouts) == 1
     ((limit_s, most_s),) = limits
     assert limit_s == pytest.approx(share * 0.95e4, rel=0.05, abs=1e3)
-    assert most_s == pytest.approx(0.95e4, rel=0.05)
+    assert most_s == pytest.approx(0.95e4, rel=0.01)
 
 
 def test_a_pilot_of_few_steps_flies_on_while_there_is_time() -> None:
