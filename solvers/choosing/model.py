@@ -130,18 +130,20 @@ def _expected(solver: Solver, system: Any, facts: Facts) -> tuple[float, float]:
 
 
 def _newton_steps(jacobian: str, system: Any, facts: Facts, tol: float) -> float:
-    """Steps of Newton's method with such matrices in the place of Jacobians, which may be ``full`` ones.
+    """Steps of Newton's method with such matrices in the place of Jacobians.
 
     Where a system was seen to forget in F steps, F from 10 to 50, recurrent networks took 4 to 6 with full Jacobians,
-    and 8 to 12 with their diagonals. Affine equations take one, and one to see that they are solved.
+    and 8 to 12 with their diagonals. Affine equations take one, and one to see that they are solved. What the system
+    tells is taken for its Jacobians, as of recurrent networks it is; of chains and diffusion it is less.
     """
-    if jacobian == "full" and isinstance(system, AffineMarkovSystem):
+    exact = jacobian in ("full", "system")
+    if exact and isinstance(system, AffineMarkovSystem):
         return 2.0
     forgets = min(facts.fading(tol), facts.forgetting(tol))
-    if jacobian not in ("full", "diagonal") or forgets > _FAST * facts.num_equations:
+    if not (exact or jacobian == "diagonal") or forgets > _FAST * facts.num_equations:
         return _NEWTON_STEPS
     full = 2.0 + math.log2(max(1.0, forgets)) / 2
-    return min(_NEWTON_STEPS, full if jacobian == "full" else _DIAGONAL * full)
+    return min(_NEWTON_STEPS, full if exact else _DIAGONAL * full)
 
 
 def products_s(solver: Solver, facts: Facts) -> float:
