@@ -103,7 +103,9 @@ class CachedSequential(Solver):
         passed = jnp.minimum(start + size, num_equations)
         residual = jnp.full(frontier.shape, jnp.where(passed == num_equations, 0.0, jnp.inf))
         work = passed - start
-        info = StepInfo(residual, jnp.full(frontier.shape, passed, jnp.int32), work, work / num_equations)
+        # 0 and inf are what they are in any unit: so no chunk asks how large the whole state is.
+        reached = jnp.full(frontier.shape, passed, jnp.int32)
+        info = StepInfo(residual, reached, work, work / num_equations, relative=residual[None])
         return put_block(x, block, start), (None if cache is None else after, start + size), info
 
 
